@@ -1,0 +1,131 @@
+// The one thread that a Redlock may have, for what nobody else waits for.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "redlock/core/engine.hpp"
+#include "redlock/core/keeper.hpp"
+
+namespace redlock::detail {
+
+/// Ticks the keeper, and sees to what callers left over. To the engine it is one more caller that waits.
+/// The thread is started when there is first something to do.
+template <Transport Wire, Clock Time>
+class Background final : private Caretaker, private KeeperNews {
+   public:
+    using TimePoint = typename Time::time_point;
+
+    Background(Engine<Wire, Time>& engine, Keeper<Wire, Time>& keeper) : engine_{engine}, keeper_{keeper} {
+        engine_.set_caretaker(this);
+        keeper_.set_news(this);
+    }
+    Background(const Background&) = delete;
+    Background& operator=(const Background&) = delete;
+    ~Background() { stop(); }
+
+    /// Ends the thread; renewals under way are awaited, at most a node_timeout.
+    void stop() {
+        {
+            const std::lock_guard lock{mutex_};
+            is_stopping_ = true;
+            look_again();
+        }
+        if (thread_.joinable()) thread_.join();
+    }
+
+    [[nodiscard]] bool is_this_thread() const noexcept {
+        return std::this_thread::get_id() == thread_.get_id();
+    }
+
+   private:
+    void on_news() override {
+        const std::lock_guard lock{mutex_};
+        look_again();
+    }
+
+    /// Called by every caller that leaves something over; only the first of them wakes the thread.
+    void on_unfinished() noexcept override {
+        const std::lock_guard lock{mutex_};
+        ++departures_;
+        if (std::exchange(has_leftovers_, true)) return;
+        look_again();
+    }
+
+    /// With the mutex held: whatever the thread waits for, there is something new.
+    void look_again() {
+        has_news_ = true;
+        if (call_ != nullptr) engine_.rouse(*call_);
+        changed_.notify_one();
+        if (!thread_.joinable() && !is_stopping_) thread_ = std::thread{[this] { run(); }};
+    }
+
+    void run() {
+        constexpr std::chrono::nanoseconds quiet = std::chrono::milliseconds{5};
+        std::uint64_t departures = 0;
+        for (;;) {
+            std::optional<TimePoint> due = keeper_.tick();
+            const bool is_renewing = keeper_.renewals() > 0;
+            std::unique_lock lock{mutex_};
+            if (is_stopping_ && !is_renewing) return;
+            if (is_renewing) {
+                attend(lock, due, false);
+            } else if (has_leftovers_ && departures == departures_) {
+                has_leftovers_ = false;  // callers have been quiet: nobody else would see to it
+                attend(lock, due, true);
+            } else {
+                const TimePoint soon = engine_.now() + quiet;
+                if (has_leftovers_ && (!due || soon < *due)) due = soon;
+                departures = departures_;
+                sleep(lock, due);
+            }
+        }
+    }
+
+    /// Waits on the engine, as any caller does: for renewals, or until nothing is left over.
+    void attend(std::unique_lock<std::mutex>& lock, const std::optional<TimePoint>& due, bool is_background) {
+        if (std::exchange(has_news_, false)) {
+            has_leftovers_ = has_leftovers_ || is_background;
+            return;
+        }
+        Call call;
+        call.is_background = is_background;
+        call_ = &call;
+        lock.unlock();
+        engine_.attend(call, due);
+        lock.lock();
+        call_ = nullptr;
+    }
+
+    /// In slices: a sleep does not count the time in which the machine is suspended, leases do.
+    void sleep(std::unique_lock<std::mutex>& lock, const std::optional<TimePoint>& due) {
+        constexpr std::chrono::nanoseconds slice = std::chrono::seconds{1};
+        const auto has_news = [this] { return has_news_; };
+        if (!due) {
+            changed_.wait(lock, has_news);
+        } else if (const std::chrono::nanoseconds left = -(engine_.now() - *due); left.count() > 0) {
+            changed_.wait_for(lock, std::min(left, slice), has_news);
+        }
+        has_news_ = false;
+    }
+
+    Engine<Wire, Time>& engine_;
+    Keeper<Wire, Time>& keeper_;
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::uint64_t departures_ = 0;  ///< of callers that left something over
+    Call* call_ = nullptr;          ///< while the thread attends
+    bool has_news_ = false;
+    bool has_leftovers_ = false;
+    bool is_stopping_ = false;
+    std::thread thread_;
+};
+
+}  // namespace redlock::detail

@@ -1,0 +1,174 @@
+// Renewal and deadlines of the leases held: what is due when. The thread is in background.hpp.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "redlock/core/engine.hpp"
+#include "redlock/core/lease.hpp"
+#include "redlock/core/protocol.hpp"
+#include "redlock/core/task.hpp"
+#include "redlock/core/timers.hpp"
+
+namespace redlock::detail {
+
+/// Told that something is due sooner than it was, or that a renewal has ended.
+struct KeeperNews {
+    virtual void on_news() = 0;
+
+   protected:
+    ~KeeperNews() = default;
+};
+
+/// Thread-safe. The mutex guards the heap; it is not held during I/O, callbacks or news.
+template <Transport Wire, Clock Time>
+class Keeper final : private LeaseWatch<typename Time::time_point> {
+   public:
+    using EngineType = Engine<Wire, Time>;
+    using ProtocolType = Protocol<Wire, Time>;
+    using TimePoint = typename Time::time_point;
+    using LeaseType = Lease<TimePoint>;
+    using LeasePtr = std::shared_ptr<LeaseType>;
+
+    Keeper(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {
+        protocol_.set_watch(this);
+    }
+    Keeper(const Keeper&) = delete;
+    Keeper& operator=(const Keeper&) = delete;
+    ~Keeper() = default;
+
+    void set_news(KeeperNews* news) noexcept { news_ = news; }
+
+    /// Watches over a lease until it is forgotten or lost: lost() at the end of its validity, and renewal
+    /// before that where the lease asks for it.
+    void keep(const LeasePtr& lease) {
+        {
+            const std::lock_guard lock{mutex_};
+            if (lease->timer_place != 0) return;
+            lease->deadline = due_time(*lease);
+            leases_.add(lease);
+        }
+        tell_news();
+    }
+
+    void forget(LeaseType& lease) {
+        const std::lock_guard lock{mutex_};
+        leases_.remove(lease);
+    }
+
+    /// Looks after all leases that are due. Returns when the next one is.
+    std::optional<TimePoint> tick() {
+        std::unique_lock lock{mutex_};
+        while (!leases_.empty()) {
+            const LeasePtr lease = leases_.earliest();
+            const TimePoint now = engine_.now();
+            if ((now - lease->deadline).count() < 0) return lease->deadline;
+            if (lease->remaining(now).count() <= 0) {
+                leases_.remove(*lease);
+                if (lease->hold() == Hold::released) continue;
+                lock.unlock();
+                lease->lose();
+                lease->tell_lost();
+                lock.lock();
+                continue;
+            }
+            const auto ttl = lease->is_renewing ? std::nullopt : renewal_ttl(*lease, now);
+            lease->is_renewing = lease->is_renewing || ttl.has_value();
+            lease->deadline = due_time(*lease);
+            leases_.update(*lease);
+            if (!ttl) continue;
+            ++renewals_;
+            lock.unlock();
+            auto* renewal = new Renewal{*this, lease, *ttl};  // deletes itself
+            renewal->task.start(*renewal);
+            lock.lock();
+        }
+        return std::nullopt;
+    }
+
+    /// How many renewals are under way.
+    [[nodiscard]] std::size_t renewals() const {
+        const std::lock_guard lock{mutex_};
+        return renewals_;
+    }
+
+   private:
+    /// A renewal that nobody waits for.
+    struct Renewal final : TaskDone {
+        Keeper& keeper;
+        LeasePtr lease;
+        Task<Result<void>> task;
+        Renewal(Keeper& owner, LeasePtr what, std::chrono::milliseconds ttl)
+            : keeper{owner}, lease{std::move(what)}, task{owner.protocol_.extend(lease, ttl)} {}
+        void on_task_done() noexcept override {
+            keeper.on_renewed(*lease);
+            delete this;
+        }
+    };
+
+    /// At a third of what is left of the validity, again and again; at its end where nothing can be gained.
+    [[nodiscard]] TimePoint due_time(const LeaseType& lease) const {
+        constexpr std::chrono::nanoseconds soonest = std::chrono::milliseconds{1};
+        const TimePoint now = engine_.now();
+        if (lease.hold() != Hold::held) return now;
+        const std::chrono::nanoseconds left = lease.remaining(now);
+        const TimePoint next = now + std::max(soonest, left / 3);
+        const bool can_gain = !lease.is_renewing && left > soonest && renewal_ttl(lease, next);
+        return can_gain ? next : lease.valid_until();
+    }
+
+    /// What to renew to at some time so that the validity ends by the limit; none: it would gain nothing.
+    [[nodiscard]] std::optional<std::chrono::milliseconds> renewal_ttl(const LeaseType& lease,
+                                                                       TimePoint when) const {
+        if (!lease.renewal) return std::nullopt;
+        const std::chrono::nanoseconds to_limit = -(when - lease.renewal->limit);
+        const auto ttl = std::chrono::duration_cast<std::chrono::milliseconds>(
+            std::min<std::chrono::nanoseconds>(lease.renewal->ttl, to_limit));
+        const auto gained = ttl - drift_of(ttl, engine_.options()) - lease.remaining(when);
+        if (gained < std::chrono::milliseconds{1}) return std::nullopt;
+        return ttl;
+    }
+
+    void on_renewed(LeaseType& lease) noexcept {
+        {
+            const std::lock_guard lock{mutex_};
+            --renewals_;
+            lease.is_renewing = false;
+            reschedule(lease);
+        }
+        tell_news();
+    }
+
+    void on_sooner(LeaseType& lease) override {
+        {
+            const std::lock_guard lock{mutex_};
+            if (lease.timer_place == 0) return;
+            reschedule(lease);
+        }
+        tell_news();
+    }
+
+    void tell_news() {
+        if (news_ != nullptr) news_->on_news();
+    }
+
+    void reschedule(LeaseType& lease) {
+        lease.deadline = due_time(lease);
+        leases_.update(lease);
+    }
+
+    EngineType& engine_;
+    ProtocolType& protocol_;
+    KeeperNews* news_ = nullptr;
+
+    mutable std::mutex mutex_;
+    Timers<LeaseType> leases_;
+    std::size_t renewals_ = 0;  ///< under way
+};
+
+}  // namespace redlock::detail

@@ -1,0 +1,367 @@
+// Redlock: acquire, extend and release, as one reads them in the specification.
+//
+// The numbers in brackets are those of the specification's own sentences, in the order of
+// https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/. Everything here awaits rounds
+// and points in time, and knows nothing of sockets, threads or real clocks.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/engine.hpp"
+#include "redlock/core/lease.hpp"
+#include "redlock/core/quorum.hpp"
+#include "redlock/core/task.hpp"
+#include "redlock/core/token.hpp"
+#include "redlock/options.hpp"
+#include "redlock/result.hpp"
+
+namespace redlock::detail {
+
+/// Told when a lease's deadline came nearer or its right ended: whoever watches it must look again.
+template <class TimePoint>
+struct LeaseWatch {
+    virtual void on_sooner(Lease<TimePoint>& lease) = 0;
+
+   protected:
+    ~LeaseWatch() = default;
+};
+
+template <Transport Wire, Clock Time>
+class Protocol {
+   public:
+    using EngineType = Engine<Wire, Time>;
+    using TimePoint = typename Time::time_point;
+    using RoundPtr = typename EngineType::RoundPtr;
+    using LeaseType = Lease<TimePoint>;
+    using LeasePtr = std::shared_ptr<LeaseType>;
+    using ClaimPtr = std::shared_ptr<const Claim>;
+    using Values = std::vector<std::int64_t>;
+
+    explicit Protocol(EngineType& engine) : engine_{engine} {}
+
+    void set_watch(LeaseWatch<TimePoint>* watch) noexcept { watch_ = watch; }
+
+    /// One attempt, with a token of its own: the late release of one must not free another. [8]–[14] With a
+    /// `lead` that node is asked first, and the others when it has granted.
+    Task<Result<LeasePtr>> acquire(ClaimPtr claim, std::chrono::milliseconds ttl,
+                                   std::optional<std::size_t> lead, Call* call) {
+        const Options& options = engine_.options();
+        const TimePoint started = engine_.now();  // [8] before the first byte is sent
+        const Token token = fresh_token();
+        const Values proposals(claim->counters.size(), proposal());
+        Command command = acquire_command(*claim, token, ttl, options.fence_ttl, proposals);
+        const auto limit =
+            std::min<std::chrono::nanoseconds>(options.node_timeout, validity_of(ttl, {}, options));
+        const RoundPtr round = engine_.make_round(std::move(command), started, started + limit);
+        round->lead = lead;
+        Verdict verdict = co_await engine_.verdict_of(round, call);  // [9] [10]
+        RoundPtr last = round;
+        Values fences;
+        if (verdict == Verdict::carried && claim->is_fenced()) {
+            fences = agreed_fences(*round, claim->counters.size());
+            if (fences.empty()) {
+                fences = largest_fences(*round, claim->counters.size());
+                last = commit_round(*claim, token, *round, fences);
+                verdict = co_await engine_.verdict_of(last, call);
+            }
+        }
+        const auto validity = validity_of(ttl, engine_.now() - started, options);  // [12]
+        if (verdict == Verdict::carried && validity.count() > 0) {                 // [11]
+            for (const std::int64_t fence : fences) note_fence(fence);
+            co_return std::make_shared<LeaseType>(std::move(claim), token, std::move(fences), round, ttl,
+                                                  started, started + (ttl - drift_of(ttl, options)));
+        }
+        // [14] [18] at once, on all nodes, those included that failed or did not answer
+        engine_.post(release_round(*claim, token, round, engine_.now(), ttl));
+        errc reason = last->tally.reason();
+        if (verdict == Verdict::carried) reason = errc::too_slow;
+        if (verdict == Verdict::cancelled) reason = errc::cancelled;
+        co_return failure_of(reason, *claim, *last);
+    }
+
+    /// Adds time to a lease, if and only if a quorum still holds it for us. [25] [26]
+    Task<Result<void>> extend(LeasePtr lease, std::chrono::milliseconds ttl) {
+        const TimePoint started = engine_.now();
+        typename LeaseType::Extension extension{started + (ttl - drift_of(ttl, engine_.options()))};
+        if (!lease->begin_extension(extension, ttl, started)) {
+            co_return Failure{errc::lost, "the validity of " + describe(*lease->claim) + " had ended"};
+        }
+        const TimePoint until = lease->valid_until();
+        const bool is_sooner = !(until < extension.end);
+        if (watch_ != nullptr && is_sooner) watch_->on_sooner(*lease);
+        const TimePoint deadline = std::min(started + engine_.options().node_timeout, until);
+        const RoundPtr round = follow_up(*lease, Command::Kind::extend, ttl, started, deadline, is_sooner);
+        const Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+        if (lease->end_extension(extension, verdict == Verdict::carried, engine_.now())) {
+            put_back(*lease, round, ttl);
+            co_return Result<void>{};
+        }
+        if (round->tally.denied() >= round->tally.quorum()) {
+            lease->lose();
+            if (watch_ != nullptr) watch_->on_sooner(*lease);
+            co_return Failure{errc::lost, describe(*lease->claim), reports(*round)};
+        }
+        co_return Failure{errc::unknown, describe(*lease->claim), reports(*round)};
+    }
+
+    /// Deletes our keys on all nodes, wherever they may be. [7] [14] [19] Says whether it called a waiter.
+    Task<Result<void>> release(LeasePtr lease, bool* has_called) {
+        const TimePoint started = engine_.now();
+        const Hold before = lease->begin_release(started);
+        if (before == Hold::released) co_return Failure{errc::lost, "it was unlocked before"};
+        const RoundPtr round =
+            release_round(*lease->claim, lease->token, lease->acquire, started, lease->longest_ttl());
+        if (before == Hold::lost) {
+            engine_.post(round);
+            co_return Failure{errc::lost, "the validity of " + describe(*lease->claim) + " had ended"};
+        }
+        const Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+        const auto called = [](const Ballot& ballot) {
+            return ballot.vote == Vote::granted && !ballot.values.empty();
+        };
+        *has_called = std::any_of(round->ballots.begin(), round->ballots.end(), called);
+        if (verdict == Verdict::carried) co_return Result<void>{};
+        const bool is_gone = round->tally.denied() >= round->tally.quorum();
+        co_return Failure{is_gone ? errc::lost : errc::unknown, describe(*lease->claim), reports(*round)};
+    }
+
+    /// Goes on holding what another held by this token, if a quorum says that it is so. Without fencing
+    /// tokens at hand it raises the counters, as a second round of an acquire does, and takes that number.
+    Task<Result<LeasePtr>> adopt(ClaimPtr claim, Token token, Values fences, std::chrono::milliseconds ttl) {
+        const TimePoint started = engine_.now();
+        if (claim->is_fenced() && fences.empty()) {
+            const RoundPtr peek = peek_round(claim->resources, token.str());
+            co_await engine_.verdict_of(peek, nullptr);
+            fences = held_counters(*peek, claim->counters.size());
+            if (fences.empty()) co_return failed_adoption(*claim, *peek, false);
+            Command command = commit_command(*claim, token, engine_.options().fence_ttl, fences);
+            const RoundPtr commit = engine_.make_round(std::move(command), started, round_end(engine_.now()));
+            const Verdict verdict = co_await engine_.verdict_of(commit, nullptr);
+            if (verdict != Verdict::carried) co_return failed_adoption(*claim, *commit, true);
+        }
+        const TimePoint sent = engine_.now();
+        Command command =
+            hold_command(Command::Kind::extend, *claim, token, ttl, engine_.options().fence_ttl, fences);
+        const RoundPtr round = engine_.make_round(std::move(command), sent, round_end(sent));
+        const Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+        const auto validity = validity_of(ttl, engine_.now() - sent, engine_.options());
+        if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round, true);
+        if (validity.count() <= 0) co_return Failure{errc::too_slow, describe(*claim), reports(*round)};
+        for (Ballot& ballot : round->ballots) ballot.handed = true;  // there may be a key on every node
+        co_return std::make_shared<LeaseType>(std::move(claim), std::move(token), std::move(fences), round,
+                                              ttl, sent, sent + (ttl - drift_of(ttl, engine_.options())));
+    }
+
+    /// What the nodes say of some resources; answers when all have, or at the end of the node_timeout.
+    Task<RoundPtr> peek(std::vector<std::string> resources, Call* call) {
+        const RoundPtr round = peek_round(resources, {});
+        co_await engine_.verdict_of(round, call);
+        co_return round;
+    }
+
+    /// What each node said in a round, as of now. In the driver's turn only.
+    [[nodiscard]] std::vector<NodeReport> reports(const Round<TimePoint>& round) const {
+        std::vector<NodeReport> list(engine_.size());
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            const Ballot& ballot = round.ballots[i];
+            list[i] = {std::string{engine_.transport().endpoint(i)}, ballot.vote, ballot.words,
+                       ballot.latency};
+        }
+        return list;
+    }
+
+    [[nodiscard]] static std::string describe(const Claim& claim) {
+        constexpr std::size_t longest = 64;
+        std::string text;
+        for (const std::string& resource : claim.resources) {
+            text.append(text.empty() ? "'" : ", '");
+            text.append(resource, 0, longest).append(resource.size() > longest ? "…'" : "'");
+        }
+        return text;
+    }
+
+   private:
+    [[nodiscard]] Failure failure_of(errc reason, const Claim& claim, const Round<TimePoint>& round) const {
+        std::string what = describe(claim);
+        std::int64_t remaining_ms = 0;
+        for (const Ballot& ballot : round.ballots) {
+            if (ballot.vote != Vote::denied || ballot.values.size() != 2) continue;
+            remaining_ms = std::max(remaining_ms, ballot.values[1]);
+            const auto index = static_cast<std::size_t>(ballot.values[0]);
+            if (claim.resources.size() > 1 && index >= 1 && index <= claim.resources.size()) {
+                what = "'" + claim.resources[index - 1] + "' of " + describe(claim);
+            }
+        }
+        Failure failure{reason, std::move(what), reports(round)};
+        failure.set_attempts(1);
+        failure.set_holder_remaining(std::chrono::milliseconds{remaining_ms});
+        return failure;
+    }
+
+    // ---- fencing -----------------------------------------------------------------------------------
+
+    /// The clock gives the speed, the counters give the safety: any number is a correct proposal.
+    [[nodiscard]] std::int64_t proposal() const {
+        return std::max(engine_.wall_us(), highest_fence_.load(std::memory_order_relaxed) + 1);
+    }
+
+    void note_fence(std::int64_t fence) {
+        std::int64_t known = highest_fence_.load(std::memory_order_relaxed);
+        while (known < fence && !highest_fence_.compare_exchange_weak(known, fence)) {
+        }
+    }
+
+    /// Per resource the value that a quorum gave; empty when for some resource there is none.
+    [[nodiscard]] static Values agreed_fences(const Round<TimePoint>& round, std::size_t count) {
+        Values agreed;
+        for (std::size_t r = 0; r < count; ++r) {
+            for (const Ballot& candidate : round.ballots) {
+                if (!gave_fences(candidate, count)) continue;
+                const auto same =
+                    std::count_if(round.ballots.begin(), round.ballots.end(), [&](const Ballot& other) {
+                        return gave_fences(other, count) && other.values[r] == candidate.values[r];
+                    });
+                if (static_cast<std::size_t>(same) < round.tally.quorum()) continue;
+                agreed.push_back(candidate.values[r]);
+                break;
+            }
+        }
+        return agreed.size() == count ? agreed : Values{};
+    }
+
+    [[nodiscard]] static Values largest_fences(const Round<TimePoint>& round, std::size_t count) {
+        Values largest(count, 0);
+        for (const Ballot& ballot : round.ballots) {
+            if (!gave_fences(ballot, count)) continue;
+            for (std::size_t r = 0; r < count; ++r) largest[r] = std::max(largest[r], ballot.values[r]);
+        }
+        return largest;
+    }
+
+    [[nodiscard]] static bool gave_fences(const Ballot& ballot, std::size_t count) noexcept {
+        return ballot.vote == Vote::granted && ballot.values.size() == count;
+    }
+
+    /// Writes the largest values back to those that granted smaller ones. Same deadline: one attempt.
+    [[nodiscard]] RoundPtr commit_round(const Claim& claim, const Token& token,
+                                        const Round<TimePoint>& granted, const Values& fences) {
+        Command command = commit_command(claim, token, engine_.options().fence_ttl, fences);
+        RoundPtr commit = engine_.make_round(std::move(command), granted.started, granted.deadline);
+        for (std::size_t i = 0; i < granted.ballots.size(); ++i) {
+            const Ballot& ballot = granted.ballots[i];
+            if (!gave_fences(ballot, fences.size())) {
+                commit->settle(i, ballot.vote == Vote::pending ? Vote::timeout : ballot.vote);
+                commit->ballots[i].words = ballot.words;
+                commit->ballots[i].values = ballot.values;
+            } else if (ballot.values == fences) {
+                commit->settle(i, Vote::granted);
+            }
+        }
+        return commit;
+    }
+
+    // ---- adopting ----------------------------------------------------------------------------------
+
+    [[nodiscard]] RoundPtr peek_round(const std::vector<std::string>& resources, std::string_view token) {
+        std::vector<std::string> counters;
+        counters.reserve(resources.size());
+        for (const std::string& resource : resources) counters.push_back(fence_key(resource));
+        const TimePoint started = engine_.now();
+        RoundPtr round =
+            engine_.make_round(peek_command(resources, counters, token), started, round_end(started));
+        round->wants_all = true;
+        return round;
+    }
+
+    /// The largest counters of the nodes where all is held by the token asked about; empty: no quorum.
+    [[nodiscard]] static Values held_counters(const Round<TimePoint>& peek, std::size_t count) {
+        Values largest(count, 0);
+        std::size_t holding = 0;
+        for (const Ballot& ballot : peek.ballots) {
+            bool is_ours = ballot.vote == Vote::granted && ballot.values.size() == 3 * count;
+            for (std::size_t r = 0; is_ours && r < count; ++r) is_ours = ballot.values[3 * r + 2] == 1;
+            if (!is_ours) continue;
+            ++holding;
+            for (std::size_t r = 0; r < count; ++r)
+                largest[r] = std::max(largest[r], ballot.values[3 * r + 1]);
+        }
+        return holding >= peek.tally.quorum() ? largest : Values{};
+    }
+
+    /// Of a peek, granted says no more than that the node answered.
+    [[nodiscard]] Failure failed_adoption(const Claim& claim, const Round<TimePoint>& round,
+                                          bool is_vote) const {
+        const std::size_t against = is_vote ? round.tally.denied() : round.tally.granted();
+        const bool is_lost = against >= round.tally.quorum();
+        return Failure{is_lost ? errc::lost : errc::unknown, describe(claim), reports(round)};
+    }
+
+    [[nodiscard]] TimePoint round_end(TimePoint started) const {
+        return started + engine_.options().node_timeout;
+    }
+
+    // ---- parts -------------------------------------------------------------------------------------
+
+    [[nodiscard]] Token fresh_token() const {
+        std::array<unsigned char, Token::byte_count> bytes{};  // [6]
+        engine_.transport().random(bytes);
+        return Token{bytes};
+    }
+
+    [[nodiscard]] RoundPtr follow_up(const LeaseType& lease, Command::Kind kind,
+                                     std::chrono::milliseconds ttl, TimePoint started, TimePoint deadline,
+                                     bool exactly = false) const {
+        Command command = hold_command(kind, *lease.claim, lease.token, ttl, engine_.options().fence_ttl,
+                                       lease.fences, exactly);
+        RoundPtr round = engine_.make_round(std::move(command), started, deadline);
+        round->acquire = lease.acquire;
+        return round;
+    }
+
+    [[nodiscard]] RoundPtr release_round(const Claim& claim, const Token& token, RoundPtr acquire,
+                                         TimePoint started, std::chrono::milliseconds longest_ttl) const {
+        RoundPtr round = engine_.make_round(release_command(claim, token), started,
+                                            started + engine_.options().node_timeout);
+        round->acquire = std::move(acquire);
+        round->keys_end = started + (longest_ttl + drift_of(longest_ttl, engine_.options()));
+        return round;
+    }
+
+    /// A key that vanished on a minority is put back while a quorum holds it (which was just told), on the
+    /// nodes that said so to this extension or, too late for it, to the one before.
+    void put_back(LeaseType& lease, const RoundPtr& extension, std::chrono::milliseconds ttl) {
+        const RoundPtr previous = lease.exchange_last_extension(extension);
+        const auto is_missing = [&](std::size_t i) {
+            const Vote now = extension->ballots[i].vote;
+            const bool was_missing = previous && previous->ballots[i].vote == Vote::absent;
+            return now == Vote::absent || (now == Vote::pending && was_missing);
+        };
+        RoundPtr round;
+        for (std::size_t i = 0; i < engine_.size(); ++i) {
+            if (!is_missing(i)) continue;
+            if (!round) round = follow_up(lease, Command::Kind::put_back, ttl, engine_.now(), {});
+        }
+        if (!round) return;
+        for (std::size_t i = 0; i < engine_.size(); ++i) {
+            if (!is_missing(i)) round->settle(i, Vote::denied);
+        }
+        lease.while_held([&] { engine_.post(round); });
+    }
+
+    EngineType& engine_;
+    LeaseWatch<TimePoint>* watch_ = nullptr;
+    std::atomic<std::int64_t> highest_fence_{0};
+};
+
+}  // namespace redlock::detail

@@ -1,0 +1,210 @@
+// What a Redlock and its locks share: engine, protocol and keeper, and the blocking calls on them.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/background.hpp"
+#include "redlock/core/engine.hpp"
+#include "redlock/core/fork.hpp"
+#include "redlock/core/keeper.hpp"
+#include "redlock/core/lease.hpp"
+#include "redlock/core/protocol.hpp"
+#include "redlock/core/token.hpp"
+#include "redlock/core/waiting.hpp"
+#include "redlock/inspect.hpp"
+#include "redlock/options.hpp"
+#include "redlock/result.hpp"
+
+namespace redlock::detail {
+
+/// The blocking driver of the protocol. Thread-safe. The last owner drains what is in flight.
+template <class Wire, class Time>
+class Session {
+   public:
+    using EngineType = Engine<Wire, Time>;
+    using TimePoint = typename Time::time_point;
+    using LeasePtr = std::shared_ptr<Lease<TimePoint>>;
+
+    /// The last owner may be a callback on the background thread, which cannot wait for its own end: then
+    /// another thread does. In a forked child nothing may be waited for or destroyed, since threads that do
+    /// not exist there may hold it: the child's copies of the sockets are closed, the memory is left.
+    [[nodiscard]] static std::shared_ptr<Session> make(std::unique_ptr<Wire> transport, Time clock,
+                                                       const Options& options) {
+        return {new Session{std::move(transport), std::move(clock), options}, [](Session* last) {
+                    if (last->is_forked()) {
+                        last->engine_.transport().abandon();
+                    } else if (last->background_.is_this_thread()) {
+                        std::thread{[last] { delete last; }}.detach();
+                    } else {
+                        delete last;
+                    }
+                }};
+    }
+
+    Session(std::unique_ptr<Wire> transport, Time clock, const Options& options)
+        : engine_{std::move(transport), std::move(clock), options},
+          protocol_{engine_},
+          waiting_{engine_, protocol_},
+          keeper_{engine_, protocol_},
+          background_{engine_, keeper_} {}
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    ~Session() {
+        background_.stop();
+        engine_.drain(engine_.now() + engine_.options().node_timeout);
+    }
+
+    [[nodiscard]] TimePoint now() const { return engine_.now(); }
+    [[nodiscard]] const Options& options() const noexcept { return engine_.options(); }
+    [[nodiscard]] EngineType& engine() noexcept { return engine_; }
+    [[nodiscard]] Protocol<Wire, Time>& protocol() noexcept { return protocol_; }
+    [[nodiscard]] Waiting<Wire, Time>& waiting() noexcept { return waiting_; }
+    [[nodiscard]] Keeper<Wire, Time>& keeper() noexcept { return keeper_; }
+
+    [[nodiscard]] Result<LeasePtr> acquire(std::shared_ptr<const Claim> claim, const LockOptions& how) {
+        if (is_forked()) return after_fork();
+        auto result =
+            engine_.run(how.stop, [&](Call* call) { return waiting_.acquire(std::move(claim), how, call); });
+        if (result && how.renew) {
+            (*result)->renewal = {how.ttl, (*result)->acquired_at + limit_of(how)};
+            keeper_.keep(*result);
+        }
+        return result;
+    }
+
+    [[nodiscard]] Result<void> extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
+        if (is_forked()) return after_fork();
+        if (auto bad = check_ttl(ttl)) return *std::move(bad);
+        return engine_.run({}, [&](Call*) { return protocol_.extend(lease, ttl); });
+    }
+
+    [[nodiscard]] Result<void> release(const LeasePtr& lease) noexcept {
+        if (is_forked()) return after_fork();
+        keeper_.forget(*lease);
+        return engine_.run({}, [&](Call*) { return waiting_.release(lease); });
+    }
+
+    /// For destructors.
+    void drop(const LeasePtr& lease) noexcept {
+        if (!is_forked() && lease->hold() != Hold::released) static_cast<void>(release(lease));
+    }
+
+    void keep(const LeasePtr& lease) {
+        if (!is_forked()) keeper_.keep(lease);
+    }
+
+    /// Stops holding it without a word to the nodes. False: it was not held.
+    [[nodiscard]] bool let_go(const LeasePtr& lease) {
+        if (is_forked()) return false;
+        keeper_.forget(*lease);
+        if (lease->begin_release(engine_.now()) != Hold::held) return false;
+        return engine_.run({}, [&](Call*) { return waiting_.let_go(lease); });
+    }
+
+    [[nodiscard]] Result<LeasePtr> adopt(std::shared_ptr<const Claim> claim, Token token,
+                                         std::vector<std::int64_t> fences, std::chrono::milliseconds ttl) {
+        if (is_forked()) return after_fork();
+        return engine_.run({}, [&](Call*) {
+            return protocol_.adopt(std::move(claim), std::move(token), std::move(fences), ttl);
+        });
+    }
+
+    [[nodiscard]] Result<Inspection> inspect(std::string resource) {
+        if (is_forked()) return after_fork();
+        return engine_.run({}, [&](Call* call) { return gather_inspection(std::move(resource), call); });
+    }
+
+    [[nodiscard]] std::vector<NodeReport> reports(const LeasePtr& lease) {
+        if (is_forked() || !lease->acquire) return {};
+        return engine_.run({}, [&](Call* call) { return gather_reports(lease, call); });
+    }
+
+    /// Nothing when a lease of this length can be had.
+    [[nodiscard]] std::optional<Failure> check_ttl(std::chrono::milliseconds ttl) const {
+        using namespace std::chrono_literals;
+        constexpr std::chrono::milliseconds longest = 8'760h;
+        const auto drift = drift_of(std::clamp(ttl, 0ms, longest), options());
+        const std::string value = "the ttl is " + std::to_string(ttl.count()) + " ms, ";
+        if (ttl > longest) return Failure{errc::invalid_argument, value + "but the longest is one year"};
+        if (ttl.count() > 0 && ttl > drift) return std::nullopt;
+        const std::string least = std::to_string(static_cast<double>(drift.count()) / 1e6);
+        return Failure{errc::invalid_argument, value + "but must be more than the drift of " + least + " ms"};
+    }
+
+   private:
+    [[nodiscard]] bool is_forked() const noexcept { return fork_mark_.is_forked(); }
+
+    [[nodiscard]] static Failure after_fork() {
+        return Failure{errc::invalid_argument,
+                       "this Redlock was made before a fork; make a new one in the child process"};
+    }
+
+    [[nodiscard]] static std::chrono::nanoseconds limit_of(const LockOptions& how) {
+        constexpr std::chrono::milliseconds ages = std::chrono::hours{24 * 365 * 100};
+        return std::min(how.renew_limit, ages);
+    }
+
+    /// A point in time that has come already: resumes in the driver's turn, after what has arrived is read.
+    Task<std::vector<NodeReport>> gather_reports(LeasePtr lease, Call* call) {
+        co_await engine_.sleep_until(engine_.now(), call);
+        co_return protocol_.reports(*lease->acquire);
+    }
+
+    Task<Inspection> gather_inspection(std::string resource, Call* call) {
+        std::vector<std::string> resources;
+        resources.push_back(std::move(resource));
+        const auto round = co_await protocol_.peek(std::move(resources), call);
+        Inspection seen;
+        const auto reports = protocol_.reports(*round);
+        for (std::size_t i = 0; i < reports.size(); ++i) {
+            const Ballot& ballot = round->ballots[i];
+            Inspection::Node node{reports[i], {}, {}, 0};
+            if (ballot.vote == Vote::granted) {
+                node.holder = std::exchange(node.report.detail, {});
+                if (!node.holder.empty()) node.ttl = std::chrono::milliseconds{ballot.values[0]};
+                node.fence = static_cast<std::uint64_t>(ballot.values[1]);
+            }
+            seen.nodes.push_back(std::move(node));
+        }
+        conclude(seen, round->tally.quorum());
+        co_return seen;
+    }
+
+    /// A quorum with one token, or with none.
+    static void conclude(Inspection& seen, std::size_t quorum) {
+        for (const Inspection::Node& candidate : seen.nodes) {
+            if (candidate.report.vote != Vote::granted) continue;
+            std::vector<std::chrono::milliseconds> ttls;
+            for (const Inspection::Node& node : seen.nodes) {
+                const bool agrees = node.report.vote == Vote::granted && node.holder == candidate.holder;
+                if (agrees) ttls.push_back(node.ttl);
+            }
+            if (ttls.size() < quorum) continue;
+            std::sort(ttls.begin(), ttls.end(), [](auto a, auto b) { return a > b; });
+            seen.holder = candidate.holder;
+            seen.state = seen.holder.empty() ? Inspection::State::available : Inspection::State::held;
+            seen.remaining = ttls[quorum - 1];
+            return;
+        }
+    }
+
+    EngineType engine_;
+    Protocol<Wire, Time> protocol_;
+    Waiting<Wire, Time> waiting_;
+    Keeper<Wire, Time> keeper_;
+    Background<Wire, Time> background_;
+    ForkMark fork_mark_;
+};
+
+}  // namespace redlock::detail

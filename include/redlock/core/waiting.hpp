@@ -1,0 +1,429 @@
+// Waiting for a resource: in the queue of this process, and then in that of the nodes.
+//
+// Of all who wait for a resource in one Redlock, one contends on the network. It has itself put into a
+// queue on every node, and the release calls the first of the queue. A call may be lost, the holder may
+// crash, or be a client that calls nobody: behind every sleep stands a time to look again.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/engine.hpp"
+#include "redlock/core/lease.hpp"
+#include "redlock/core/protocol.hpp"
+#include "redlock/core/task.hpp"
+#include "redlock/options.hpp"
+#include "redlock/result.hpp"
+
+namespace redlock::detail {
+
+template <Transport Wire, Clock Time>
+class Waiting final : private Listener {
+   public:
+    using EngineType = Engine<Wire, Time>;
+    using ProtocolType = Protocol<Wire, Time>;
+    using TimePoint = typename Time::time_point;
+    using LeasePtr = typename ProtocolType::LeasePtr;
+    using ClaimPtr = typename ProtocolType::ClaimPtr;
+    using WaitPtr = typename EngineType::WaitPtr;
+
+    Waiting(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {
+        engine_.set_listener(this);
+    }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    ~Waiting() = default;
+
+    /// Attempts until one succeeds, the wait is over or a stop is requested.
+    Task<Result<LeasePtr>> acquire(ClaimPtr claim, LockOptions how, Call* call) {
+        if (how.wait.count() == 0) co_return co_await protocol_.acquire(claim, how.ttl, std::nullopt, call);
+        const TimePoint began = engine_.now();
+        if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(*claim, 0);
+        Waiter waiter{*this, claim, engine_.wall_us()};
+        if (!waiter.is_first()) {
+            const Verdict verdict =
+                co_await engine_.pause(waiter.sleep_until(limit_of(began, how.wait)), call);
+            if (verdict == Verdict::cancelled) co_return cancelled(*claim, 0);
+            if (verdict == Verdict::timed_out) {
+                co_return Failure{errc::contended,
+                                  "others of this process wait for " + protocol_.describe(*claim)};
+            }
+        }
+        pay_courtesy(waiter);
+        co_return co_await contend(waiter, claim, std::move(how), began, call);
+    }
+
+    /// As the protocol does; and a waiter of this process may have its attempt right behind it.
+    Task<Result<void>> release(LeasePtr lease) {
+        if (waiters_count_.load(std::memory_order_relaxed) > 0) {
+            co_await engine_.hop(nullptr);
+            hand_over(*lease);
+        }
+        bool has_called = false;
+        const TimePoint started = engine_.now();
+        Result<void> result = co_await protocol_.release(lease, &has_called);
+        if (has_called) {  // by a driver: it has waited for replies
+            const TimePoint now = engine_.now();
+            courtesies_[place_of(*lease->claim)] = {now - started, now + 4 * (now - started) + courtesy_min};
+        }
+        co_return result;
+    }
+
+    /// The lease is held elsewhere from now on: whoever waits for it here has to ask the nodes.
+    Task<bool> let_go(LeasePtr lease) {
+        if (waiters_count_.load(std::memory_order_relaxed) > 0) {
+            co_await engine_.hop(nullptr);
+            hand_over(*lease);
+        }
+        co_return true;
+    }
+
+   private:
+    static constexpr unsigned handovers_max = 16;  // in a row, then those elsewhere come first
+    static constexpr unsigned hurries_max = 8;     // in a row, then by the retry policy
+    static constexpr std::chrono::nanoseconds grace = std::chrono::microseconds{100};
+    static constexpr std::chrono::nanoseconds idle_max = std::chrono::seconds{10};
+
+    static constexpr std::chrono::milliseconds ages = std::chrono::hours{24 * 365 * 100};
+    static constexpr std::chrono::nanoseconds lateness = std::chrono::milliseconds{1};  // of a timer
+    static constexpr std::chrono::nanoseconds courtesy_min = std::chrono::milliseconds{1};
+
+    struct Waiter;
+
+    /// Whoever has just released what others were called for does not snatch it from them.
+    struct Courtesy {
+        std::chrono::nanoseconds round{0};
+        TimePoint until{};
+    };
+
+    /// The waiters of this process for one claim. There is none where nobody waits.
+    struct Queue {
+        std::deque<Waiter*> waiters;  ///< the first contends
+        LeasePtr held;                ///< what the one before them got, while they wait for it
+        unsigned handovers = 0;
+    };
+
+    /// One who waits, from its first attempt to its last. The driver's.
+    struct Waiter {
+        Waiting& room;
+        ClaimPtr claim;
+        std::string place;
+        std::uint64_t number;
+        std::int64_t since;         ///< its place in the nodes' queues
+        WaitPtr sleep;              ///< while it sleeps
+        std::vector<bool> callers;  ///< the nodes that have called it since it last tried
+        std::size_t calls = 0;
+        bool is_enlisted = false;
+        bool must_yield = false;            ///< lets those who wait elsewhere try before it
+        unsigned hurries = 0;               ///< tries at once since it was last seen to be held
+        std::chrono::nanoseconds round{0};  ///< how long its last attempt took
+
+        Waiter(Waiting& owner, ClaimPtr what, std::int64_t since_us)
+            : room{owner},
+              claim{std::move(what)},
+              place{place_of(*claim)},
+              number{++room.last_number_},
+              since{since_us},
+              callers(owner.engine_.size()) {
+            room.queues_[place].waiters.push_back(this);
+            room.numbers_.emplace(number, this);
+            room.waiters_count_.fetch_add(1, std::memory_order_relaxed);
+        }
+        Waiter(const Waiter&) = delete;
+        Waiter& operator=(const Waiter&) = delete;
+        ~Waiter() { room.leave(*this); }
+
+        [[nodiscard]] Queue& queue() { return room.queues_.find(place)->second; }
+        [[nodiscard]] bool is_first() { return queue().waiters.front() == this; }
+
+        [[nodiscard]] WaitPtr sleep_until(TimePoint when) {
+            sleep = std::make_shared<Wait<TimePoint>>(when);
+            return sleep;
+        }
+    };
+
+    [[nodiscard]] static std::string place_of(const Claim& claim) {
+        std::string place;
+        for (const std::string& resource : claim.resources) place.append(resource).push_back('\0');
+        return place;
+    }
+
+    // ---- in this process ---------------------------------------------------------------------------
+
+    /// The next of the queue comes first.
+    void leave(Waiter& waiter) {
+        delist(waiter);
+        waiters_count_.fetch_sub(1, std::memory_order_relaxed);
+        numbers_.erase(waiter.number);
+        const auto entry = queues_.find(waiter.place);
+        auto& waiters = entry->second.waiters;
+        const bool was_first = waiters.front() == &waiter;
+        waiters.erase(std::find(waiters.begin(), waiters.end(), &waiter));
+        if (waiters.empty()) {
+            queues_.erase(entry);
+            if (queues_.empty()) idle_since_ = engine_.now();
+        } else if (was_first) {
+            wake(*waiters.front());
+        }
+    }
+
+    void pay_courtesy(Waiter& waiter) {
+        const auto entry = courtesies_.find(waiter.place);
+        if (entry == courtesies_.end()) return;
+        waiter.must_yield = engine_.now() - entry->second.until < std::chrono::nanoseconds{0};
+        waiter.round = entry->second.round;
+        courtesies_.erase(entry);
+    }
+
+    void wake(Waiter& waiter) {
+        if (const WaitPtr sleep = waiter.sleep) engine_.signal(*sleep);
+    }
+
+    /// Before a release is sent: the first of this process that waits for the same is woken. It hops, so
+    /// that its attempt comes behind the release, on the same connections.
+    void hand_over(const Lease<TimePoint>& lease) {
+        const auto entry = queues_.find(place_of(*lease.claim));
+        if (entry == queues_.end()) return;
+        Queue& queue = entry->second;
+        queue.held.reset();
+        Waiter& first = *queue.waiters.front();
+        first.must_yield = ++queue.handovers % handovers_max == 0;
+        wake(first);
+    }
+
+    /// Attempts of the first in the queue.
+    Task<Result<LeasePtr>> contend(Waiter& waiter, ClaimPtr claim, LockOptions how, TimePoint began,
+                                   Call* call) {
+        const TimePoint limit = limit_of(began, how.wait);
+        std::optional<std::size_t> lead;
+        std::vector<bool> silent(engine_.size());
+        std::optional<Failure> last;
+        for (std::uint32_t attempt = 1;; ++attempt) {
+            if (const LeasePtr held = waiter.queue().held) {
+                last = Failure{errc::contended, "this process itself holds " + protocol_.describe(*claim)};
+                co_await engine_.pause(waiter.sleep_until(std::min(held->valid_until(), limit)), call);
+                waiter.queue().held.reset();
+            }
+            if (std::exchange(waiter.must_yield, false)) {
+                const TimePoint yielded = engine_.now() + waiter.round + grace;
+                co_await engine_.pause(waiter.sleep_until(std::min(yielded, limit)), call);
+                const Failure nobody{errc::contended};
+                const TimePoint again = co_await enlist(waiter, claim, nobody, engine_.now(), limit, call);
+                if (waiter.calls == 0) co_await engine_.pause(waiter.sleep_until(again), call);
+            }
+            if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(*claim, attempt - 1);
+            if (last && engine_.now() - limit > lateness) co_return *std::move(last);
+            const TimePoint started = engine_.now();
+            Result<LeasePtr> result = co_await protocol_.acquire(claim, how.ttl, lead, call);
+            waiter.round = engine_.now() - started;
+            delist(waiter);
+            if (result) {
+                waiter.queue().held = *result;
+                co_return result;
+            }
+            result.error().set_attempts(attempt);
+            last = result.error();
+            std::optional<TimePoint> next =
+                next_attempt(began, how.wait, delay_after(result.error(), attempt, waiter.round));
+            if (!next) co_return result;
+            lead = lead_after(result.error(), *claim, lead, silent);
+            if (result.error() == errc::contended && !claim->queues.empty()) {
+                next = co_await enlist(waiter, claim, result.error(), *next, limit, call);
+            }
+            if (waiter.calls >= quorum_of(engine_.size())) continue;
+            if (waiter.calls > 0) next = std::min(*next, engine_.now() + waiter.round);
+            // [15] a random delay desynchronises those who try at the same time
+            const Verdict verdict = co_await engine_.pause(waiter.sleep_until(*next), call);
+            waiter.sleep.reset();
+            if (verdict == Verdict::cancelled) co_return cancelled(*claim, attempt, result.error().nodes());
+        }
+    }
+
+    // ---- on the nodes ------------------------------------------------------------------------------
+
+    /// Into the nodes' queues, unless it is free by now. Returns when to look again at the latest.
+    Task<TimePoint> enlist(Waiter& waiter, ClaimPtr claim, const Failure& failure, TimePoint next,
+                           TimePoint end, Call* call) {
+        listen();
+        if (engine_.transport().listening() < quorum_of(engine_.size())) co_return next;  // for the next time
+        using namespace std::chrono_literals;
+        const TimePoint started = engine_.now();
+        // A holder that crashes is gone after its ttl; one that calls nobody is looked for now and then.
+        const std::chrono::nanoseconds longest =
+            std::max<std::chrono::nanoseconds>(1s, 4 * engine_.options().retry.cap);
+        std::chrono::nanoseconds patience = failure.holder_remaining() + 2ms;
+        if (failure.holder_remaining().count() <= 0 || patience > longest) patience = longest;
+        const auto life = std::chrono::duration_cast<std::chrono::milliseconds>(2 * longest);
+        renumber(waiter);
+        const TimePoint deadline = std::min(started + engine_.options().node_timeout, end);
+        const auto round = engine_.make_round(enlist_command(*claim, name_of(waiter), waiter.since, life),
+                                              started, deadline);
+        waiter.is_enlisted = true;
+        waiter.calls = 0;
+        waiter.callers.assign(waiter.callers.size(), false);
+        const Verdict verdict = co_await engine_.verdict_of(round, call);
+        if (verdict == Verdict::carried) {
+            waiter.hurries = 0;
+            co_return std::min(started + patience, end);
+        }
+        // Nobody can hold it by now: at once. It need not be to be had, though (a node may answer this and
+        // not vote): not for ever.
+        const bool is_free = round->tally.denied() > engine_.size() - round->tally.quorum();
+        if (is_free && ++waiter.hurries <= hurries_max) co_return engine_.now();
+        co_return next;
+    }
+
+    /// A new number for every time it is put into the queues: who leaves late must not take out who came
+    /// back since.
+    void renumber(Waiter& waiter) {
+        numbers_.erase(waiter.number);
+        waiter.number = ++last_number_;
+        numbers_.emplace(waiter.number, &waiter);
+    }
+
+    /// Out of the nodes' queues, after each attempt and at the end; a call that it had and did not use goes
+    /// to the next one there.
+    void delist(Waiter& waiter) {
+        if (!std::exchange(waiter.is_enlisted, false)) return;
+        waiter.calls = 0;
+        const TimePoint now = engine_.now();
+        engine_.post(engine_.make_round(delist_command(*waiter.claim, name_of(waiter)), now, now));
+    }
+
+    void on_call(std::size_t node, std::string_view payload) override {
+        std::uint64_t number = 0;
+        const char* end = payload.data() + payload.size();
+        const auto [stop, error] = std::from_chars(payload.data(), end, number);
+        if (error != std::errc{} || stop == end || *stop != ' ') return;
+        const auto entry = numbers_.find(number);
+        if (entry == numbers_.end()) return;  // it has left the queue, which passed the call on
+        Waiter& waiter = *entry->second;
+        if (!waiter.is_enlisted || waiter.callers[node]) return;
+        waiter.callers[node] = true;
+        ++waiter.calls;
+        const WaitPtr sleep = waiter.sleep;
+        if (!sleep || sleep->decided) return;
+        if (waiter.calls >= quorum_of(engine_.size())) return engine_.signal(*sleep);
+        // The other nodes' calls follow; where their queues are in another order, not.
+        engine_.hurry(*sleep, engine_.now() + waiter.round);
+    }
+
+    /// Subscriptions that nobody has needed for a while are given up.
+    void on_turn() override {
+        if (!courtesies_.empty()) {
+            const TimePoint now = engine_.now();
+            std::erase_if(courtesies_,
+                          [&](const auto& entry) { return (now - entry.second.until).count() >= 0; });
+        }
+        if (!is_listening_ || !queues_.empty() || engine_.now() - idle_since_ < idle_max) return;
+        is_listening_ = false;
+        engine_.transport().listen({});
+    }
+
+    void listen() {
+        if (channel_.empty()) {
+            std::array<unsigned char, Token::byte_count> bytes{};
+            engine_.transport().random(bytes);
+            channel_ = "redlock:" + Token{bytes}.str();
+        }
+        is_listening_ = true;
+        engine_.transport().listen(channel_);
+    }
+
+    [[nodiscard]] std::string name_of(const Waiter& waiter) const {
+        return channel_ + " " + std::to_string(waiter.number);
+    }
+
+    // ---- when to try again -------------------------------------------------------------------------
+
+    /// After a split vote everybody asks the same node first, and one gets past it.
+    [[nodiscard]] std::optional<std::size_t> lead_after(const Failure& failure, const Claim& claim,
+                                                        const std::optional<std::size_t>& lead,
+                                                        std::vector<bool>& silent) {
+        const auto& nodes = failure.nodes();
+        const auto voted = [&](Vote vote) {
+            return std::any_of(nodes.begin(), nodes.end(),
+                               [vote](const NodeReport& node) { return node.vote == vote; });
+        };
+        if (lead && nodes[*lead].vote == Vote::timeout) silent[*lead] = true;
+        const bool is_split = voted(Vote::granted) && voted(Vote::denied);
+        const bool was_silent = lead && silent[*lead];
+        return is_split || was_silent ? engine_.lead_for(claim.resources.front(), silent) : std::nullopt;
+    }
+
+    /// [15] [16] Full jitter; the bound grows from well above one round. None: no further attempt.
+    [[nodiscard]] std::optional<std::chrono::nanoseconds> delay_after(const Failure& failure,
+                                                                      std::uint32_t attempt,
+                                                                      std::chrono::nanoseconds round) const {
+        const RetryPolicy& retry = engine_.options().retry;
+        if (failure == errc::cancelled || failure == errc::invalid_argument) return std::nullopt;
+        if (retry.max_attempts != 0 && attempt >= retry.max_attempts) return std::nullopt;
+        if (retry.decide) {
+            const auto delay = retry.decide(attempt, failure);
+            if (!delay) return std::nullopt;
+            return std::clamp(*delay, std::chrono::milliseconds{0}, ages);
+        }
+        const std::chrono::nanoseconds cap = retry.cap;
+        double bound = static_cast<double>(std::max<std::chrono::nanoseconds>(retry.base, 2 * round).count());
+        for (std::uint32_t i = 1; i < attempt && bound < static_cast<double>(cap.count()); ++i) {
+            bound *= retry.multiplier;
+        }
+        std::array<unsigned char, 4> bytes{};
+        engine_.transport().random(bytes);
+        double fraction = 0;
+        for (const unsigned char byte : bytes) fraction = (fraction + byte) / 256;
+        bound = std::min(bound, static_cast<double>(cap.count()));
+        return std::chrono::nanoseconds{static_cast<std::int64_t>(bound * fraction)};
+    }
+
+    /// When to try again, so that the attempt can end within the wait; none: not any more.
+    [[nodiscard]] std::optional<TimePoint> next_attempt(TimePoint began, std::chrono::milliseconds wait,
+                                                        std::optional<std::chrono::nanoseconds> delay) const {
+        if (!delay || wait.count() == 0) return std::nullopt;
+        const TimePoint time = engine_.now();
+        if (wait == forever) return time + *delay;
+        const auto left = wait - (time - began) - engine_.options().node_timeout;
+        if (left.count() <= 0) return std::nullopt;
+        return time + std::min(*delay, left);
+    }
+
+    /// An attempt that begins by then ends within the wait.
+    [[nodiscard]] TimePoint limit_of(TimePoint began, std::chrono::milliseconds wait) const {
+        return began + (std::min(wait, ages) - engine_.options().node_timeout);
+    }
+
+    [[nodiscard]] static Failure cancelled(const Claim& claim, std::uint32_t attempts,
+                                           std::vector<NodeReport> nodes = {}) {
+        Failure failure{errc::cancelled, ProtocolType::describe(claim), std::move(nodes)};
+        failure.set_attempts(attempts);
+        return failure;
+    }
+
+    EngineType& engine_;
+    ProtocolType& protocol_;
+    std::atomic<std::size_t> waiters_count_{0};
+
+    // the driver's
+    std::map<std::string, Queue> queues_;
+    std::map<std::uint64_t, Waiter*> numbers_;
+    std::map<std::string, Courtesy> courtesies_;
+    std::uint64_t last_number_ = 0;
+    std::string channel_;
+    bool is_listening_ = false;
+    TimePoint idle_since_{};
+};
+
+}  // namespace redlock::detail

@@ -1,0 +1,257 @@
+// Where one node is: redis://, rediss:// and unix:// URIs.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <iterator>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace redlock {
+
+namespace detail {
+
+template <class T>
+concept StringLike = std::convertible_to<const T&, std::string_view>;
+
+/// A range, but for a string, of what makes an Element.
+template <class T, class Element>
+concept RangeOf =
+    !StringLike<T> && std::constructible_from<Element, decltype(*std::begin(std::declval<const T&>()))>;
+
+}  // namespace detail
+
+/// The address of one node and how to log in to it.
+///
+///   redis://[user[:password]@]host[:port][/db]      port 6379, db 0 by default; [::1] for IPv6
+///   redis://[:password@]host                        the default user's password
+///   unix://[user[:password]@]/path/to.sock[?db=n]
+///
+/// User, password and path may hold %XX escapes. rediss:// (TLS) is recognised and refused: it is not
+/// supported yet. Converts from any string, and throws std::invalid_argument that names the URI (less its
+/// password) and what is wrong with it.
+class Endpoint {
+   public:
+    enum class Scheme : std::uint8_t { tcp, unix_socket };
+
+    template <detail::StringLike String>
+    // NOLINTNEXTLINE(google-explicit-constructor): lists of URIs are lists of endpoints
+    Endpoint(const String& uri) {
+        parse(std::string_view{uri});
+    }
+
+    [[nodiscard]] Scheme scheme() const noexcept { return scheme_; }
+    [[nodiscard]] const std::string& host() const noexcept { return host_; }
+    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }  ///< of the unix socket
+    [[nodiscard]] const std::string& user() const noexcept { return user_; }
+    [[nodiscard]] const std::string& password() const noexcept { return password_; }
+    [[nodiscard]] std::uint32_t db() const noexcept { return db_; }
+
+    /// The URI without user and password: for logs and reports.
+    [[nodiscard]] std::string display() const {
+        const std::string db = std::to_string(db_);
+        if (scheme_ == Scheme::unix_socket) return "unix://" + path_ + (db_ == 0 ? "" : "?db=" + db);
+        const bool is_ipv6 = host_.find(':') != std::string::npos;
+        return "redis://" + (is_ipv6 ? "[" + host_ + "]" : host_) + ":" + std::to_string(port_) +
+               (db_ == 0 ? "" : "/" + db);
+    }
+
+    /// Whether both name one server, by what is written (a server has one quorum vote, whatever the db).
+    [[nodiscard]] bool same_server(const Endpoint& other) const noexcept {
+        return scheme_ == other.scheme_ && host_ == other.host_ && port_ == other.port_ &&
+               path_ == other.path_;
+    }
+
+   private:
+    void parse(std::string_view uri) {
+        if (uri.find('\0') != std::string_view::npos) fail(uri, "it contains a NUL byte");
+        std::string_view rest = uri;
+        const auto drop = [&rest](std::string_view prefix) {
+            if (!rest.starts_with(prefix)) return false;
+            rest.remove_prefix(prefix.size());
+            return true;
+        };
+        if (drop("redis://")) {
+            parse_tcp(uri, rest);
+        } else if (drop("unix://")) {
+            parse_unix(uri, rest);
+        } else if (drop("rediss://")) {
+            fail(uri, "TLS is not supported yet; use redis:// through a local TLS tunnel");
+        } else {
+            fail(uri, "it must begin with redis:// or unix://");
+        }
+    }
+
+    void parse_tcp(std::string_view uri, std::string_view rest) {
+        if (rest.find_first_of("?#") != std::string_view::npos) fail(uri, "redis:// takes no '?' or '#'");
+        const std::size_t slash = rest.find('/', credentials_end(rest));
+        if (slash != std::string_view::npos) {
+            const std::string_view db = rest.substr(slash + 1);
+            if (!db.empty()) db_ = number(uri, db, "db", 0, 1'000'000);
+            rest = rest.substr(0, slash);
+        }
+        rest = take_credentials(uri, rest);
+        std::string_view port;
+        if (rest.starts_with('[')) {
+            const std::size_t close = rest.find(']');
+            if (close == std::string_view::npos) fail(uri, "the '[' of an IPv6 address has no ']'");
+            host_ = rest.substr(1, close - 1);
+            if (host_.find(':') == std::string::npos) fail(uri, "only an IPv6 address stands in []");
+            port = rest.substr(close + 1);
+            if (!port.empty() && port.front() != ':') fail(uri, "only ':port' may follow ']'");
+        } else {
+            const std::size_t colon = rest.find(':');
+            host_ = rest.substr(0, colon);
+            if (colon != std::string_view::npos) port = rest.substr(colon);
+            if (port.find(':', 1) != std::string_view::npos) fail(uri, "an IPv6 address needs [] around it");
+        }
+        if (host_.empty()) fail(uri, "the host is missing");
+        for (char& letter : host_) {
+            if (static_cast<unsigned char>(letter) <= ' ') fail(uri, "the host contains a blank");
+            if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+        }
+        if (!port.empty()) {
+            port_ = static_cast<std::uint16_t>(number(uri, port.substr(1), "port", 1, 65535));
+        }
+    }
+
+    void parse_unix(std::string_view uri, std::string_view rest) {
+        scheme_ = Scheme::unix_socket;
+        const std::size_t question = rest.find('?', credentials_end(rest));
+        if (question != std::string_view::npos) {
+            const std::string_view query = rest.substr(question + 1);
+            if (!query.starts_with("db=")) fail(uri, "only '?db=n' may follow the path");
+            db_ = number(uri, query.substr(3), "db", 0, 1'000'000);
+            rest = rest.substr(0, question);
+        }
+        rest = take_credentials(uri, rest);
+        if (!rest.starts_with('/')) fail(uri, "the path must be absolute, as in unix:///run/redis.sock");
+        path_ = decode(uri, rest);
+        constexpr std::size_t longest = 107;  // sun_path, less its final NUL
+        if (path_.size() > longest) fail(uri, "the path of a unix socket has at most 107 bytes");
+    }
+
+    /// Where a '/' or '?' may count again: a password may hold them.
+    [[nodiscard]] static std::size_t credentials_end(std::string_view rest) noexcept {
+        if (rest.starts_with('/')) return 0;  // a unix path without credentials may hold '@'
+        const std::size_t at = rest.rfind('@');
+        return at == std::string_view::npos ? 0 : at;
+    }
+
+    std::string_view take_credentials(std::string_view uri, std::string_view rest) {
+        if (rest.starts_with('/')) return rest;
+        const std::size_t at = rest.rfind('@');
+        if (at == std::string_view::npos) return rest;
+        const std::string_view login = rest.substr(0, at);
+        const std::size_t colon = login.find(':');
+        user_ = decode(uri, login.substr(0, colon));
+        if (colon != std::string_view::npos) password_ = decode(uri, login.substr(colon + 1));
+        if (password_.empty()) fail(uri, "a user needs a password: user:password@");
+        return rest.substr(at + 1);
+    }
+
+    static std::uint32_t number(std::string_view uri, std::string_view text, const char* name,
+                                std::uint32_t min, std::uint32_t max) {
+        std::uint32_t value = 0;
+        const char* end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, value);
+        if (text.empty() || error != std::errc{} || stop != end || value < min || value > max) {
+            fail(uri, std::string{"the "} + name + " is '" + std::string{text} + "', not a number from " +
+                          std::to_string(min) + " to " + std::to_string(max));
+        }
+        return value;
+    }
+
+    static std::string decode(std::string_view uri, std::string_view text) {
+        std::string plain;
+        for (std::size_t i = 0; i < text.size(); ++i) {
+            if (text[i] != '%') {
+                plain.push_back(text[i]);
+                continue;
+            }
+            unsigned byte = 0;
+            const char* digits = text.data() + i + 1;
+            if (i + 2 >= text.size() || std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) {
+                fail(uri, "'%' must be followed by two hex digits");
+            }
+            if (byte == 0) fail(uri, "%00 is not allowed");
+            plain.push_back(static_cast<char>(byte));
+            i += 2;
+        }
+        return plain;
+    }
+
+    [[noreturn]] static void fail(std::string_view uri, const std::string& why) {
+        std::string shown{uri};
+        const std::size_t scheme = shown.find("://");
+        const std::size_t login = scheme == std::string::npos ? 0 : scheme + 3;
+        const std::size_t at = shown.rfind('@');
+        if (at != std::string::npos && at > login) shown.replace(login, at - login, "***");
+        throw std::invalid_argument{"redlock: bad URI '" + shown + "': " + why};
+    }
+
+    Scheme scheme_ = Scheme::tcp;
+    std::uint16_t port_ = 6379;
+    std::uint32_t db_ = 0;
+    std::string host_;
+    std::string path_;
+    std::string user_;
+    std::string password_;
+};
+
+/// The nodes of a Redlock. Converts from a string of URIs with commas between them (a comma within a URI
+/// is written %2C), a brace list of URIs, and any range of URIs. Throws std::invalid_argument when there
+/// are none, when a URI is bad, and when a node is there twice.
+class Endpoints {
+   public:
+    template <detail::StringLike String>
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    Endpoints(const String& comma_separated_uris) {
+        split(std::string_view{comma_separated_uris});
+        check();
+    }
+
+    Endpoints(std::initializer_list<Endpoint> list) : list_{list} { check(); }
+
+    template <detail::RangeOf<Endpoint> Range>
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    Endpoints(const Range& uris) : list_(std::begin(uris), std::end(uris)) {
+        check();
+    }
+
+    [[nodiscard]] const std::vector<Endpoint>& list() const noexcept { return list_; }
+
+   private:
+    void split(std::string_view uris) {
+        while (!uris.empty()) {
+            const std::size_t comma = std::min(uris.find(','), uris.size());
+            std::string_view uri = uris.substr(0, comma);
+            while (uri.starts_with(' ')) uri.remove_prefix(1);
+            while (uri.ends_with(' ')) uri.remove_suffix(1);
+            list_.emplace_back(uri);
+            uris.remove_prefix(std::min(comma + 1, uris.size()));
+        }
+    }
+
+    void check() const {
+        if (list_.empty()) throw std::invalid_argument{"redlock: the list of nodes is empty"};
+        for (auto node = list_.begin(); node != list_.end(); ++node) {
+            const auto is_same = [&](const Endpoint& other) { return other.same_server(*node); };
+            if (std::any_of(list_.begin(), node, is_same)) {
+                throw std::invalid_argument{"redlock: the node " + node->display() + " is there twice"};
+            }
+        }
+    }
+
+    std::vector<Endpoint> list_;
+};
+
+}  // namespace redlock

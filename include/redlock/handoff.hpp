@@ -1,0 +1,81 @@
+// Handing a lock on to another thread or process.
+#pragma once
+
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/token.hpp"
+
+namespace redlock {
+
+/// What Lock::detach() gives and Redlock::adopt() takes. Whoever has it can hold, extend and unlock: send
+/// it as you would a password, and adopt it once. Copyable; holds nothing itself.
+struct Handoff {
+    std::vector<std::string> resources;
+    Token token;
+    std::vector<std::uint64_t> fencing_tokens;  ///< one per resource; empty without fencing
+    /// What was left of the validity when it was detached. What is left now, only the nodes know.
+    std::chrono::milliseconds remaining{0};
+
+    /// As printable text where the resources are printable; str() and parse() are each other's inverse.
+    [[nodiscard]] std::string str() const {
+        std::string text = "redlock1 " + token.str() + " " + std::to_string(remaining.count());
+        for (std::size_t i = 0; i < resources.size(); ++i) {
+            const std::uint64_t fence = i < fencing_tokens.size() ? fencing_tokens[i] : 0;
+            text +=
+                " " + std::to_string(fence) + " " + std::to_string(resources[i].size()) + ":" + resources[i];
+        }
+        return text;
+    }
+
+    /// Throws std::invalid_argument when the text is not what str() gave.
+    [[nodiscard]] static Handoff parse(std::string_view text) {
+        Handoff handoff;
+        if (word(text, ' ') != "redlock1") fail();
+        handoff.token = Token::parse(word(text, ' '));
+        const bool has_resources = text.find(' ') != std::string_view::npos;
+        handoff.remaining = std::chrono::milliseconds{number(has_resources ? word(text, ' ') : "")};
+        for (;;) {
+            handoff.fencing_tokens.push_back(number(word(text, ' ')));
+            const std::uint64_t size = number(word(text, ':'));
+            if (size == 0 || size > text.size()) fail();
+            handoff.resources.emplace_back(text.substr(0, size));
+            text.remove_prefix(size);
+            if (text.empty()) break;
+            if (text.front() != ' ') fail();
+            text.remove_prefix(1);
+        }
+        if (handoff.fencing_tokens.front() == 0) handoff.fencing_tokens.clear();
+        return handoff;
+    }
+
+   private:
+    [[noreturn]] static void fail() {
+        throw std::invalid_argument{"redlock: this is not the text of a Handoff"};
+    }
+
+    static std::string_view word(std::string_view& text, char end) {
+        const std::size_t size = text.find(end);
+        if (size == std::string_view::npos) fail();
+        const std::string_view found = text.substr(0, size);
+        text.remove_prefix(size + 1);
+        return found;
+    }
+
+    static std::uint64_t number(std::string_view digits) {
+        std::uint64_t value = 0;
+        const char* end = digits.data() + digits.size();
+        const auto [stop, error] = std::from_chars(digits.data(), end, value);
+        if (digits.empty() || error != std::errc{} || stop != end || value > (std::uint64_t{1} << 62U))
+            fail();
+        return value;
+    }
+};
+
+}  // namespace redlock

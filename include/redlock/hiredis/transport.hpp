@@ -1,0 +1,139 @@
+// N nodes under one poll.
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/transport.hpp"
+#include "redlock/endpoint.hpp"
+#include "redlock/hiredis/connection.hpp"
+#include "redlock/options.hpp"
+
+namespace redlock::hiredis {
+
+/// One non-blocking connection per node. See detail::Transport for what each function promises.
+class Transport {
+   public:
+    Transport(std::vector<Endpoint> nodes, Options options) : options_{std::move(options)} {
+        connections_.reserve(nodes.size());
+        for (Endpoint& node : nodes) connections_.emplace_back(std::move(node), options_, wake_up_);
+    }
+    Transport(const Transport&) = delete;
+    Transport& operator=(const Transport&) = delete;
+
+    [[nodiscard]] std::size_t size() const noexcept { return connections_.size(); }
+    [[nodiscard]] std::string_view endpoint(std::size_t node) const noexcept {
+        return connections_[node].name();
+    }
+    [[nodiscard]] detail::Fault fault(std::size_t node) const noexcept { return connections_[node].fault(); }
+
+    detail::Sent send(std::size_t node, std::string_view request) { return connections_[node].send(request); }
+    detail::Sent connect(std::size_t node) { return connections_[node].connect(); }
+
+    [[nodiscard]] bool unfinished() const noexcept {
+        return std::any_of(connections_.begin(), connections_.end(),
+                           [](const Connection& connection) { return connection.unfinished(); });
+    }
+
+    void flush() {
+        for (Connection& connection : connections_) connection.flush();
+    }
+
+    void poll(detail::TransportEvents& events, std::optional<std::chrono::nanoseconds> timeout) {
+        flush();
+        sockets_.clear();
+        sockets_.push_back({wake_up_->fd(), POLLIN, 0});
+        for (Connection& connection : connections_) timeout = watch(connection, timeout);
+        if (channel_ != wanted_channel_) subscribe();
+        for (Connection& subscriber : subscribers_) {
+            if (!subscriber.is_up()) subscriber.connect();
+            subscriber.flush();
+            timeout = watch(subscriber, timeout);
+        }
+        const bool is_ready = wait(timeout);
+        events.on_awake();
+        if (is_ready && sockets_.front().revents != 0) wake_up_->clear();
+        for (std::size_t i = 0; i < connections_.size() + subscribers_.size(); ++i) {
+            const short ready = is_ready ? sockets_[i + 1].revents : short{0};
+            const std::size_t node = i % connections_.size();
+            (i == node ? connections_ : subscribers_)[node].advance(ready, node, events);
+        }
+    }
+
+    void listen(std::string_view channel) { wanted_channel_ = channel; }
+
+    [[nodiscard]] std::size_t listening() const noexcept {
+        const auto is_up = [](const Connection& subscriber) { return subscriber.is_up(); };
+        return static_cast<std::size_t>(std::count_if(subscribers_.begin(), subscribers_.end(), is_up));
+    }
+
+    void abandon() const noexcept {
+        for (const Connection& connection : connections_) connection.abandon();
+        for (const Connection& subscriber : subscribers_) subscriber.abandon();
+    }
+
+    void wake() const noexcept { wake_up_->signal(); }
+
+    void random(std::span<unsigned char> bytes) const {
+        if (::getentropy(bytes.data(), bytes.size()) != 0) {
+            throw std::system_error{errno, std::generic_category(), "redlock: getentropy"};
+        }
+    }
+
+   private:
+    void subscribe() {
+        channel_ = wanted_channel_;
+        subscribers_.clear();
+        subscribers_.reserve(connections_.size());
+        for (const Connection& node : connections_) {
+            if (!channel_.empty()) subscribers_.emplace_back(node.endpoint(), options_, wake_up_, channel_);
+        }
+    }
+
+    /// Adds a connection's socket to those waited for; returns the timeout, shortened where it must be.
+    std::optional<std::chrono::nanoseconds> watch(Connection& connection,
+                                                  std::optional<std::chrono::nanoseconds> timeout) {
+        sockets_.push_back(connection.interest().value_or(pollfd{-1, 0, 0}));
+        const auto deadline = connection.deadline();
+        if (!deadline) return timeout;
+        const std::chrono::nanoseconds left = *deadline - Connection::Clock::now();
+        return std::max(std::chrono::nanoseconds{0}, std::min(timeout.value_or(left), left));
+    }
+
+    /// False when nothing happened before the timeout.
+    bool wait(std::optional<std::chrono::nanoseconds> timeout) {
+        timespec limit{};
+        if (timeout) {
+            limit.tv_sec = static_cast<time_t>(timeout->count() / 1'000'000'000);
+            limit.tv_nsec = static_cast<long>(timeout->count() % 1'000'000'000);
+        }
+        return ::ppoll(sockets_.data(), sockets_.size(), timeout ? &limit : nullptr, nullptr) > 0;
+    }
+
+    Options options_;
+    std::shared_ptr<WakeUp> wake_up_ = std::make_shared<WakeUp>();
+    std::vector<Connection> connections_;
+    std::string channel_;
+    std::string wanted_channel_;           ///< from the next poll on
+    std::vector<Connection> subscribers_;  ///< none, or one per node
+    std::vector<pollfd> sockets_;
+};
+
+static_assert(detail::Transport<Transport>);
+
+}  // namespace redlock::hiredis

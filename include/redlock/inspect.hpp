@@ -1,0 +1,45 @@
+// What the nodes say of a resource, for operators and tests.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redlock/result.hpp"
+
+namespace redlock {
+
+/// How one resource stood when the nodes were asked. It may have changed since.
+struct Inspection {
+    enum class State : std::uint8_t {
+        available,  ///< a quorum has no key: an attempt would have been granted
+        held,       ///< a quorum has one and the same token
+        undecided,  ///< neither: too few answered, or the votes are split
+    };
+
+    /// One node's answer.
+    struct Node {
+        NodeReport report;                 ///< granted: it answered
+        std::string holder;                ///< a short digest of the token there; empty: no key
+        std::chrono::milliseconds ttl{0};  ///< what is left of the key there; below 0: it never expires
+        std::uint64_t fence = 0;           ///< the fencing counter there; 0: none
+    };
+
+    State state = State::undecided;
+    std::string holder;                      ///< the digest that a quorum agrees on; empty unless held
+    std::chrono::milliseconds remaining{0};  ///< for how long a quorum will still have that token
+    std::vector<Node> nodes;                 ///< in the order of the configuration
+};
+
+[[nodiscard]] constexpr std::string_view to_string(Inspection::State state) noexcept {
+    switch (state) {
+        case Inspection::State::available: return "available";
+        case Inspection::State::held: return "held";
+        case Inspection::State::undecided: return "undecided";
+    }
+    return "unspecified";
+}
+
+}  // namespace redlock

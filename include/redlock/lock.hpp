@@ -1,0 +1,172 @@
+// Lock: owning a resource, for the length of a scope.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/clock.hpp"
+#include "redlock/core/lease.hpp"
+#include "redlock/core/session.hpp"
+#include "redlock/core/token.hpp"
+#include "redlock/handoff.hpp"
+#include "redlock/result.hpp"
+
+namespace redlock {
+
+namespace hiredis {
+class Transport;
+}
+
+/// Owns one lease: unlocks at the end of its scope. Move-only.
+///
+/// What each call does in each state (`held` includes renewing; `expired`: the validity has ended):
+///
+///   |             | held                 | expired or lost | unlocked or moved-from |
+///   |-------------|----------------------|-----------------|------------------------|
+///   | owns_lock() | true                 | false           | false                  |
+///   | remaining() | > 0                  | 0               | 0                      |
+///   | lost()      | not triggered        | triggered       | as it was; none when moved-from |
+///   | extend()    | a round              | errc::lost      | errc::lost             |
+///   | unlock()    | a round              | releases, errc::lost | errc::lost        |
+///   | detach()    | the hand-over        | empty           | empty                  |
+///   | destructor  | unlock()             | releases        | nothing                |
+///
+/// One Lock may be used by several threads at once, but for moving and destroying it. It may outlive the
+/// Redlock it came from.
+template <class Transport, class Clock>
+class BasicLock {
+    using SessionPtr = std::shared_ptr<detail::Session<Transport, Clock>>;
+    using LeasePtr = std::shared_ptr<detail::Lease<typename Clock::time_point>>;
+
+   public:
+    using time_point = typename Clock::time_point;
+
+    BasicLock() = default;
+    BasicLock(SessionPtr session, LeasePtr lease) noexcept
+        : session_{std::move(session)}, lease_{std::move(lease)} {}
+    BasicLock(BasicLock&&) noexcept = default;
+    BasicLock& operator=(BasicLock&& other) noexcept {
+        BasicLock old{std::move(*this)};
+        session_ = std::move(other.session_);
+        lease_ = std::move(other.lease_);
+        return *this;
+    }
+    BasicLock(const BasicLock&) = delete;
+    BasicLock& operator=(const BasicLock&) = delete;
+
+    /// Unlocks, as unlock() does; what that cannot confirm ends by the ttl. Blocks at most node_timeout.
+    ~BasicLock() {
+        if (lease_) session_->drop(lease_);
+    }
+
+    /// The resource; of several, the first. Empty when moved-from.
+    [[nodiscard]] std::string_view resource() const noexcept {
+        return lease_ ? std::string_view{lease_->claim->resources.front()} : std::string_view{};
+    }
+    [[nodiscard]] std::span<const std::string> resources() const noexcept {
+        return lease_ ? std::span<const std::string>{lease_->claim->resources}
+                      : std::span<const std::string>{};
+    }
+
+    /// The value that proves ownership on the nodes. Keep it out of logs: who has it can unlock.
+    [[nodiscard]] const Token& token() const noexcept {
+        static const Token none;
+        return lease_ ? lease_->token : none;
+    }
+
+    /// The number that the guarded resource checks; of several resources, that of the first. 0: without
+    /// fencing.
+    [[nodiscard]] std::uint64_t fencing_token() const noexcept {
+        return lease_ && !lease_->fences.empty() ? static_cast<std::uint64_t>(lease_->fences.front()) : 0;
+    }
+    /// The fencing token of one of the resources; 0: it is none of them, or without fencing.
+    [[nodiscard]] std::uint64_t fencing_token(std::string_view resource) const noexcept {
+        const auto names = resources();
+        for (std::size_t i = 0; lease_ && i < lease_->fences.size(); ++i) {
+            if (names[i] == resource) return static_cast<std::uint64_t>(lease_->fences[i]);
+        }
+        return 0;
+    }
+
+    /// Whether the lease is held and valid at this moment. Local: no I/O, never blocks.
+    [[nodiscard]] bool owns_lock() const noexcept { return remaining().count() > 0; }
+    [[nodiscard]] explicit operator bool() const noexcept { return owns_lock(); }
+
+    /// What is left of the validity; 0 when there is none. Local: no I/O, never blocks.
+    [[nodiscard]] std::chrono::nanoseconds remaining() const noexcept {
+        if (!lease_) return std::chrono::nanoseconds{0};
+        return std::max(std::chrono::nanoseconds{0}, lease_->remaining(session_->now()));
+    }
+
+    /// When the validity ends unless it is extended, on the clock that leases are measured in.
+    [[nodiscard]] time_point expires_at() const noexcept {
+        return lease_ ? lease_->valid_until() : time_point{};
+    }
+
+    /// Triggered when the right to act ends other than by unlock(): the validity is over, by a local timer
+    /// that needs no network, or a quorum says that the lock is not ours. Callbacks run on a thread of the
+    /// library with none of its locks held; they may call unlock(), and should be brief, for renewals of
+    /// other locks wait meanwhile. Starts that thread if it does not run yet.
+    [[nodiscard]] std::stop_token lost() const {
+        if (!lease_) return {};
+        std::stop_token token = lease_->lost_token();
+        if (lease_->hold() == detail::Hold::held) session_->keep(lease_);
+        return token;
+    }
+
+    /// Makes the lease last `ttl` from now, if a quorum still holds it for us; one round trip, blocks at
+    /// most node_timeout. errc::lost: a quorum says no, or the validity had ended. errc::unknown: it may or
+    /// may not have happened, the old deadline stands (lowered, where the new one is sooner).
+    /// errc::invalid_argument: a ttl that leaves no validity.
+    Result<void> extend(std::chrono::milliseconds ttl) {
+        if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
+        return session_->extend(lease_, ttl);
+    }
+
+    /// Deletes the keys on all nodes, and returns when a quorum has answered; blocks at most node_timeout.
+    /// errc::lost: it was not ours any more. errc::unknown: no quorum confirmed it; the keys that are left
+    /// end by the ttl. In every case this Lock owns nothing afterwards.
+    Result<void> unlock() noexcept {
+        if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
+        return session_->release(lease_);
+    }
+
+    /// Gives up ownership without unlocking: the keys stay until the ttl ends, or whoever adopts the
+    /// hand-over unlocks. Local: no I/O. Empty when this Lock owns nothing.
+    Handoff detach() {
+        Handoff handoff;
+        if (!lease_) return handoff;
+        const LeasePtr lease = std::exchange(lease_, nullptr);
+        const SessionPtr session = std::exchange(session_, nullptr);
+        const auto left = std::max(std::chrono::nanoseconds{0}, lease->remaining(session->now()));
+        if (!session->let_go(lease)) return handoff;
+        handoff.resources = lease->claim->resources;
+        handoff.token = lease->token;
+        handoff.fencing_tokens.assign(lease->fences.begin(), lease->fences.end());
+        handoff.remaining = std::chrono::duration_cast<std::chrono::milliseconds>(left);
+        return handoff;
+    }
+
+    /// What each node said to the acquisition, votes that came late included. Blocks shortly when others
+    /// are driving.
+    [[nodiscard]] std::vector<NodeReport> nodes() const {
+        return lease_ ? session_->reports(lease_) : std::vector<NodeReport>{};
+    }
+
+   private:
+    SessionPtr session_;
+    LeasePtr lease_;
+};
+
+/// The lock of a Redlock on hiredis.
+using Lock = BasicLock<hiredis::Transport, LeaseClock>;
+
+}  // namespace redlock

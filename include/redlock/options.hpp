@@ -1,0 +1,136 @@
+// What can be set, each with its unit, default, range and meaning of zero.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+
+#include "redlock/result.hpp"
+
+namespace redlock {
+
+/// As LockOptions::wait: until the lock is got or a stop is requested.
+inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
+
+namespace detail {
+
+[[noreturn]] inline void bad_option(const std::string& field, const std::string& value,
+                                    const std::string& allowed) {
+    throw std::invalid_argument{"redlock: " + field + " is " + value + ", but must be " + allowed};
+}
+
+inline void check_range(const std::string& field, std::chrono::milliseconds value,
+                        std::chrono::milliseconds min, std::chrono::milliseconds max) {
+    if (value >= min && value <= max) return;
+    bad_option(field, std::to_string(value.count()) + " ms",
+               "from " + std::to_string(min.count()) + " ms to " + std::to_string(max.count()) + " ms");
+}
+
+}  // namespace detail
+
+/// How long to wait between two attempts: the delay before attempt n + 1 is drawn evenly from zero to
+/// min(cap, base × multiplier^(n-1)), so that contenders spread out (exponential backoff, full jitter).
+struct RetryPolicy {
+    /// Bound of the first delay; raised to twice the last round where that took longer. 1 ms to 1 h.
+    std::chrono::milliseconds base{25};
+    /// Bound of every delay. From base to 1 h.
+    std::chrono::milliseconds cap{500};
+    /// Growth of the bound from one attempt to the next. 1 (constant) to 100.
+    double multiplier = 2.0;
+    /// Attempts in one call; 0: as many as fit into LockOptions::wait.
+    std::uint32_t max_attempts = 0;
+    /// Instead of all that: given the number of attempts made and the last failure, the delay before the
+    /// next one, or nothing to give up. Called with no lock held, must not block. Empty: as above.
+    std::function<std::optional<std::chrono::milliseconds>(std::uint32_t, const Failure&)> decide{};
+
+    void validate() const {
+        using namespace std::chrono_literals;
+        detail::check_range("RetryPolicy::base", base, 1ms, 1h);
+        detail::check_range("RetryPolicy::cap", cap, base, 1h);
+        if (!(multiplier >= 1.0 && multiplier <= 100.0)) {
+            detail::bad_option("RetryPolicy::multiplier", std::to_string(multiplier), "from 1 to 100");
+        }
+    }
+};
+
+/// What holds for one Redlock and all its locks.
+struct Options {
+    /// The one deadline of a round: what has not answered by then has not voted. Small against the ttl,
+    /// large against a round trip. 1 ms to 1 min.
+    std::chrono::milliseconds node_timeout{50};
+    /// Part of the ttl given up for clocks that run at different speeds. 0.01 covers about 5,000 ppm on
+    /// each side (ntpd slews at 500 ppm; chrony's default maxslewrate of 83,333 ppm is beyond it). 0 to 0.5.
+    double drift_factor = 0.01;
+    /// Given up besides, since Redis counts the ttl in whole milliseconds. 0 to 1 min.
+    std::chrono::milliseconds drift_floor{2};
+    /// Fencing tokens: on unless switched off. Off, the plain SET NX PX is sent and the token is 0. All
+    /// clients of one resource that use tokens must have it on.
+    bool fencing = true;
+    /// How long a node remembers a resource's fencing counter after its last use. 1 s to 10 years.
+    std::chrono::milliseconds fence_ttl = std::chrono::hours{24};
+    /// A node that restarted less than this ago does not vote in acquires, since it may have forgotten.
+    /// Set it to the longest ttl in use where nodes do not fsync always. 0: off. Up to 1 year.
+    std::chrono::milliseconds restart_quarantine{0};
+    /// Who waits is called by the release instead of polling. Off, or where a node does not permit pub/sub,
+    /// waiting is by `retry` alone. All clients of a resource should have the same.
+    bool notify = true;
+    /// Between attempts of one call.
+    RetryPolicy retry{};
+    /// How long a connection may take to be made and logged in. 1 ms to 1 h.
+    std::chrono::milliseconds connect_timeout{1000};
+    /// Bounds of the delay before a node that could not be reached is tried again (it doubles, with
+    /// jitter). 1 ms to 1 h.
+    std::chrono::milliseconds reconnect_min{10};
+    std::chrono::milliseconds reconnect_max{2000};
+    /// Requests that may be unanswered at one node; past it the node votes `timeout` unasked. 16 to
+    /// 1,000,000.
+    std::uint32_t backlog = 4096;
+    /// What CLIENT LIST shows. No blanks or control characters; empty: no name is set.
+    std::string client_name = "redlock";
+
+    /// Throws std::invalid_argument that names the field, its value and what is allowed.
+    void validate() const {
+        using namespace std::chrono_literals;
+        detail::check_range("Options::node_timeout", node_timeout, 1ms, 1min);
+        if (!(drift_factor >= 0.0 && drift_factor <= 0.5)) {
+            detail::bad_option("Options::drift_factor", std::to_string(drift_factor), "from 0 to 0.5");
+        }
+        detail::check_range("Options::drift_floor", drift_floor, 0ms, 1min);
+        detail::check_range("Options::fence_ttl", fence_ttl, 1s, 87'600h);
+        detail::check_range("Options::restart_quarantine", restart_quarantine, 0ms, 8'760h);
+        detail::check_range("Options::connect_timeout", connect_timeout, 1ms, 1h);
+        detail::check_range("Options::reconnect_min", reconnect_min, 1ms, 1h);
+        detail::check_range("Options::reconnect_max", reconnect_max, reconnect_min, 1h);
+        if (backlog < 16 || backlog > 1'000'000) {
+            detail::bad_option("Options::backlog", std::to_string(backlog), "from 16 to 1000000");
+        }
+        for (const char letter : client_name) {
+            if (letter <= ' ' || letter > '~') {
+                detail::bad_option("Options::client_name", "'" + client_name + "'",
+                                   "printable ASCII without blanks");
+            }
+        }
+        retry.validate();
+    }
+};
+
+/// What holds for one call of lock().
+struct LockOptions {
+    /// The lease asked of the nodes. More than the drift, up to 1 year.
+    std::chrono::milliseconds ttl = std::chrono::seconds{10};
+    /// How long to go on trying. 0: one attempt. `forever`: until a stop is requested.
+    std::chrono::milliseconds wait{0};
+    /// Extend the lease in the background until it is unlocked.
+    bool renew = false;
+    /// The longest that renewal may make a lease last, counted from its acquisition; then lost() is
+    /// triggered and it runs out. `forever`: no limit.
+    std::chrono::milliseconds renew_limit = std::chrono::hours{1};
+    /// Ends the wait at once when a stop is requested.
+    std::stop_token stop{};
+};
+
+}  // namespace redlock

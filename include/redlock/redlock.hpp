@@ -1,0 +1,196 @@
+// Redlock: mutual exclusion between processes over N independent Redis masters.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/clock.hpp"
+#include "redlock/core/command.hpp"
+#include "redlock/core/session.hpp"
+#include "redlock/endpoint.hpp"
+#include "redlock/handoff.hpp"
+#include "redlock/hiredis/transport.hpp"
+#include "redlock/inspect.hpp"
+#include "redlock/lock.hpp"
+#include "redlock/options.hpp"
+#include "redlock/result.hpp"
+#include "redlock/version.hpp"
+
+namespace redlock {
+
+/// What to lock: one resource, or several taken together, all or none. Converts from a string, a brace
+/// list of strings and any range of strings.
+class Resources {
+    /// A name in a brace list: unlike a std::string it cannot be made of two pointers.
+    struct Name {
+        template <detail::StringLike String>
+        Name(const String& name) : text{name} {}  // NOLINT(google-explicit-constructor)
+        std::string_view text;
+    };
+
+   public:
+    template <detail::StringLike String>
+    Resources(const String& name) : names_{std::string{std::string_view{name}}} {}  // NOLINT
+
+    Resources(std::initializer_list<Name> names) {
+        for (const Name& name : names) names_.emplace_back(name.text);
+    }
+
+    template <detail::RangeOf<std::string_view> Range>
+    Resources(const Range& names) {  // NOLINT(google-explicit-constructor)
+        for (const auto& name : names) names_.emplace_back(std::string_view{name});
+    }
+
+    [[nodiscard]] const std::vector<std::string>& names() const noexcept { return names_; }
+
+   private:
+    std::vector<std::string> names_;
+};
+
+/// Mutual exclusion between processes over N independent Redis or Valkey masters.
+///
+/// Thread-safe: one Redlock serves all threads of a process. It connects when it is first used, and a node
+/// that is down or hung costs its vote and no time as long as a quorum answers. After a fork the child
+/// must make its own; calls on the old one return errc::invalid_argument and touch nothing.
+///
+///   | call       | blocks at most                     | fails with                                |
+///   |------------|------------------------------------|-------------------------------------------|
+///   | try_lock() | node_timeout                       | contended, unreachable, too_slow, invalid_argument |
+///   | lock()     | the larger of wait and node_timeout | the same, cancelled                      |
+///   | destructor | node_timeout                       | –                                         |
+///
+/// Time is measured on `Clock`; nodes are reached through `Transport`.
+template <class Transport = hiredis::Transport, class Clock = LeaseClock>
+class Redlock {
+   public:
+    using lock_type = BasicLock<Transport, Clock>;
+
+    /// Redlock{{"redis://a", "redis://b"}}, Redlock{"redis://a,redis://b"} or any range of URIs. Throws
+    /// std::invalid_argument for what can never work: no nodes, the same node twice, a bad URI, an option
+    /// out of its range. Connects to nothing yet.
+    explicit Redlock(const Endpoints& nodes, const Options& options = {})
+        : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
+
+    /// With a transport of one's own, as tests have.
+    explicit Redlock(std::unique_ptr<Transport> transport, const Options& options = {}, Clock clock = {})
+        : session_{SessionType::make(std::move(transport), std::move(clock), validated(options))} {}
+
+    Redlock(Redlock&&) noexcept = default;
+    Redlock& operator=(Redlock&&) noexcept = default;
+    Redlock(const Redlock&) = delete;
+    Redlock& operator=(const Redlock&) = delete;
+    ~Redlock() = default;
+
+    /// One attempt: one round trip, whatever the number of nodes.
+    [[nodiscard]] Result<lock_type> try_lock(const Resources& resources, std::chrono::milliseconds ttl) {
+        return lock(resources, {.ttl = ttl});
+    }
+
+    /// Attempts until one succeeds, `wait` is over or a stop is requested. Between attempts it waits by
+    /// Options::retry.
+    [[nodiscard]] Result<lock_type> lock(const Resources& resources, const LockOptions& how = {}) {
+        if (auto bad = check(resources, how)) return *std::move(bad);
+        return locked(session_->acquire(claim_of(resources), how));
+    }
+
+    /// Goes on holding what another Lock, here or in another process, gave up by detach(): verifies at a
+    /// quorum that its token still holds, and makes the lease last `ttl` from now. Two round trips at most
+    /// by this, blocks at most that many node_timeouts. errc::lost: a quorum says that it is not held by
+    /// that token; errc::unknown: too few answered.
+    [[nodiscard]] Result<lock_type> adopt(const Handoff& handoff, std::chrono::milliseconds ttl) {
+        return adopt(Resources{handoff.resources}, handoff.token, ttl, handoff.fencing_tokens);
+    }
+
+    /// The same with the token alone, as another Redlock client may have handed it over. Where fencing is
+    /// on, the nodes' counters tell the fencing token, or a larger one is agreed on: two more round trips.
+    [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
+                                          std::chrono::milliseconds ttl) {
+        return adopt(resources, token, ttl, {});
+    }
+
+    /// What the nodes say of a resource now; takes no lock and changes nothing. Waits for every node that
+    /// is connected, at most node_timeout.
+    [[nodiscard]] Result<Inspection> inspect(std::string_view resource) {
+        if (auto bad = check(Resources{resource}, {})) return *std::move(bad);
+        return session_->inspect(std::string{resource});
+    }
+
+   private:
+    using SessionType = detail::Session<Transport, Clock>;
+
+    [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
+                                          std::chrono::milliseconds ttl,
+                                          const std::vector<std::uint64_t>& fencing_tokens) {
+        if (auto bad = check(resources, {.ttl = ttl})) return *std::move(bad);
+        if (token.str().empty()) return Failure{errc::invalid_argument, "the token is empty"};
+        std::vector<std::int64_t> fences;
+        if (session_->options().fencing) fences.assign(fencing_tokens.begin(), fencing_tokens.end());
+        if (!fences.empty() && fences.size() != resources.names().size()) {
+            return Failure{errc::invalid_argument, "there is not one fencing token per resource"};
+        }
+        return locked(session_->adopt(claim_of(resources), token, std::move(fences), ttl));
+    }
+
+    template <class Lease>
+    [[nodiscard]] Result<lock_type> locked(Result<Lease> lease) const {
+        if (!lease) return std::move(lease).error();
+        return lock_type{session_, *std::move(lease)};
+    }
+
+    [[nodiscard]] std::shared_ptr<const detail::Claim> claim_of(const Resources& resources) const {
+        auto claim = std::make_shared<detail::Claim>();
+        claim->resources = resources.names();
+        for (const std::string& name : claim->resources) {
+            if (session_->options().fencing) claim->counters.push_back(detail::fence_key(name));
+            if (session_->options().notify) claim->queues.push_back(detail::queue_key(name));
+        }
+        return claim;
+    }
+
+    [[nodiscard]] static const Options& validated(const Options& options) {
+        options.validate();
+        return options;
+    }
+
+    [[nodiscard]] std::optional<Failure> check(const Resources& resources, const LockOptions& how) const {
+        using namespace std::chrono_literals;
+        const auto bad = [](std::string what) { return Failure{errc::invalid_argument, std::move(what)}; };
+        const auto& names = resources.names();
+        if (names.empty()) return bad("the list of resources is empty");
+        for (auto name = names.begin(); name != names.end(); ++name) {
+            if (name->empty()) return bad("a resource has an empty name");
+            if (name->size() > longest_name) {
+                return bad("a resource's name has " + std::to_string(name->size()) + " bytes, but may have " +
+                           std::to_string(longest_name));
+            }
+            if (std::find(names.begin(), name, *name) != name) return bad("'" + *name + "' is there twice");
+        }
+        if (how.wait < 0ms || (how.wait > 87'600h && how.wait != forever)) {
+            return bad("wait is " + std::to_string(how.wait.count()) +
+                       " ms, but must be 0, up to ten years, or redlock::forever");
+        }
+        if (how.renew && how.renew_limit < how.ttl) {
+            return bad("renew_limit is " + std::to_string(how.renew_limit.count()) +
+                       " ms, but must be at least the ttl of " + std::to_string(how.ttl.count()) + " ms");
+        }
+        return session_->check_ttl(how.ttl);
+    }
+
+    static constexpr std::size_t longest_name = std::size_t{4} << 20U;
+
+    std::shared_ptr<SessionType> session_;
+};
+
+template <class Transport>
+Redlock(std::unique_ptr<Transport>, const Options& = {}) -> Redlock<Transport>;
+
+}  // namespace redlock

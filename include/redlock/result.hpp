@@ -1,0 +1,228 @@
+// What an operation gives back: a value, or a Failure that says which node said what.
+//
+// Result<T> is a small type of our own so that it is the same whatever -std a translation unit uses.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace redlock {
+
+/// Why an operation did not succeed.
+enum class errc : std::uint8_t {
+    contended = 1,     ///< someone else holds the resource
+    unreachable,       ///< too few nodes answered to decide
+    too_slow,          ///< a quorum granted, but the validity had run out by then
+    cancelled,         ///< a stop was requested
+    lost,              ///< a quorum says that the lock is not ours any more, or its validity has ended
+    unknown,           ///< not confirmed by a quorum: it may or may not have happened
+    invalid_argument,  ///< the call can never work as it was made
+    fenced,            ///< the guarded resource has seen a larger fencing token: the caller's lock is over
+};
+
+/// What one node said, or failed to say, in one round.
+enum class Vote : std::uint8_t {
+    pending,      ///< it has not answered yet
+    granted,      ///< yes
+    denied,       ///< no: the resource is held by another, or is not ours
+    absent,       ///< no: the key is not there (extend and release only)
+    timeout,      ///< it did not answer in time, or has so much unanswered that it was not asked
+    unreachable,  ///< there is no connection, or it ended before the answer came
+    refused,      ///< it answered with an error, with rubbish, or is no master
+    quarantined,  ///< it restarted a short while ago and may have forgotten a lock
+};
+
+[[nodiscard]] constexpr std::string_view to_string(errc code) noexcept {
+    switch (code) {
+        case errc::contended: return "contended";
+        case errc::unreachable: return "unreachable";
+        case errc::too_slow: return "too slow";
+        case errc::cancelled: return "cancelled";
+        case errc::lost: return "lost";
+        case errc::unknown: return "unknown";
+        case errc::invalid_argument: return "invalid argument";
+        case errc::fenced: return "fenced off";
+    }
+    return "unspecified";
+}
+
+[[nodiscard]] constexpr std::string_view to_string(Vote vote) noexcept {
+    switch (vote) {
+        case Vote::pending: return "pending";
+        case Vote::granted: return "granted";
+        case Vote::denied: return "denied";
+        case Vote::absent: return "absent";
+        case Vote::timeout: return "timeout";
+        case Vote::unreachable: return "unreachable";
+        case Vote::refused: return "refused";
+        case Vote::quarantined: return "quarantined";
+    }
+    return "unspecified";
+}
+
+namespace detail {
+
+class ErrorCategory final : public std::error_category {
+   public:
+    [[nodiscard]] const char* name() const noexcept override { return "redlock"; }
+    [[nodiscard]] std::string message(int value) const override {
+        return std::string{to_string(static_cast<errc>(value))};
+    }
+};
+
+}  // namespace detail
+
+/// The category of every redlock::errc. Thread-safe.
+[[nodiscard]] inline const std::error_category& error_category() noexcept {
+    static const detail::ErrorCategory category;
+    return category;
+}
+
+[[nodiscard]] inline std::error_code make_error_code(errc code) noexcept {
+    return {static_cast<int>(code), error_category()};
+}
+
+}  // namespace redlock
+
+template <>
+struct std::is_error_code_enum<redlock::errc> : std::true_type {};
+
+namespace redlock {
+
+/// One node's part in one round.
+struct NodeReport {
+    std::string endpoint;  ///< the URI, without its password
+    Vote vote = Vote::pending;
+    std::string detail;                    ///< the node's own words, or why there are none; may be empty
+    std::chrono::microseconds latency{0};  ///< from the start of the round to the answer; 0: no answer
+};
+
+/// What went wrong, in words for people and values for code.
+class Failure {
+   public:
+    explicit Failure(errc code, std::string what = {}, std::vector<NodeReport> nodes = {})
+        : code_{code}, what_{std::move(what)}, nodes_{std::move(nodes)} {}
+
+    [[nodiscard]] errc code() const noexcept { return code_; }
+
+    /// One report per node, in the order of the configuration; empty when no node was asked.
+    [[nodiscard]] const std::vector<NodeReport>& nodes() const noexcept { return nodes_; }
+
+    /// How many attempts were made before giving up; 0 when none was.
+    [[nodiscard]] std::uint32_t attempts() const noexcept { return attempts_; }
+    void set_attempts(std::uint32_t attempts) noexcept { attempts_ = attempts; }
+
+    /// The longest time any holder has left, as the nodes that denied reported it; 0 when unknown.
+    [[nodiscard]] std::chrono::milliseconds holder_remaining() const noexcept { return holder_remaining_; }
+    void set_holder_remaining(std::chrono::milliseconds left) noexcept { holder_remaining_ = left; }
+
+    /// One line: the code, what it was about, and what each node said.
+    [[nodiscard]] std::string message() const {
+        std::string text{to_string(code_)};
+        if (!what_.empty()) text.append(": ").append(what_);
+        if (attempts_ > 1) text.append(", after ").append(std::to_string(attempts_)).append(" attempts");
+        const char* separator = " [";
+        for (const NodeReport& node : nodes_) {
+            text.append(separator).append(node.endpoint).append(" ").append(to_string(node.vote));
+            if (!node.detail.empty()) text.append(" (").append(node.detail).append(")");
+            separator = "; ";
+        }
+        if (!nodes_.empty()) text.append("]");
+        return text;
+    }
+
+    // NOLINTNEXTLINE(google-explicit-constructor): it is an error code with more to say
+    operator std::error_code() const noexcept { return make_error_code(code_); }
+
+    friend bool operator==(const Failure& failure, errc code) noexcept { return failure.code_ == code; }
+
+   private:
+    errc code_;
+    std::uint32_t attempts_ = 0;
+    std::chrono::milliseconds holder_remaining_{0};
+    std::string what_;
+    std::vector<NodeReport> nodes_;
+};
+
+/// Thrown by Result::value() and by the calls that cannot return an error.
+class Error : public std::system_error {
+   public:
+    explicit Error(Failure failure)
+        : std::system_error{failure.code()}, failure_{std::move(failure)}, text_{failure_.message()} {}
+
+    [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
+    [[nodiscard]] const Failure& failure() const noexcept { return failure_; }
+    [[nodiscard]] const std::vector<NodeReport>& nodes() const noexcept { return failure_.nodes(); }
+
+   private:
+    Failure failure_;
+    std::string text_;
+};
+
+/// A T, or the Failure that stands in its place. Reading the one that is not there is undefined, except
+/// by value(), which throws.
+template <class T>
+class Result {
+   public:
+    // NOLINTNEXTLINE(google-explicit-constructor): `return lock;` and `return failure;` are the point
+    Result(T value) : state_{std::in_place_index<0>, std::move(value)} {}
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    Result(Failure failure) : state_{std::in_place_index<1>, std::move(failure)} {}
+
+    [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
+    [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
+
+    [[nodiscard]] T& operator*() & noexcept { return *std::get_if<0>(&state_); }
+    [[nodiscard]] const T& operator*() const& noexcept { return *std::get_if<0>(&state_); }
+    [[nodiscard]] T&& operator*() && noexcept { return std::move(*std::get_if<0>(&state_)); }
+    [[nodiscard]] T* operator->() noexcept { return std::get_if<0>(&state_); }
+    [[nodiscard]] const T* operator->() const noexcept { return std::get_if<0>(&state_); }
+
+    /// The value. Throws redlock::Error with the failure's detail when there is none.
+    [[nodiscard]] T& value() & { return check(), **this; }
+    [[nodiscard]] const T& value() const& { return check(), **this; }
+    [[nodiscard]] T&& value() && { return check(), *std::move(*this); }
+
+    [[nodiscard]] Failure& error() & noexcept { return *std::get_if<1>(&state_); }
+    [[nodiscard]] const Failure& error() const& noexcept { return *std::get_if<1>(&state_); }
+    [[nodiscard]] Failure&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+
+   private:
+    void check() const {
+        if (!has_value()) throw Error{error()};
+    }
+
+    std::variant<T, Failure> state_;
+};
+
+/// Success, or a Failure.
+template <>
+class Result<void> {
+   public:
+    Result() = default;
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    Result(Failure failure) : state_{std::in_place_index<1>, std::move(failure)} {}
+
+    [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
+    [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
+
+    /// Throws redlock::Error with the failure's detail unless it succeeded.
+    void value() const {
+        if (!has_value()) throw Error{error()};
+    }
+
+    [[nodiscard]] Failure& error() & noexcept { return *std::get_if<1>(&state_); }
+    [[nodiscard]] const Failure& error() const& noexcept { return *std::get_if<1>(&state_); }
+    [[nodiscard]] Failure&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+
+   private:
+    std::variant<std::monostate, Failure> state_;
+};
+
+}  // namespace redlock
