@@ -1,0 +1,37 @@
+# For redlock's own tests, benchmarks and examples; nothing here reaches a user of the library.
+
+set(REDLOCK_SANITIZE
+    ""
+    CACHE STRING "Sanitizers for redlock's own programs: 'address,undefined' or 'thread'")
+option(REDLOCK_UNITY "Compile the test suites in a few large pieces: a third of the time, all told" OFF)
+option(REDLOCK_WERROR "Warnings in redlock's own programs are errors" OFF)
+
+find_program(REDLOCK_CCACHE ccache)
+mark_as_advanced(REDLOCK_CCACHE)
+if(PROJECT_IS_TOP_LEVEL
+   AND REDLOCK_CCACHE
+   AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${REDLOCK_CCACHE}")
+endif()
+
+# Warnings and sanitizers, to be linked by every program of ours.
+add_library(redlock_development INTERFACE)
+target_compile_options(
+  redlock_development INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+                                $<$<BOOL:${REDLOCK_WERROR}>:-Werror>)
+if(REDLOCK_SANITIZE)
+  target_compile_options(
+    redlock_development INTERFACE "-fsanitize=${REDLOCK_SANITIZE}" -fno-sanitize-recover=all
+                                  -fno-omit-frame-pointer)
+  target_link_options(redlock_development INTERFACE "-fsanitize=${REDLOCK_SANITIZE}")
+  # What sanitizers insert makes g++ see uninitialised variables where there are none; the other builds look.
+  target_compile_options(redlock_development
+                         INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+endif()
+
+# redlock_program(<name> <source>...): an executable that uses redlock and is held to our warnings.
+function(redlock_program name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE redlock::redlock redlock_development)
+  set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
+endfunction()

@@ -1,0 +1,52 @@
+# Install rules: headers, CMake package, pkg-config file. Nothing in them depends on the architecture.
+
+include(CMakePackageConfigHelpers)
+
+set(REDLOCK_INSTALL_CMAKEDIR
+    "${CMAKE_INSTALL_LIBDIR}/cmake/redlock"
+    CACHE STRING "Where redlock-config.cmake is installed")
+set(REDLOCK_INSTALL_PKGCONFIGDIR
+    "${CMAKE_INSTALL_LIBDIR}/pkgconfig"
+    CACHE STRING "Where redlock.pc is installed")
+mark_as_advanced(REDLOCK_INSTALL_CMAKEDIR REDLOCK_INSTALL_PKGCONFIGDIR)
+
+install(
+  DIRECTORY "${PROJECT_SOURCE_DIR}/include/redlock"
+  DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+  FILES_MATCHING
+  PATTERN "*.hpp")
+
+install(TARGETS redlock EXPORT redlock-targets)
+install(
+  EXPORT redlock-targets
+  NAMESPACE redlock::
+  DESTINATION "${REDLOCK_INSTALL_CMAKEDIR}")
+
+configure_package_config_file(
+  "${PROJECT_SOURCE_DIR}/cmake/redlock-config.cmake.in"
+  "${PROJECT_BINARY_DIR}/redlock-config.cmake"
+  INSTALL_DESTINATION "${REDLOCK_INSTALL_CMAKEDIR}"
+  NO_SET_AND_CHECK_MACRO)
+# In 0.x every minor version may break what the one before it promised.
+write_basic_package_version_file(
+  "${PROJECT_BINARY_DIR}/redlock-config-version.cmake"
+  COMPATIBILITY SameMinorVersion
+  ARCH_INDEPENDENT)
+install(
+  FILES "${PROJECT_BINARY_DIR}/redlock-config.cmake"
+        "${PROJECT_BINARY_DIR}/redlock-config-version.cmake"
+        "${PROJECT_SOURCE_DIR}/cmake/Findhiredis.cmake"
+  DESTINATION "${REDLOCK_INSTALL_CMAKEDIR}")
+
+# The way back from redlock.pc to the prefix, so that an installed tree can be moved.
+if(IS_ABSOLUTE "${REDLOCK_INSTALL_PKGCONFIGDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
+  set(redlock_pc_prefix "${CMAKE_INSTALL_PREFIX}")
+  set(redlock_pc_includedir "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
+else()
+  file(RELATIVE_PATH redlock_pc_up "/prefix/${REDLOCK_INSTALL_PKGCONFIGDIR}" "/prefix")
+  string(REGEX REPLACE "/$" "" redlock_pc_up "${redlock_pc_up}")
+  set(redlock_pc_prefix "\${pcfiledir}/${redlock_pc_up}")
+  set(redlock_pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
+configure_file("${PROJECT_SOURCE_DIR}/cmake/redlock.pc.in" "${PROJECT_BINARY_DIR}/redlock.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/redlock.pc" DESTINATION "${REDLOCK_INSTALL_PKGCONFIGDIR}")

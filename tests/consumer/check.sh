@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# One way of using the library from outside: check.sh <case> <scratch directory>. Run by ctest, which sets
+#
+#   REDLOCK_BINARY_DIR  a configured build tree of ours, to install from
+#   REDLOCK_PREFIX      where the case "install" puts the library, for the cases after it
+#   CXX, CMAKE          the compiler and the cmake to use; and CMAKE_GENERATOR, which cmake reads itself
+#   STANDARDS           pkg_config only: the -std of main.cpp and, after a comma, that of other.cpp
+#   REDLOCK_HIREDIS_1   hiredis_target only, and optional: the prefix of a real hiredis 1.x to use
+set -euo pipefail
+
+case_name=$1
+scratch=$2
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+source_dir=$(cd -- "$here/../.." && pwd)
+cmake=${CMAKE:-cmake}
+strict=(-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+
+rm -rf -- "$scratch"
+mkdir -p -- "$scratch"
+
+fail() {
+    printf 'FAILED: %s\n' "$*" >&2
+    exit 1
+}
+
+# configure <cmake argument...>: the user's project, where redlock comes from REDLOCK_FROM.
+configure() {
+    "$cmake" -S "$here/project" -B "$scratch/build" -DCMAKE_CXX_FLAGS="${strict[*]}" "$@"
+}
+
+build_and_run() {
+    configure "$@"
+    "$cmake" --build "$scratch/build"
+    "$scratch/build/consumer"
+}
+
+# expect_refused <version>: find_package(redlock <version>) fails, and because of the version.
+expect_refused() {
+    local output
+    if output=$(configure -DREDLOCK_FROM=find_package -DCMAKE_PREFIX_PATH="$REDLOCK_PREFIX" \
+        -DREDLOCK_WANTED="$1" 2>&1); then
+        fail "find_package(redlock $1) took a version that does not fit"
+    fi
+    grep -q "redlock-config.cmake, version: 0" <<<"$output" ||
+        fail "find_package(redlock $1) failed, but not because of the version: $output"
+    rm -rf -- "$scratch/build"
+}
+
+case $case_name in
+install)
+    # Installed in one place and moved to another: nothing in it may know where it was.
+    rm -rf -- "$REDLOCK_PREFIX"
+    "$cmake" --install "$REDLOCK_BINARY_DIR" --prefix "$scratch/first place"
+    mv -- "$scratch/first place" "$REDLOCK_PREFIX"
+    if grep -rlF -e "$source_dir" -e "$scratch" -- "$REDLOCK_PREFIX"; then
+        fail "the installed files above name the build's directories"
+    fi
+    ;;
+add_subdirectory)
+    build_and_run -DREDLOCK_FROM=add_subdirectory -DREDLOCK_SOURCE="$source_dir"
+    ;;
+fetch_content)
+    # The build would be that of add_subdirectory; this is about what comes along.
+    configure -DREDLOCK_FROM=fetch_content -DFETCHCONTENT_SOURCE_DIR_REDLOCK="$source_dir"
+    ;;
+find_package)
+    build_and_run -DREDLOCK_FROM=find_package -DCMAKE_PREFIX_PATH="$REDLOCK_PREFIX" \
+        -DREDLOCK_WANTED=0.1 -DCMAKE_CXX_STANDARD=23
+    ;;
+wrong_version)
+    expect_refused 9
+    expect_refused 0.2
+    expect_refused 0.0.9
+    ;;
+hiredis_target)
+    # hiredis 1.x brings a CMake package with the target hiredis::hiredis: that one is taken.
+    if [[ -n ${REDLOCK_HIREDIS_1:-} ]]; then
+        build_and_run -DREDLOCK_FROM=find_package -DREDLOCK_WANTED=0.1 \
+            -DCMAKE_PREFIX_PATH="$REDLOCK_PREFIX;$REDLOCK_HIREDIS_1" \
+            -DCMAKE_BUILD_RPATH="$REDLOCK_HIREDIS_1/lib" -DHIREDIS_FROM="$REDLOCK_HIREDIS_1"
+    else
+        build_and_run -DREDLOCK_FROM=find_package -DREDLOCK_WANTED=0.1 \
+            -DCMAKE_PREFIX_PATH="$REDLOCK_PREFIX" -Dhiredis_DIR="$here/hiredis-1.x" \
+            -DHIREDIS_FROM="$here/hiredis-1.x"
+    fi
+    ;;
+pkg_config)
+    config=$(find "$REDLOCK_PREFIX" -name redlock.pc -exec dirname {} \;)
+    export PKG_CONFIG_PATH=$config${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
+    pkg-config --exists --print-errors 'redlock >= 0.1 redlock < 0.2'
+    # As a shell reads them: pkg-config puts a backslash before a blank in a path.
+    declare -a flags libraries
+    eval "flags=($(pkg-config --cflags redlock)) libraries=($(pkg-config --libs redlock))"
+    compile=(${CMAKE_CXX_COMPILER_LAUNCHER:+"$CMAKE_CXX_COMPILER_LAUNCHER"} "$CXX" "${strict[@]}")
+    "${compile[@]}" "-std=${STANDARDS%%,*}" "${flags[@]}" -c "$here/project/main.cpp" -o "$scratch/main.o"
+    "${compile[@]}" "-std=${STANDARDS##*,}" "${flags[@]}" -c "$here/project/other.cpp" -o "$scratch/other.o"
+    "$CXX" "$scratch/main.o" "$scratch/other.o" "${libraries[@]}" -o "$scratch/consumer"
+    "$scratch/consumer"
+    ;;
+*)
+    fail "no such case: $case_name"
+    ;;
+esac

@@ -1,0 +1,21 @@
+// The smallest user: asks for a lock where nobody listens, and is told so.
+#include <redlock/redlock.hpp>
+
+#include <chrono>
+#include <iostream>
+#include <string>
+
+std::string try_it(redlock::Redlock<>& locks, std::chrono::milliseconds ttl);
+
+int main() {
+    using namespace std::chrono_literals;
+
+    redlock::Redlock locks{{"redis://127.0.0.1:1"}};
+    auto lock = locks.try_lock("orders/42", 10s);
+    if (lock) {
+        std::cerr << "a lock from nobody\n";
+        return 1;
+    }
+    std::cout << lock.error().message() << '\n' << try_it(locks, 5s) << '\n';
+    return 0;
+}
