@@ -1,0 +1,202 @@
+#!/usr/bin/env bash
+# Builds and runs the tests, on a Debian or Ubuntu machine; installs first what is missing for that.
+#
+#   tests/run.sh                everything, as CI runs it: formatting, static analysis, clang++, the
+#                               sanitizers, and last the whole suite with g++
+#   tests/run.sh --quick        the inner loop: unit, sim and integration tests with g++
+#   tests/run.sh --long         everything, and the tests that take long
+#   tests/run.sh --leg NAME     that part alone (may be repeated); --help names them
+#   tests/run.sh --no-setup     install nothing
+#
+# The last lines are ctest's summary of the main part. Any part that failed makes the exit status 1.
+set -euo pipefail
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+suites='^(unit|sim|integration)$'
+jobs=$(nproc)
+
+# --- the parts -------------------------------------------------------------------------------------------
+
+# In the order in which they run. leg_<name> does it, with _ for -, and fails if anything is wrong.
+legs_in_order=(format shell tidy clang asan-ubsan tsan long main quick)
+declare -A about=(
+    [format]='the format of the C++ files'
+    [shell]='the shell scripts, by shellcheck'
+    [tidy]='clang-tidy on all headers, the examples and the benchmarks'
+    [clang]='clang++, optimised'
+    [asan-ubsan]='AddressSanitizer and UndefinedBehaviorSanitizer'
+    [tsan]='ThreadSanitizer'
+    [long]='the tests that take long, optimised; the stress under ThreadSanitizer too'
+    [main]='g++: the whole suite'
+    [quick]='g++: unit, sim and integration tests'
+)
+
+leg_format() {
+    # Another version of clang-format has other opinions.
+    local wanted=14 found
+    found=$(clang-format --version | sed 's/.*version \([0-9]*\).*/\1/')
+    if [[ $found != "$wanted" ]]; then
+        echo "skipped: this is clang-format $found; the format is that of $wanted"
+        return 0
+    fi
+    find include tests bench examples \( -name '*.hpp' -o -name '*.cpp' \) -print0 |
+        xargs -0 -r clang-format --dry-run -Werror
+}
+
+leg_shell() {
+    if ! command -v shellcheck >/dev/null; then
+        echo 'skipped: there is no shellcheck here'
+        return 0
+    fi
+    { find bench examples tests tools -name '*.sh' -print0 && printf '.ci/run\0'; } |
+        xargs -0 shellcheck
+}
+
+leg_tidy() {
+    cmake --preset dev-clang >/dev/null
+    { printf '%s\0' build/dev-clang/tests/header/all_headers.cpp &&
+        find examples bench -name '*.cpp' -print0; } |
+        xargs -0 -P "$jobs" -n 1 clang-tidy --quiet -p build/dev-clang
+}
+
+leg_clang() {
+    build release-clang all
+    run_tests release-clang -L '^(unit|sim|header)$'
+}
+
+leg_asan_ubsan() {
+    build asan-ubsan redlock_suites
+    run_tests asan-ubsan -L "$suites"
+}
+
+leg_tsan() {
+    build tsan redlock_suites
+    # The simulator has one thread: nothing to find there, and it would take minutes.
+    without_address_randomness ctest --preset tsan -j "$jobs" -L '^(unit|integration)$'
+}
+
+leg_long() {
+    build release-clang all
+    ctest --test-dir build/release-clang -j "$jobs" -L '^long$' --output-on-failure
+    build tsan redlock_suites
+    without_address_randomness ctest --test-dir build/tsan -R 'integration[.]StressLong' --output-on-failure
+}
+
+leg_main() {
+    build dev all
+    run_tests dev
+}
+
+leg_quick() {
+    build dev redlock_suites
+    run_tests dev -L "$suites"
+}
+
+# build <preset> <target>
+build() {
+    cmake --preset "$1" >"build/configure-$1.log" 2>&1 || {
+        cat -- "build/configure-$1.log"
+        return 1
+    }
+    cmake --build --preset "$1" --target "$2" -- -k 0
+}
+
+# run_tests <preset> [ctest argument...]
+run_tests() {
+    local preset=$1
+    shift
+    ctest --preset "$preset" -j "$jobs" "$@"
+}
+
+# ThreadSanitizer's older runtimes cannot live with much of it.
+without_address_randomness() {
+    local wrapper=()
+    if setarch -R true 2>/dev/null; then wrapper=(setarch -R); fi
+    "${wrapper[@]}" "$@"
+}
+
+# --- what is wanted -------------------------------------------------------------------------------------
+
+usage() {
+    sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    local leg
+    printf '\nThe parts:\n'
+    for leg in "${legs_in_order[@]}"; do
+        printf '  %-12s %s\n' "$leg" "${about[$leg]}"
+    done
+}
+
+legs=()
+setup=yes
+quick=no
+long=no
+while [[ $# -gt 0 ]]; do
+    case $1 in
+    --quick) quick=yes ;;
+    --long) long=yes ;;
+    --no-setup) setup=no ;;
+    --leg)
+        if [[ -z ${2:-} || -z ${about[$2]:-} ]]; then
+            printf 'there is no part "%s"\n' "${2:-}" >&2
+            exit 2
+        fi
+        legs+=("$2")
+        shift
+        ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+
+groups=(build run test model bench lint)
+if [[ ${#legs[@]} -eq 0 ]]; then
+    if [[ $quick == yes ]]; then
+        legs=(quick)
+        groups=(build run test)
+    else
+        for leg in "${legs_in_order[@]}"; do
+            [[ $leg == quick || ($leg == long && $long == no) ]] || legs+=("$leg")
+        done
+    fi
+fi
+
+# --- doing it -------------------------------------------------------------------------------------------
+
+if [[ $setup == yes ]]; then
+    tools/setup.sh "${groups[@]}"
+fi
+
+failed=()
+mkdir -p build
+for index in "${!legs[@]}"; do
+    leg=${legs[$index]}
+    printf '\n=== %d of %d, after %d s: %s (%s)\n' \
+        "$((index + 1))" "${#legs[@]}" "$SECONDS" "$leg" "${about[$leg]}"
+    began=$SECONDS
+    # In a shell of its own, so that -e holds inside: it would not within a condition.
+    set +e
+    (
+        set -e
+        "leg_${leg//-/_}"
+    )
+    status=$?
+    set -e
+    if [[ $status -ne 0 ]]; then
+        failed+=("$leg")
+        printf -- '--- %s FAILED after %d s\n' "$leg" "$((SECONDS - began))"
+    elif [[ $((index + 1)) -lt ${#legs[@]} ]]; then
+        printf -- '--- %s passed in %d s\n' "$leg" "$((SECONDS - began))"
+    fi
+done
+
+if [[ ${#failed[@]} -gt 0 ]]; then
+    printf '\nFAILED: %s\n' "${failed[*]}"
+    exit 1
+fi
