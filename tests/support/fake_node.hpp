@@ -1,0 +1,335 @@
+// Nodes that misbehave: silent, closing, talking rubbish, unreachable, or answering by a script of the
+// test's.
+#pragma once
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <charconv>
+#include <cstddef>
+#include <functional>
+#include <list>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/posix.hpp"
+#include "support/socket.hpp"
+
+namespace redlock::test {
+
+// A request as the server sees it: {"SET", "name", "token", "NX", "PX", "10000"}.
+using Request = std::vector<std::string>;
+
+// What a scripted node does about a request. Empty bytes: it says nothing.
+struct Answer {
+    std::string bytes;
+    bool then_close = false;
+
+    Answer() = default;
+    Answer(std::string reply, bool close = false) : bytes(std::move(reply)), then_close(close) {}  // NOLINT
+    Answer(const char* reply) : bytes(reply) {}                                                    // NOLINT
+};
+
+inline std::string bulk(const std::string& text) {
+    return "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+}
+
+// Cuts a byte stream into requests (RESP arrays of bulk strings).
+class RequestParser {
+   public:
+    void feed(std::string_view bytes) { buffer_ += bytes; }
+
+    // The next complete request. Sets broken() on bytes that are none.
+    std::optional<Request> next() {
+        std::size_t at = 0;
+        const auto count = header(at, '*');
+        if (!count) return std::nullopt;
+        Request request;
+        for (long i = 0; i < *count; ++i) {
+            const auto size = header(at, '$');
+            if (!size) return std::nullopt;
+            const auto length = static_cast<std::size_t>(*size);
+            if (buffer_.size() < at + length + 2) return std::nullopt;
+            request.push_back(buffer_.substr(at, length));
+            at += length + 2;
+        }
+        buffer_.erase(0, at);
+        return request;
+    }
+    [[nodiscard]] bool broken() const noexcept { return broken_; }
+
+   private:
+    // Reads "<mark><number>\r\n" and moves past it.
+    std::optional<long> header(std::size_t& at, char mark) {
+        const auto end = buffer_.find("\r\n", at);
+        if (end == std::string::npos) return std::nullopt;
+        long number = -1;
+        const char* first = buffer_.data() + at + 1;
+        const char* last = buffer_.data() + end;
+        const bool marked = buffer_[at] == mark && std::from_chars(first, last, number).ptr == last;
+        if (!marked || number < 0) {
+            broken_ = true;
+            return std::nullopt;
+        }
+        at = end + 2;
+        return number;
+    }
+
+    std::string buffer_;
+    bool broken_ = false;
+};
+
+// A listener with a thread of its own, ended by the destructor. The callbacks run on that thread.
+class FakeNode {
+   public:
+    struct Behaviour {
+        bool close_at_once = false;                          // accept, then close
+        std::function<Answer(std::string_view)> on_bytes{};  // for each piece that arrives
+        std::function<Answer(const Request&)> on_request{};  // for each whole request
+    };
+
+    explicit FakeNode(Behaviour behaviour, Family family = Family::unix_socket)
+        : behaviour_(std::move(behaviour)),
+          address_(family == Family::tcp ? Address::loopback(0)
+                                         : Address::unix_path(directory_.file("node.sock"))),
+          listener_(listen_on(address_)) {
+        if (family == Family::tcp) address_.port = local_port(listener_.get());
+        thread_ = std::thread{[this] { run(); }};
+    }
+    FakeNode(const FakeNode&) = delete;
+    FakeNode& operator=(const FakeNode&) = delete;
+    ~FakeNode() {
+        stopping_ = true;
+        wake_.notify();
+        thread_.join();
+    }
+
+    [[nodiscard]] std::string uri() const { return address_.uri(); }
+
+    // Connections accepted so far.
+    [[nodiscard]] std::size_t accepted() const noexcept { return accepted_; }
+    // Connections open now.
+    [[nodiscard]] std::size_t connections() const noexcept { return open_; }
+    // Bytes received so far.
+    [[nodiscard]] std::size_t bytes_received() const noexcept { return bytes_received_; }
+    // The requests so far, in order of arrival (only with on_request).
+    [[nodiscard]] std::vector<Request> requests() const {
+        const std::lock_guard lock{mutex_};
+        return requests_;
+    }
+    // How many of them began with this word.
+    [[nodiscard]] std::size_t count(std::string_view command) const {
+        const std::lock_guard lock{mutex_};
+        std::size_t found = 0;
+        for (const auto& request : requests_) found += !request.empty() && request[0] == command ? 1 : 0;
+        return found;
+    }
+
+    // Sends bytes to every open connection, unasked: a late reply, or one too many.
+    void push(const std::string& bytes) {
+        const std::lock_guard lock{mutex_};
+        pushed_ += bytes;
+        wake_.notify();
+    }
+    // Closes every open connection; new ones are still accepted.
+    void close_connections() {
+        const std::lock_guard lock{mutex_};
+        closing_ = true;
+        wake_.notify();
+    }
+
+   private:
+    struct Connection {
+        FileDescriptor fd;
+        RequestParser parser;
+    };
+
+    void run() {
+        while (!stopping_) {
+            std::vector<pollfd> watched{{wake_.fd(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+            for (const auto& connection : connections_) watched.push_back({connection.fd.get(), POLLIN, 0});
+            if (::poll(watched.data(), watched.size(), -1) < 0) continue;
+            obey();
+            serve(watched);
+            if ((watched[1].revents & POLLIN) != 0) accept_all();
+            open_ = connections_.size();
+        }
+    }
+
+    // What the test asked for since the last turn.
+    void obey() {
+        wake_.drain();
+        const std::lock_guard lock{mutex_};
+        for (auto& connection : connections_) {
+            if (!pushed_.empty()) say(connection, pushed_);
+            if (closing_) connection.fd.reset();
+        }
+        pushed_.clear();
+        closing_ = false;
+    }
+
+    void serve(const std::vector<pollfd>& watched) {
+        std::size_t index = 2;
+        for (auto& connection : connections_) {
+            if (watched[index++].revents != 0 && connection.fd) receive(connection);
+        }
+        connections_.remove_if([](const Connection& connection) { return !connection.fd; });
+    }
+
+    void accept_all() {
+        for (;;) {
+            FileDescriptor fd{::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+            if (!fd) return;
+            ++accepted_;
+            if (!behaviour_.close_at_once) connections_.push_back({std::move(fd), {}});
+        }
+    }
+
+    void receive(Connection& connection) {
+        char bytes[16 * 1024];
+        const auto got = ::recv(connection.fd.get(), bytes, sizeof bytes, 0);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+        if (got <= 0) return connection.fd.reset();
+        const std::string_view piece{bytes, static_cast<std::size_t>(got)};
+        bytes_received_ += piece.size();
+        if (behaviour_.on_bytes) act(connection, behaviour_.on_bytes(piece));
+        if (!behaviour_.on_request) return;
+        connection.parser.feed(piece);
+        while (connection.fd) {
+            const auto request = connection.parser.next();
+            if (!request) break;
+            remember(*request);
+            act(connection, behaviour_.on_request(*request));
+        }
+        if (connection.parser.broken()) connection.fd.reset();
+    }
+
+    void remember(const Request& request) {
+        const std::lock_guard lock{mutex_};
+        requests_.push_back(request);
+    }
+
+    static void act(Connection& connection, const Answer& answer) {
+        say(connection, answer.bytes);
+        if (answer.then_close) connection.fd.reset();
+    }
+
+    // A peer that does not read gets its connection closed: the node must never block.
+    static void say(Connection& connection, std::string_view bytes) {
+        if (bytes.empty() || !connection.fd) return;
+        const auto sent =
+            ::send(connection.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent != static_cast<ssize_t>(bytes.size())) connection.fd.reset();
+    }
+
+    Behaviour behaviour_;
+    TemporaryDirectory directory_;
+    Address address_;
+    FileDescriptor listener_;
+    WakeUp wake_;
+    std::atomic<bool> stopping_{false};
+    std::atomic<std::size_t> accepted_{0};
+    std::atomic<std::size_t> open_{0};
+    std::atomic<std::size_t> bytes_received_{0};
+    std::list<Connection> connections_;  // the node's thread only
+    mutable std::mutex mutex_;           // guards what follows
+    std::vector<Request> requests_;
+    std::string pushed_;
+    bool closing_ = false;
+    std::thread thread_;
+};
+
+// Accepts, reads, says nothing.
+[[nodiscard]] inline FakeNode silent_node(Family family = Family::unix_socket) {
+    return FakeNode{{}, family};
+}
+
+// Accepts and closes.
+[[nodiscard]] inline FakeNode closing_node(Family family = Family::unix_socket) {
+    FakeNode::Behaviour behaviour;
+    behaviour.close_at_once = true;
+    return FakeNode{std::move(behaviour), family};
+}
+
+// Answers whatever it gets with bytes that are not RESP.
+[[nodiscard]] inline FakeNode rubbish_node(Family family = Family::unix_socket,
+                                           std::string rubbish = "HTTP/1.1 400 Bad Request\r\n\r\n") {
+    FakeNode::Behaviour behaviour;
+    behaviour.on_bytes = [rubbish = std::move(rubbish)](std::string_view) { return Answer{rubbish}; };
+    return FakeNode{std::move(behaviour), family};
+}
+
+// Answers every request as `script` says.
+[[nodiscard]] inline FakeNode scripted_node(std::function<Answer(const Request&)> script,
+                                            Family family = Family::unix_socket) {
+    FakeNode::Behaviour behaviour;
+    behaviour.on_request = std::move(script);
+    return FakeNode{std::move(behaviour), family};
+}
+
+// What a well-behaved master with no keys would say: yes to a SET, 1 to a script, sense to a handshake.
+[[nodiscard]] inline Answer agreeable_answer(const Request& request) {
+    const auto word = [&](std::size_t index) {
+        return index < request.size() ? request[index] : std::string{};
+    };
+    if (word(0) == "PING") return "+PONG\r\n";
+    if (word(0) == "CLIENT" && word(1) == "ID") return ":7\r\n";
+    if (word(0) == "CLIENT" && word(1) == "KILL") return ":0\r\n";
+    if (word(0) == "EVALSHA" || word(0) == "EVAL" || word(0) == "EXISTS") return ":1\r\n";
+    if (word(0) == "GET") return "$-1\r\n";
+    if (word(0) == "SCRIPT" && word(1) == "LOAD") return bulk(std::string(40, 'a'));
+    if (word(0) == "ROLE") return "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n";
+    if (word(0) == "HELLO") return "-ERR unknown command 'HELLO'\r\n";
+    if (word(0) == "SUBSCRIBE") return "*3\r\n$9\r\nsubscribe\r\n" + bulk(word(1)) + ":1\r\n";
+    if (word(0) == "INFO") {
+        return bulk("# Server\r\nredis_version:7.0.15\r\nrun_id:" + std::string(40, 'f') +
+                    "\r\nuptime_in_seconds:86400\r\n# Replication\r\nrole:master\r\n");
+    }
+    return "+OK\r\n";
+}
+
+// Agreeable, but for the requests that start with a word of `exceptions`: {{"SET", "-READONLY no\r\n"}}.
+[[nodiscard]] inline FakeNode agreeable_node(std::map<std::string, std::string> exceptions = {},
+                                             Family family = Family::unix_socket) {
+    return scripted_node(
+        [exceptions = std::move(exceptions)](const Request& request) {
+            const auto found = request.empty() ? exceptions.end() : exceptions.find(request[0]);
+            return found != exceptions.end() ? Answer{found->second} : agreeable_answer(request);
+        },
+        family);
+}
+
+// A TCP address where connecting is refused: the port is ours for the life of the process, and nobody
+// listens.
+[[nodiscard]] inline std::string dead_tcp_uri() {
+    static const FileDescriptor bound = bind_socket(Address::loopback(0));
+    return Address::loopback(local_port(bound.get())).uri();
+}
+
+// A unix address where there is no socket.
+[[nodiscard]] inline std::string dead_unix_uri() { return "unix:///nonexistent/redlock/redis.sock"; }
+
+// A TCP address where connecting neither succeeds nor fails: the accept queue is full and nobody empties it.
+class UnansweringPort {
+   public:
+    UnansweringPort() : listener_(listen_on(Address::loopback(0), 0)) {
+        constexpr int more_than_the_queue = 4;
+        for (int i = 0; i < more_than_the_queue; ++i) fillers_.push_back(connect_to(address()));
+    }
+    [[nodiscard]] std::string uri() const { return address().uri(); }
+
+   private:
+    [[nodiscard]] Address address() const { return Address::loopback(local_port(listener_.get())); }
+
+    FileDescriptor listener_;
+    std::vector<FileDescriptor> fillers_;
+};
+
+}  // namespace redlock::test

@@ -1,0 +1,137 @@
+// What is said to a node, byte by byte.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redlock/core/command.hpp"
+#include "unit/memory_node.hpp"
+
+namespace redlock::detail {
+namespace {
+
+using namespace std::chrono_literals;
+using test::Request;
+using test::words_of;
+
+const Token token = Token::parse("0123456789abcdef0123456789abcdef01234567");
+const Claim plain{{"orders/42"}, {}};
+const Claim fenced{{"orders/42"}, {"{orders/42}:fence"}};
+const Claim two{{"a", "b"}, {}};
+const Claim two_fenced{{"a", "b"}, {"{a}:fence", "{b}:fence"}};
+
+std::string name_of(const Script& script) { return {script.sha1.data(), script.sha1.size()}; }
+
+TEST(Command, a_plain_acquire_is_set_nx_px) {
+    const Command command = acquire_command(plain, token, 10s, 24h, {});
+    EXPECT_EQ(command.bytes(),
+              "*6\r\n$3\r\nSET\r\n$9\r\norders/42\r\n$40\r\n0123456789abcdef0123456789abcdef01234567\r\n"
+              "$2\r\nNX\r\n$2\r\nPX\r\n$5\r\n10000\r\n");
+    EXPECT_EQ(command.kind(), Command::Kind::acquire);
+    EXPECT_EQ(command.script(), nullptr);
+}
+
+TEST(Command, a_name_goes_out_as_it_is) {
+    const std::string name{"a\0b\r\n$5\r\nx", 11};
+    const Command command = acquire_command({{name}, {}}, token, 10s, 24h, {});
+    EXPECT_EQ(words_of(command.bytes()).at(1), name);
+    EXPECT_NE(command.bytes().find("$11\r\n" + name + "\r\n"), std::string::npos);
+    const std::string large(1U << 20U, 'x');
+    EXPECT_EQ(words_of(acquire_command({{large}, {}}, token, 10s, 24h, {}).bytes()).at(1), large);
+}
+
+TEST(Command, a_fenced_acquire_is_a_script_with_resource_and_counter_as_keys) {
+    const std::vector<std::int64_t> proposals{1'700'000'000'000'000};
+    const Command command = acquire_command(fenced, token, 10s, 24h, proposals);
+    EXPECT_EQ(words_of(command.bytes()),
+              (Request{"EVALSHA", name_of(fenced_acquire_script), "2", "orders/42", "{orders/42}:fence",
+                       token.str(), "10000", "86400000", "1700000000000000"}));
+}
+
+TEST(Command, several_resources_are_taken_by_one_script) {
+    EXPECT_EQ(words_of(acquire_command(two, token, 5s, 24h, {}).bytes()),
+              (Request{"EVALSHA", name_of(acquire_script), "2", "a", "b", token.str(), "5000"}));
+    const std::vector<std::int64_t> proposals{7, 8};
+    EXPECT_EQ(words_of(acquire_command(two_fenced, token, 5s, 24h, proposals).bytes()),
+              (Request{"EVALSHA", name_of(fenced_acquire_script), "4", "a", "b", "{a}:fence", "{b}:fence",
+                       token.str(), "5000", "86400000", "7", "8"}));
+}
+
+TEST(Command, commit_extend_put_back_and_release) {
+    const std::vector<std::int64_t> fences{42};
+    EXPECT_EQ(words_of(commit_command(fenced, token, 24h, fences).bytes()),
+              (Request{"EVALSHA", name_of(commit_script), "2", "orders/42", "{orders/42}:fence", token.str(),
+                       "86400000", "42"}));
+    EXPECT_EQ(words_of(hold_command(Command::Kind::extend, plain, token, 9s, 24h, {}).bytes()),
+              (Request{"EVALSHA", name_of(extend_script), "1", "orders/42", token.str(), "9000"}));
+    EXPECT_EQ(words_of(hold_command(Command::Kind::extend, fenced, token, 9s, 24h, fences).bytes()),
+              (Request{"EVALSHA", name_of(extend_script), "2", "orders/42", "{orders/42}:fence", token.str(),
+                       "9000", "86400000", "42"}));
+    EXPECT_EQ(words_of(hold_command(Command::Kind::put_back, plain, token, 9s, 24h, {}).bytes()),
+              (Request{"EVALSHA", name_of(put_back_script), "1", "orders/42", token.str(), "9000"}));
+    EXPECT_EQ(words_of(release_command(fenced, token).bytes()),
+              (Request{"EVALSHA", name_of(release_script), "1", "orders/42", token.str()}))
+        << "the counter stays";
+}
+
+TEST(Command, the_full_form_has_the_text_in_place_of_the_name_and_nothing_else_changed) {
+    const Command commands[] = {
+        release_command(two, token),
+        hold_command(Command::Kind::extend, plain, token, 9s, 24h, {}),
+        acquire_command({{std::string{"\r\nEVALSHA\0", 10}}, {"{x}:fence"}}, token, 10s, 24h,
+                        std::vector<std::int64_t>{1}),
+    };
+    for (const Command& command : commands) {
+        Request expected = words_of(command.bytes());
+        expected[0] = "EVAL";
+        expected[1] = command.script()->text;
+        EXPECT_EQ(words_of(command.with_script_text()), expected);
+    }
+}
+
+TEST(Command, a_script_is_named_by_the_sha1_of_its_text) {
+    for (const Script* script : {&acquire_script, &fenced_acquire_script, &commit_script, &extend_script,
+                                 &put_back_script, &release_script}) {
+        EXPECT_EQ(script->sha1, sha1_hex(script->text));
+    }
+}
+
+// The last number that Lua's text of a number would not spoil, and the largest that its doubles hold.
+TEST(Command, numbers_are_written_with_all_their_digits) {
+    const std::vector<std::int64_t> fences{(std::int64_t{1} << 53U) - 1};
+    EXPECT_EQ(words_of(commit_command(fenced, token, 24h, fences).bytes()).back(), "9007199254740991");
+    EXPECT_EQ(words_of(std::move(RequestWriter{1}.arg(INT64_MIN)).take()).front(), "-9223372036854775808");
+}
+
+TEST(FenceKey, is_on_the_hash_slot_of_its_resource) {
+    EXPECT_EQ(fence_key("orders/42"), "{orders/42}:fence");
+    EXPECT_EQ(fence_key("{tenant}/orders"), "{tenant}/orders::fence");
+    EXPECT_EQ(fence_key("a{b}c{d}"), "a{b}c{d}::fence");
+    EXPECT_EQ(fence_key("{}x"), "{{}x}:fence") << "an empty tag is no tag: the whole name counts";
+    EXPECT_EQ(fence_key("a}b"), "{a}b}:fence");
+    EXPECT_EQ(fence_key("a{b"), "{a{b}:fence");
+}
+
+// By the rule of Redis Cluster: what is between the first '{' and the first '}' after it, unless empty.
+std::string hashed_part(const std::string& key) {
+    const std::size_t open = key.find('{');
+    if (open == std::string::npos) return key;
+    const std::size_t close = key.find('}', open + 1);
+    if (close == std::string::npos || close == open + 1) return key;
+    return key.substr(open + 1, close - open - 1);
+}
+
+TEST(FenceKey, hashes_by_the_rule_of_redis_cluster_to_the_same_slot) {
+    for (const char* name : {"orders/42", "{tenant}/orders", "a{b}c{d}", "a{b", "plain"}) {
+        EXPECT_EQ(hashed_part(fence_key(name)), hashed_part(name)) << name;
+    }
+}
+
+TEST(FenceKey, differs_between_resources) {
+    EXPECT_NE(fence_key("a"), fence_key("b"));
+    EXPECT_NE(fence_key("a"), fence_key("{a}"));
+}
+
+}  // namespace
+}  // namespace redlock::detail

@@ -1,0 +1,175 @@
+// How a Redlock is made and called: what compiles, what that means, and what must not compile.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <list>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "redlock/redlock.hpp"
+#include "unit/scripted_world.hpp"
+
+namespace redlock::test {
+namespace {
+
+using Names = std::vector<std::string>;
+
+Names names_of(const Resources& resources) { return resources.names(); }
+Names hosts_of(const Endpoints& nodes) {
+    Names hosts;
+    for (const Endpoint& node : nodes.list()) hosts.push_back(node.host());
+    return hosts;
+}
+
+std::string complaint(const std::function<void()>& make) {
+    try {
+        make();
+    } catch (const std::invalid_argument& error) {
+        return error.what();
+    }
+    return {};
+}
+
+TEST(Resources, one_name_in_any_form_of_string) {
+    EXPECT_EQ(names_of("a"), Names{"a"});
+    EXPECT_EQ(names_of(std::string{"a"}), Names{"a"});
+    EXPECT_EQ(names_of(std::string_view{"a"}), Names{"a"});
+    const char* pointer = "abc";
+    EXPECT_EQ(names_of(pointer), Names{"abc"});
+}
+
+// Two const char* must never be taken for the iterators of one string.
+TEST(Resources, a_brace_list_is_a_list_of_names) {
+    EXPECT_EQ(names_of({"a"}), Names{"a"});
+    EXPECT_EQ(names_of({"a", "b"}), (Names{"a", "b"}));
+    EXPECT_EQ(names_of({"a", "b", "c"}), (Names{"a", "b", "c"}));
+    const std::string x = "x";
+    EXPECT_EQ(names_of({x, "y"}), (Names{"x", "y"}));
+    EXPECT_EQ(names_of({x, x}), (Names{"x", "x"}));
+}
+
+TEST(Resources, any_range_of_strings) {
+    EXPECT_EQ(names_of(Names{"a", "b"}), (Names{"a", "b"}));
+    EXPECT_EQ(names_of(std::list<const char*>{"a", "b"}), (Names{"a", "b"}));
+    EXPECT_EQ(names_of(std::set<std::string_view>{"b", "a"}), (Names{"a", "b"}));
+}
+
+TEST(Endpoints, brace_lists_ranges_and_one_string_with_commas) {
+    EXPECT_EQ(hosts_of({"redis://a"}), Names{"a"});
+    EXPECT_EQ(hosts_of({"redis://a", "redis://b"}), (Names{"a", "b"}));
+    EXPECT_EQ(hosts_of({"redis://a", "redis://b", "redis://c"}), (Names{"a", "b", "c"}));
+    EXPECT_EQ(hosts_of("redis://a,redis://b, redis://c"), (Names{"a", "b", "c"}));
+    EXPECT_EQ(hosts_of(Names{"redis://a", "redis://b"}), (Names{"a", "b"}));
+    EXPECT_EQ(hosts_of(std::vector<Endpoint>{"redis://a"}), Names{"a"});
+}
+
+TEST(Construction, every_form_compiles_and_connects_to_nothing) {
+    const Redlock one{{"redis://a"}};
+    const Redlock two{{"redis://a", "redis://b"}};
+    const Redlock three{{"redis://a", "redis://b", "redis://c"}};
+    const Redlock with_options{{"redis://a", "redis://b", "redis://c"}, {.node_timeout = 100ms}};
+    const Redlock commas{"redis://a,redis://b,redis://c"};
+    const Redlock from_range{Names{"redis://a", "redis://b", "redis://c"}};
+    static_assert(std::is_same_v<decltype(one), const Redlock<>>);
+    static_assert(std::is_same_v<decltype(three), const Redlock<>>);
+    static_assert(std::is_same_v<decltype(commas), const Redlock<>>);
+}
+
+TEST(Construction, N_0_is_refused) {
+    EXPECT_NE(complaint([] { Redlock<> locks{Names{}}; }).find("empty"), std::string::npos);
+    EXPECT_NE(complaint([] { Redlock<> locks{""}; }).find("empty"), std::string::npos);
+}
+
+TEST(Construction, the_same_node_twice_is_refused_and_named) {
+    const std::string message = complaint([] {
+        Redlock<> locks{{"redis://a", "redis://b", "redis://u:hunter2@A:6379/3"}};
+    });
+    EXPECT_NE(message.find("redis://a:6379/3 is there twice"), std::string::npos) << message;
+    EXPECT_EQ(message.find("hunter2"), std::string::npos);
+    EXPECT_NE(complaint([] { Redlock<> locks{"unix:///a,unix:///a?db=1"}; }), "");
+}
+
+TEST(Construction, a_bad_uri_or_option_is_refused_by_name) {
+    EXPECT_NE(complaint([] {
+                  Redlock<> locks{{"redis://a", "redis://b:x"}};
+              }).find("redis://b:x"),
+              std::string::npos);
+    EXPECT_NE(complaint([] {
+                  Redlock<> locks{{"redis://a"}, {.node_timeout = -1ms}};
+              }).find("Options::node_timeout is -1 ms"),
+              std::string::npos);
+}
+
+TEST(Calls, brace_lists_of_names_are_lists) {
+    World world{1};
+    auto locks = connect_to(world);
+    EXPECT_EQ(locks.try_lock("a", 10s)->resources().size(), 1U);
+    EXPECT_EQ(locks.try_lock({"a"}, 10s)->resources().size(), 1U);
+    EXPECT_EQ(locks.try_lock({"a", "b"}, 10s)->resources().size(), 2U);
+    EXPECT_EQ(locks.try_lock({"a", "b", "c"}, 10s)->resources().size(), 3U);
+    EXPECT_EQ(locks.lock({"a", "b"}, {.ttl = 10s})->resources().size(), 2U);
+    EXPECT_EQ(locks.lock("a")->resource(), "a");
+}
+
+TEST(Calls, what_can_never_work_is_an_error_that_names_it_and_sends_nothing) {
+    World world{3};
+    auto locks = connected_to(world);
+    const auto expect = [&](const Result<ScriptedRedlock::lock_type>& result, const std::string& part) {
+        ASSERT_FALSE(result);
+        EXPECT_EQ(result.error().code(), errc::invalid_argument);
+        EXPECT_NE(result.error().message().find(part), std::string::npos) << result.error().message();
+    };
+    expect(locks.try_lock("", 10s), "empty");
+    expect(locks.try_lock({"a", ""}, 10s), "empty");
+    expect(locks.try_lock(Names{}, 10s), "empty");
+    expect(locks.try_lock({"a", "b", "a"}, 10s), "'a' is there twice");
+    expect(locks.try_lock(std::string(5U << 20U, 'x'), 10s), "5242880 bytes");
+    expect(locks.try_lock("a", 0ms), "0 ms");
+    expect(locks.try_lock("a", -1ms), "-1 ms");
+    expect(locks.try_lock("a", 2ms), "drift");
+    expect(locks.try_lock("a", std::chrono::milliseconds::max()), "one year");
+    expect(locks.try_lock("a", std::chrono::milliseconds::min()), "the ttl is");
+    expect(locks.lock("a", {.ttl = 10s, .wait = -1ms}), "wait is -1 ms");
+    expect(locks.lock("a", {.ttl = 10s, .renew = true, .renew_limit = 9s}), "renew_limit is 9000 ms");
+    EXPECT_TRUE(world.handed().empty());
+    EXPECT_TRUE(locks.try_lock("a", 3ms)) << "the shortest that leaves some validity";
+}
+
+// Two values that a caller could swap are of different types, and do not turn into each other.
+using Lock = redlock::Lock;
+static_assert(!std::is_convertible_v<std::string, Token>);
+static_assert(!std::is_convertible_v<const char*, Token>);
+static_assert(!std::is_convertible_v<Token, std::string>);
+static_assert(!std::is_convertible_v<Token, std::string_view>);
+static_assert(!std::is_convertible_v<Token, Resources>);
+static_assert(!std::is_constructible_v<Resources, Token>);
+static_assert(!std::is_constructible_v<Token, std::string>);
+
+template <class... Arguments>
+constexpr bool can_adopt = requires(Redlock<>& locks, const Arguments&... arguments) {
+    locks.adopt(arguments...);
+};
+static_assert(can_adopt<const char*, Token, std::chrono::milliseconds>);
+static_assert(!can_adopt<Token, const char*, std::chrono::milliseconds>);
+static_assert(!can_adopt<const char*, const char*, std::chrono::milliseconds>);
+
+template <class... Arguments>
+constexpr bool can_try_lock = requires(Redlock<>& locks, const Arguments&... arguments) {
+    locks.try_lock(arguments...);
+};
+static_assert(can_try_lock<const char*, std::chrono::seconds>);
+static_assert(!can_try_lock<std::chrono::seconds, const char*>);
+static_assert(!can_try_lock<const char*, int>, "a number without a unit");
+
+static_assert(!std::is_copy_constructible_v<Lock> && !std::is_copy_assignable_v<Lock>);
+static_assert(std::is_nothrow_move_constructible_v<Lock> && std::is_nothrow_move_assignable_v<Lock>);
+static_assert(std::is_nothrow_destructible_v<Lock> && std::is_nothrow_destructible_v<Redlock<>>);
+static_assert(!std::is_convertible_v<Lock, bool>);
+static_assert(noexcept(std::declval<Lock&>().unlock()));
+
+}  // namespace
+}  // namespace redlock::test

@@ -1,0 +1,170 @@
+// URIs of nodes: the good, the malformed, and what may never be shown.
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "redlock/endpoint.hpp"
+
+namespace redlock {
+namespace {
+
+std::string complaint_about(const std::string& uri) {
+    try {
+        const Endpoint endpoint{uri};
+    } catch (const std::invalid_argument& error) {
+        return error.what();
+    }
+    return {};
+}
+
+TEST(Endpoint, tcp_with_everything_left_out) {
+    const Endpoint node{"redis://example.com"};
+    EXPECT_EQ(node.scheme(), Endpoint::Scheme::tcp);
+    EXPECT_EQ(node.host(), "example.com");
+    EXPECT_EQ(node.port(), 6379);
+    EXPECT_EQ(node.db(), 0U);
+    EXPECT_TRUE(node.user().empty());
+    EXPECT_TRUE(node.password().empty());
+    EXPECT_EQ(node.display(), "redis://example.com:6379");
+}
+
+TEST(Endpoint, tcp_with_everything_there) {
+    const Endpoint node{std::string{"redis://alice:s%40crét%2F@Redis-1.Example.com:6380/15"}};
+    EXPECT_EQ(node.user(), "alice");
+    EXPECT_EQ(node.password(), "s@crét/");
+    EXPECT_EQ(node.host(), "redis-1.example.com");
+    EXPECT_EQ(node.port(), 6380);
+    EXPECT_EQ(node.db(), 15U);
+    EXPECT_EQ(node.display(), "redis://redis-1.example.com:6380/15");
+}
+
+TEST(Endpoint, a_password_alone_is_the_default_users) {
+    const Endpoint node{"redis://:secret@h"};
+    EXPECT_TRUE(node.user().empty());
+    EXPECT_EQ(node.password(), "secret");
+}
+
+TEST(Endpoint, a_password_may_hold_what_else_separates) {
+    EXPECT_EQ(Endpoint{"redis://u:a@b@h"}.password(), "a@b");
+    EXPECT_EQ(Endpoint{"redis://u:a/b@h/3"}.password(), "a/b");
+    EXPECT_EQ(Endpoint{"redis://u:a/b@h/3"}.db(), 3U);
+    EXPECT_EQ(Endpoint{"redis://u:a:b@h:1"}.password(), "a:b");
+    EXPECT_EQ(Endpoint{"redis://u:%25%3f%23@h"}.password(), "%?#");
+}
+
+TEST(Endpoint, ipv4_and_ipv6) {
+    EXPECT_EQ(Endpoint{"redis://127.0.0.1:7000"}.host(), "127.0.0.1");
+    const Endpoint node{"redis://u:p@[2001:db8::1]:7000/2"};
+    EXPECT_EQ(node.host(), "2001:db8::1");
+    EXPECT_EQ(node.port(), 7000);
+    EXPECT_EQ(node.display(), "redis://[2001:db8::1]:7000/2");
+    EXPECT_EQ(Endpoint{"redis://[::1]"}.port(), 6379);
+}
+
+TEST(Endpoint, unix_sockets) {
+    const Endpoint node{"unix:///run/redis/a%20b.sock?db=7"};
+    EXPECT_EQ(node.scheme(), Endpoint::Scheme::unix_socket);
+    EXPECT_EQ(node.path(), "/run/redis/a b.sock");
+    EXPECT_EQ(node.db(), 7U);
+    EXPECT_EQ(node.display(), "unix:///run/redis/a b.sock?db=7");
+    const Endpoint guarded{"unix://alice:pw@/run/redis.sock"};
+    EXPECT_EQ(guarded.user(), "alice");
+    EXPECT_EQ(guarded.password(), "pw");
+    EXPECT_EQ(guarded.path(), "/run/redis.sock");
+    EXPECT_EQ(Endpoint{"unix:///tmp/x@y.sock"}.path(), "/tmp/x@y.sock");
+}
+
+TEST(Endpoint, edges_of_ports_and_databases_and_paths) {
+    EXPECT_EQ(Endpoint{"redis://h:1"}.port(), 1);
+    EXPECT_EQ(Endpoint{"redis://h:65535"}.port(), 65535);
+    EXPECT_EQ(Endpoint{"redis://h/"}.db(), 0U);
+    EXPECT_EQ(Endpoint{"unix:///" + std::string(106, 'a')}.path().size(), 107U);
+}
+
+TEST(Endpoint, every_malformed_uri_is_named_and_explained) {
+    const std::vector<std::pair<std::string, std::string>> bad = {
+        {"", "begin with"},
+        {"localhost", "begin with"},
+        {"localhost:6379", "begin with"},
+        {"http://localhost", "begin with"},
+        {"REDIS://localhost", "begin with"},
+        {"redis:/localhost", "begin with"},
+        {"redis//localhost", "begin with"},
+        {" redis://localhost", "begin with"},
+        {"redis://", "host is missing"},
+        {"redis://:6379", "host is missing"},
+        {"redis:///3", "host is missing"},
+        {"redis://u:p@", "host is missing"},
+        {"redis://h:", "port"},
+        {"redis://h:0", "port"},
+        {"redis://h:65536", "port"},
+        {"redis://h:-1", "port"},
+        {"redis://h:+1", "port"},
+        {"redis://h:6379x", "port"},
+        {"redis://h: 6379", "port"},
+        {"redis://h:99999999999999999999", "port"},
+        {"redis://h/x", "db"},
+        {"redis://h/-1", "db"},
+        {"redis://h/1/2", "db"},
+        {"redis://h/1000001", "db"},
+        {"redis://h?db=1", "'?'"},
+        {"redis://h#1", "'#'"},
+        {"redis://a b", "blank"},
+        {"redis://h\r\n", "blank"},
+        {"redis://::1", "[]"},
+        {"redis://[::1", "]"},
+        {"redis://[::1]6379", "']'"},
+        {"redis://[localhost]", "IPv6"},
+        {"redis://u@h", "password"},
+        {"redis://u:@h", "password"},
+        {"redis://@h", "password"},
+        {"redis://u:%@h", "hex"},
+        {"redis://u:%4@h", "hex"},
+        {"redis://u:%zz@h", "hex"},
+        {"redis://u:%00@h", "%00"},
+        {"rediss://h", "TLS"},
+        {"unix://", "absolute"},
+        {"unix://relative.sock", "absolute"},
+        {"unix://u:p@relative.sock", "absolute"},
+        {"unix:///a?x=1", "db=n"},
+        {"unix:///a?db=", "db"},
+        {"unix:///a?db=x", "db"},
+        {"unix:///%4", "hex"},
+        {"unix:///" + std::string(107, 'a'), "107"},
+    };
+    for (const auto& [uri, reason] : bad) {
+        const std::string complaint = complaint_about(uri);
+        EXPECT_NE(complaint.find("bad URI '" + uri.substr(0, uri.find("://"))), std::string::npos)
+            << uri << ": " << complaint;
+        EXPECT_NE(complaint.find(reason), std::string::npos) << uri << ": " << complaint;
+    }
+    EXPECT_NE(complaint_about(std::string{"redis://a\0b", 11}), "");
+}
+
+TEST(Endpoint, a_password_is_in_no_message_and_in_no_display) {
+    for (const char* uri :
+         {"redis://alice:hunter2@", "redis://alice:hunter2@h:x", "redis://:hunter2@h/x", "redis://:hunter2@",
+          "redis://alice:hunter2%@h", "redis://alice:hun@hunter2@h:0", "unix://alice:hunter2@x",
+          "unix://alice:hunter2@/a?db=x", "redis://alice:hunter2?@h", "rediss://alice:hunter2@h",
+          "http://alice:hunter2@h", "alice:hunter2@h", "redis://alice:hunter2@[::1", "redis:/:hunter2@h"}) {
+        const std::string complaint = complaint_about(uri);
+        EXPECT_FALSE(complaint.empty()) << uri;
+        EXPECT_EQ(complaint.find("hunter2"), std::string::npos) << complaint;
+    }
+    EXPECT_EQ(Endpoint{"redis://alice:hunter2@h"}.display(), "redis://h:6379");
+    EXPECT_EQ(Endpoint{"unix://alice:hunter2@/a"}.display(), "unix:///a");
+}
+
+TEST(Endpoint, one_server_is_recognised_whatever_the_login_and_the_db) {
+    const Endpoint node{"redis://h:6379"};
+    EXPECT_TRUE(node.same_server(Endpoint{"redis://u:p@H/3"}));
+    EXPECT_FALSE(node.same_server(Endpoint{"redis://h:6380"}));
+    EXPECT_FALSE(node.same_server(Endpoint{"redis://h2"}));
+    EXPECT_TRUE(Endpoint{"unix:///a"}.same_server(Endpoint{"unix:///a?db=1"}));
+    EXPECT_FALSE(Endpoint{"unix:///a"}.same_server(Endpoint{"unix:///b"}));
+}
+
+}  // namespace
+}  // namespace redlock

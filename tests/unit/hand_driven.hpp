@@ -1,0 +1,96 @@
+// One client's engine, protocol, keeper and waiting room, without a thread: the test lets time pass.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/keeper.hpp"
+#include "redlock/core/protocol.hpp"
+#include "redlock/core/waiting.hpp"
+#include "unit/scripted_world.hpp"
+
+namespace redlock::test {
+
+class HandDriven {
+   public:
+    using Engine = detail::Engine<ScriptedTransport, ManualClock>;
+    using Protocol = detail::Protocol<ScriptedTransport, ManualClock>;
+    using LeasePtr = Protocol::LeasePtr;
+
+    // A call under way; must not outlive the client.
+    template <class T>
+    struct Started final : detail::TaskDone {
+        explicit Started(detail::Task<T> what) : task{std::move(what)} {}
+        void on_task_done() noexcept override { is_done = true; }
+        detail::Task<T> task;
+        bool is_done = false;
+    };
+    template <class T>
+    using StartedPtr = std::unique_ptr<Started<T>>;
+
+    explicit HandDriven(World& world, const Options& options = plain_options())
+        : world_{world},
+          engine_{std::make_unique<ScriptedTransport>(world), world.clock, options},
+          protocol_{engine_},
+          waiting_{engine_, protocol_},
+          keeper_{engine_, protocol_} {
+        warm_up();
+    }
+
+    // To the millisecond: what is due in between happens at the end of it.
+    void pass(Nanoseconds time) {
+        const auto end = world_.clock.now() + time;
+        do {
+            static_cast<void>(keeper_.tick());
+            engine_.step();
+            world_.clock.advance(1ms);
+        } while (world_.clock.now() < end);
+        static_cast<void>(keeper_.tick());
+        engine_.step();
+    }
+
+    [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how) {
+        auto claim = std::make_shared<detail::Claim>();
+        claim->resources = {name};
+        return start(waiting_.acquire(std::move(claim), std::move(how), nullptr));
+    }
+    [[nodiscard]] LeasePtr lock(const std::string& name, LockOptions how) {
+        const auto started = start_lock(name, std::move(how));
+        pass(10ms);
+        return started->is_done ? started->task.take().value() : nullptr;
+    }
+    [[nodiscard]] auto start_extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
+        return start(protocol_.extend(lease, ttl));
+    }
+    [[nodiscard]] auto start_unlock(const LeasePtr& lease) { return start(waiting_.release(lease)); }
+    void keep(const LeasePtr& lease) { keeper_.keep(lease); }
+
+   private:
+    // Connects, and makes the nodes know the release.
+    void warm_up() {
+        if (const LeasePtr lease = lock("warm-up", {})) {
+            const auto unlock = start_unlock(lease);
+            pass(10ms);
+        }
+        world_.forget_handed();
+    }
+
+    template <class T>
+    [[nodiscard]] StartedPtr<T> start(detail::Task<T> task) {
+        auto started = std::make_unique<Started<T>>(std::move(task));
+        started->task.start(*started);
+        return started;
+    }
+
+    World& world_;
+    Engine engine_;
+    Protocol protocol_;
+    detail::Waiting<ScriptedTransport, ManualClock> waiting_;
+    detail::Keeper<ScriptedTransport, ManualClock> keeper_;
+};
+
+}  // namespace redlock::test

@@ -1,0 +1,242 @@
+// A node in memory: it understands the library's requests as a master would, on a time that it is given.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/command.hpp"
+#include "redlock/core/transport.hpp"
+
+namespace redlock::test {
+
+// {"SET", "name", "token", "NX", "PX", "10000"}
+using Request = std::vector<std::string>;
+
+// What a node answers, on its way.
+struct ScriptedReply {
+    using Kind = detail::Reply::Kind;
+    Kind kind = Kind::nil;
+    std::int64_t integer = 0;
+    std::string text{};
+    std::vector<ScriptedReply> elements{};
+
+    static ScriptedReply nil() { return {}; }
+    static ScriptedReply ok() { return {Kind::text, 0, "OK", {}}; }
+    static ScriptedReply number(std::int64_t value) { return {Kind::integer, value, {}, {}}; }
+    static ScriptedReply error(std::string text) { return {Kind::error, 0, std::move(text), {}}; }
+    static ScriptedReply list(const std::vector<std::int64_t>& numbers) {
+        ScriptedReply reply{Kind::array, 0, {}, {}};
+        for (const std::int64_t value : numbers) reply.elements.push_back(number(value));
+        return reply;
+    }
+};
+
+// Cuts one whole request in RESP into its words.
+[[nodiscard]] inline Request words_of(std::string_view bytes) {
+    const auto number = [&bytes] {
+        const std::size_t end = bytes.find("\r\n");
+        const std::size_t value = std::stoul(std::string{bytes.substr(1, end - 1)});
+        bytes.remove_prefix(end + 2);
+        return value;
+    };
+    Request words(number());
+    for (std::string& word : words) {
+        const std::size_t size = number();
+        word = bytes.substr(0, size);
+        bytes.remove_prefix(size + 2);
+    }
+    return words;
+}
+
+// What a request is about: "acquire", "commit", "extend", "put_back", "release", "enlist", "delist", or its
+// first word.
+[[nodiscard]] inline std::string kind_of(const Request& request) {
+    if (request.at(0) == "SET") return "acquire";
+    if (request.at(0) != "EVALSHA" && request.at(0) != "EVAL") return request.at(0);
+    const std::pair<const detail::Script*, const char*> known[] = {
+        {&detail::acquire_script, "acquire"},   {&detail::fenced_acquire_script, "acquire"},
+        {&detail::commit_script, "commit"},     {&detail::extend_script, "extend"},
+        {&detail::put_back_script, "put_back"}, {&detail::release_script, "release"},
+        {&detail::enlist_script, "enlist"},     {&detail::delist_script, "delist"},
+    };
+    for (const auto& [script, name] : known) {
+        const std::string_view sha1{script->sha1.data(), script->sha1.size()};
+        if (request.at(1) == sha1 || request.at(1) == script->text) return name;
+    }
+    return "an unknown script";
+}
+
+// The token that a request of ours carries.
+[[nodiscard]] inline std::string token_of(const Request& request) {
+    if (request.at(0) == "SET") return request.at(2);
+    return request.at(3 + std::stoul(request.at(2)));
+}
+
+// Keys with expiry, and the scripts as their comments in command.hpp describe them.
+class MemoryNode {
+   public:
+    using Time = std::chrono::nanoseconds;
+
+    std::int64_t time_us = 1'700'000'000'000'000;  // what TIME says at time 0
+
+    [[nodiscard]] std::optional<std::string> get(const std::string& key, Time now) const {
+        const auto found = keys_.find(key);
+        if (found == keys_.end() || found->second.expires <= now) return std::nullopt;
+        return found->second.value;
+    }
+    [[nodiscard]] Time time_to_live(const std::string& key, Time now) const {
+        return get(key, now) ? keys_.at(key).expires - now : Time{0};
+    }
+    void set(const std::string& key, const std::string& value, std::chrono::milliseconds ttl, Time now) {
+        keys_[key] = {value, now + ttl};
+    }
+    void erase(const std::string& key) { keys_.erase(key); }
+    // As a restart without persistence.
+    void forget_all() {
+        keys_.clear();
+        scripts_.clear();
+    }
+    void flush_scripts() { scripts_.clear(); }
+    [[nodiscard]] std::vector<std::string> lock_keys(Time now) const {
+        std::vector<std::string> names;
+        for (const auto& [name, entry] : keys_) {
+            if (entry.expires > now && !name.ends_with(":fence")) names.push_back(name);
+        }
+        return names;
+    }
+
+    ScriptedReply execute(const Request& request, Time now) {
+        if (request[0] == "SET") return plain_set(request, now);
+        if (request[0] == "SCRIPT") {
+            scripts_.insert(kind_of({"EVAL", request.at(2)}));
+            return ScriptedReply::ok();
+        }
+        if (!request[0].starts_with("EVAL")) return ScriptedReply::error("ERR unknown command");
+        if (request[0] == "EVALSHA" && !scripts_.contains(kind_of(request))) {
+            return ScriptedReply::error("NOSCRIPT No matching script.");
+        }
+        scripts_.insert(kind_of(request));
+        Call call;
+        const std::size_t key_count = std::stoul(request.at(2));
+        call.keys = std::span{request}.subspan(3, key_count);
+        call.args = std::span{request}.subspan(3 + key_count);
+        const std::string kind = kind_of(request);
+        call.is_exact = kind == "extend" && call.args.back() == "exactly";
+        if (call.is_exact) call.args = call.args.first(call.args.size() - 1);
+        call.is_fenced = kind == "commit" || (kind != "release" && call.args.size() > 2);
+        call.count = call.is_fenced ? key_count / 2 : key_count;
+        if (kind == "acquire") return acquire(call, now);
+        if (kind == "commit") return commit(call, now);
+        if (kind == "extend" || kind == "put_back") return hold(call, kind == "put_back", now);
+        if (kind == "release") return release(call, now);
+        return ScriptedReply::error("ERR unknown command");
+    }
+
+   private:
+    struct Entry {
+        std::string value;
+        Time expires{};
+    };
+    struct Call {
+        std::span<const std::string> keys;
+        std::span<const std::string> args;
+        std::size_t count = 0;  // of resources; with fencing their counters follow
+        bool is_fenced = false;
+        bool is_exact = false;  // of an extension: it may shorten
+    };
+
+    ScriptedReply plain_set(const Request& request, Time now) {
+        if (request.size() != 6 || request[3] != "NX" || request[4] != "PX") {
+            return ScriptedReply::error("ERR not the SET that was expected");
+        }
+        if (get(request[1], now)) return ScriptedReply::nil();
+        set(request[1], request[2], milliseconds(request[5]), now);
+        return ScriptedReply::ok();
+    }
+
+    ScriptedReply acquire(const Call& call, Time now) {
+        for (std::size_t i = 0; i < call.count; ++i) {
+            if (!get(call.keys[i], now)) continue;
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(call.keys[i], now));
+            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), left.count()});
+        }
+        std::vector<std::int64_t> reply{1};
+        for (std::size_t i = 0; i < call.count; ++i) {
+            if (call.is_fenced) {
+                const std::int64_t ceiling = time_us + now.count() / 1000 + 86'400'000'000;
+                const std::int64_t proposal = std::stoll(call.args[3 + i]);
+                reply.push_back(std::max(counter(call, i, now) + 1, std::min(proposal, ceiling)));
+                set(call.keys[call.count + i], std::to_string(reply.back()), milliseconds(call.args[2]), now);
+            }
+            set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
+        }
+        return ScriptedReply::list(reply);
+    }
+
+    ScriptedReply commit(const Call& call, Time now) {
+        for (std::size_t i = 0; i < call.count; ++i) {
+            const bool is_ours = get(call.keys[i], now) == call.args[0];
+            if (!is_ours || counter(call, i, now) > std::stoll(call.args[2 + i])) {
+                return ScriptedReply::number(0);
+            }
+        }
+        for (std::size_t i = 0; i < call.count; ++i) {
+            set(call.keys[call.count + i], call.args[2 + i], milliseconds(call.args[1]), now);
+        }
+        return ScriptedReply::number(1);
+    }
+
+    ScriptedReply hold(const Call& call, bool is_put_back, Time now) {
+        bool is_absent = false;
+        for (std::size_t i = 0; i < call.count; ++i) {
+            const auto owner = get(call.keys[i], now);
+            if (owner && *owner != call.args[0]) return ScriptedReply::number(0);
+            if (call.is_fenced && counter(call, i, now) > std::stoll(call.args[3 + i])) {
+                return ScriptedReply::number(0);
+            }
+            is_absent = is_absent || !owner;
+        }
+        if (is_absent && !is_put_back) return ScriptedReply::number(-1);
+        for (std::size_t i = 0; i < call.count; ++i) {
+            const bool is_there = get(call.keys[i], now).has_value();
+            const Time ttl = milliseconds(call.args[1]);
+            const bool is_longer = call.is_exact || time_to_live(call.keys[i], now) < ttl;
+            if (is_put_back ? !is_there : is_longer) {
+                set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
+            }
+            if (call.is_fenced) {
+                set(call.keys[call.count + i], call.args[3 + i], milliseconds(call.args[2]), now);
+            }
+        }
+        return ScriptedReply::number(1);
+    }
+
+    ScriptedReply release(const Call& call, Time now) {
+        std::size_t freed = 0;
+        for (const std::string& key : call.keys.first(call.count)) {
+            if (get(key, now) == call.args[0]) freed += keys_.erase(key);
+        }
+        return ScriptedReply::number(freed == call.count ? 1 : 0);
+    }
+
+    [[nodiscard]] std::int64_t counter(const Call& call, std::size_t i, Time now) const {
+        return std::stoll(get(call.keys[call.count + i], now).value_or("0"));
+    }
+    static std::chrono::milliseconds milliseconds(const std::string& text) {
+        return std::chrono::milliseconds{std::stoll(text)};
+    }
+
+    std::map<std::string, Entry> keys_;
+    std::set<std::string> scripts_;
+};
+
+}  // namespace redlock::test

@@ -1,0 +1,259 @@
+// Which nodes vote and what their words are, rules R23 to R26, over nodes in memory.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "unit/scripted_world.hpp"
+
+namespace redlock::test {
+namespace {
+
+// A lock that some nodes did not grant says which and why.
+NodeReport report_of(ScriptedRedlock& locks, World& world, std::size_t node) {
+    const auto lock = locks.try_lock("some other resource", 10s);
+    if (!lock) return lock.error().nodes().at(node);
+    for (int i = 0; i < 3; ++i) {  // an answer may bring about another request
+        world.clock.advance(100ms);
+        static_cast<void>(lock->nodes());
+    }
+    return lock->nodes().at(node);
+}
+
+std::size_t count_of(const std::vector<Handed>& handed, const std::string& command) {
+    std::size_t count = 0;
+    for (const Handed& one : handed) count += one.request.at(0) == command ? 1 : 0;
+    return count;
+}
+
+TEST(Scripts, R23_are_called_by_name_and_healed_in_place_where_unknown) {
+    World world{3};
+    auto locks = connect_to(world, Options{});
+    {
+        const auto lock = locks.try_lock("name", 10s);
+        ASSERT_TRUE(lock);
+        world.clock.advance(10ms);
+        for (const NodeReport& node : lock->nodes()) EXPECT_EQ(node.vote, Vote::granted);
+    }
+    EXPECT_EQ(count_of(world.handed("acquire"), "EVALSHA"), 3U);
+    EXPECT_EQ(count_of(world.handed("acquire"), "EVAL"), 3U);
+    world.clock.advance(100ms);
+    world.forget_handed();
+    ASSERT_TRUE(locks.try_lock("name", 10s));
+    EXPECT_EQ(count_of(world.handed(), "EVAL"), 0U) << "they know it by now";
+}
+
+TEST(Scripts, R23_are_healed_after_a_restart_too) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    for (std::size_t i = 0; i < 3; ++i) world.restart_empty(i);
+    const auto first = locks.try_lock("name", 10s);  // may be the one that finds out
+    const auto lock = locks.try_lock("other", 10s);
+    ASSERT_TRUE(lock) << lock.error().message();
+}
+
+TEST(Scripts, R23_a_node_that_never_knows_is_asked_twice_and_no_more) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    world[0].says = [](const Request&) { return ScriptedReply::error("NOSCRIPT No matching script."); };
+    world.forget_handed();
+    const NodeReport report = report_of(locks, world, 0);
+    EXPECT_EQ(report.vote, Vote::refused);
+    EXPECT_NE(report.detail.find("NOSCRIPT"), std::string::npos);
+    EXPECT_EQ(world.handed_to(0, "acquire").size(), 2U);
+}
+
+// The script would run after the release that undoes it.
+TEST(Scripts, R23_an_attempt_that_was_given_up_is_not_healed) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    world[0].says = [](const Request& request) -> std::optional<ScriptedReply> {
+        if (request[0] != "EVALSHA" || kind_of(request) != "acquire") return std::nullopt;
+        return ScriptedReply::error("NOSCRIPT No matching script.");  // it knows the release, though
+    };
+    world[0].round_trip = 20ms;
+    world.put(1, "name", "another");
+    world.put(2, "name", "another");
+    ASSERT_FALSE(locks.try_lock("name", 10s));
+    for (int i = 0; i < 5; ++i) {
+        world.clock.advance(50ms);
+        ASSERT_TRUE(locks.try_lock("other", 10s));
+    }
+    EXPECT_FALSE(world.get(0, "name"));
+}
+
+// It would run after what was sent since, such as a shorter extension; the next one finds the script there.
+TEST(Scripts, R23_an_extension_that_was_decided_without_the_node_is_not_healed) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    ASSERT_TRUE(lock->extend(10s)) << "the others know the script";
+    world.let_arrive();
+    world[0].memory.flush_scripts();
+    world[0].round_trip = 20ms;
+    world.forget_handed();
+    ASSERT_TRUE(lock->extend(20s));
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(50ms);
+        ASSERT_EQ(lock->nodes().size(), 3U) << "what the node says is heard";
+    }
+    EXPECT_EQ(count_of(world.handed_to(0, "extend"), "EVALSHA"), 1U);
+    EXPECT_EQ(count_of(world.handed_to(0), "EVAL"), 0U);
+    EXPECT_EQ(count_of(world.handed_to(0), "SCRIPT"), 1U);
+}
+
+TEST(Quorum, R24_two_uris_of_one_server_are_one_vote) {
+    World world{3};
+    world[1].info.run_id = world[0].info.run_id;
+    auto locks = connect_to(world);
+    const NodeReport report = report_of(locks, world, 1);
+    EXPECT_EQ(report.vote, Vote::refused);
+    EXPECT_NE(report.detail.find("same server"), std::string::npos) << report.detail;
+    world.hang(2);
+    EXPECT_FALSE(locks.try_lock("name", 10s)) << "one server of three is no quorum";
+}
+
+// DESIGN 10: "quorum counted over connected nodes".
+TEST(Quorum, R24_is_counted_over_the_configured_nodes) {
+    World world{5};
+    auto locks = connected_to(world);
+    for (std::size_t i = 0; i < 3; ++i) world.refuse(i);
+    const auto lock = locks.try_lock("name", 10s);
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error().code(), errc::unreachable);
+    EXPECT_EQ(lock.error().nodes().size(), 5U);
+}
+
+// Both connections lead to one server, so its yes would count twice: two of three with one server left.
+TEST(Quorum, R24_two_uris_of_one_server_are_one_vote_in_extensions_too) {
+    World world{3};
+    world[1].info.run_id = world[0].info.run_id;
+    auto locks = connect_to(world);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock) << lock.error().message();
+    world.let_arrive();
+    world.put(1, "name", lock->token().str());  // the same server: the same key
+    world.hang(2);
+    EXPECT_FALSE(lock->extend(20s));
+}
+
+TEST(Quarantine, R25_a_node_that_restarted_a_short_while_ago_does_not_vote) {
+    Options options = plain_options();
+    options.restart_quarantine = 30s;
+    World world{3};
+    world[0].info.uptime = 5s;
+    auto locks = connect_to(world, options);
+    const NodeReport report = report_of(locks, world, 0);
+    EXPECT_EQ(report.vote, Vote::quarantined);
+    EXPECT_FALSE(report.detail.empty());
+    EXPECT_TRUE(world.handed_to(0, "acquire").empty()) << "nothing to undo there";
+    world.clock.advance(26s);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+}
+
+TEST(Quarantine, R25_another_run_id_counts_for_the_whole_time_whatever_uptime_says) {
+    Options options = plain_options();
+    options.restart_quarantine = 30s;
+    World world{3};
+    auto locks = connected_to(world, options);
+    world.restart_empty(0);
+    world[0].info.uptime = 365 * 24h;  // its wall clock jumped
+    static_cast<void>(locks.try_lock("finds out", 10s));
+    world.clock.advance(1s);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::quarantined);
+    world.clock.advance(28s);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::quarantined);
+    world.clock.advance(2s);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+}
+
+TEST(Quarantine, R25_it_still_takes_releases_and_extensions) {
+    Options options = plain_options();
+    options.restart_quarantine = 30s;
+    World world{3};
+    auto locks = connected_to(world, options);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    world.let_arrive();
+    world.cut(0);
+    world[0].info.run_id = "another";  // with its keys: it has an append-only file
+    static_cast<void>(locks.try_lock("finds out", 10s));
+    world.clock.advance(1s);
+    ASSERT_EQ(report_of(locks, world, 0).vote, Vote::quarantined);
+    world.forget_handed();
+    ASSERT_TRUE(lock->extend(10s));
+    EXPECT_EQ(count_of(world.handed_to(0, "extend"), "EVALSHA"), 1U);
+    ASSERT_TRUE(lock->unlock());
+    world.let_arrive();
+    EXPECT_FALSE(world.get(0, "name"));
+}
+
+TEST(Quarantine, R25_off_by_default) {
+    World world{3};
+    for (std::size_t i = 0; i < 3; ++i) world[i].info.uptime = 0s;
+    auto locks = connect_to(world);
+    EXPECT_TRUE(locks.try_lock("name", 10s));
+}
+
+// CASES 6 and 17.
+TEST(Quarantine, R25_a_node_that_is_not_a_master_does_not_vote) {
+    World world{3};
+    world[0].info.is_master = false;
+    auto locks = connect_to(world);
+    const NodeReport report = report_of(locks, world, 0);
+    EXPECT_EQ(report.vote, Vote::refused);
+    EXPECT_NE(report.detail.find("replica"), std::string::npos);
+    EXPECT_TRUE(world.handed_to(0, "acquire").empty());
+}
+
+TEST(Errors, R26_every_error_is_a_refusal_in_the_nodes_own_words) {
+    const std::string errors[] = {
+        "READONLY You can't write against a read only replica.",
+        "LOADING Redis is loading the dataset in memory",
+        "MASTERDOWN Link with MASTER is down",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "NOAUTH Authentication required.",
+        "NOPERM this user has no permissions",
+        "ERR something that nobody has thought of",
+    };
+    for (const std::string& error : errors) {
+        World world{3};
+        auto locks = connected_to(world);
+        world[0].says = [&](const Request&) { return ScriptedReply::error(error); };
+        const NodeReport report = report_of(locks, world, 0);
+        EXPECT_EQ(report.vote, Vote::refused);
+        EXPECT_EQ(report.detail, error);
+    }
+}
+
+// DESIGN 10: "'unable to achieve quorum' and nothing else".
+TEST(Errors, R26_the_message_says_what_each_node_said) {
+    World world{3};
+    auto locks = connected_to(world);
+    world[0].says = [](const Request&) { return ScriptedReply::error("OOM no memory"); };
+    world.refuse(1);
+    world.hang(2);
+    const auto lock = locks.try_lock("orders/42", 10s);
+    ASSERT_FALSE(lock);
+    const std::string message = lock.error().message();
+    for (const char* part : {"unreachable", "'orders/42'", "memory://0 refused (OOM no memory)",
+                             "memory://1 unreachable", "memory://2"}) {
+        EXPECT_NE(message.find(part), std::string::npos) << part << " is not in " << message;
+    }
+}
+
+TEST(Errors, a_holder_is_told_from_nodes_that_do_not_answer) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    world.put(0, "name", "another", 7s);
+    world.put(1, "name", "another", 9s);
+    const auto lock = locks.try_lock("name", 10s);
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error().code(), errc::contended);
+    EXPECT_GT(lock.error().holder_remaining(), 8s) << "what the last of them has left";
+    EXPECT_LE(lock.error().holder_remaining(), 9s);
+}
+
+}  // namespace
+}  // namespace redlock::test

@@ -1,0 +1,103 @@
+// How every kind of reply becomes a vote.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "redlock/core/command.hpp"
+
+namespace redlock::detail {
+namespace {
+
+using Kind = Command::Kind;
+
+Reply text(std::string_view words) { return {Reply::Kind::text, 0, words, {}}; }
+Reply number(std::int64_t value) { return {Reply::Kind::integer, value, {}, {}}; }
+Reply error(std::string_view words) { return {Reply::Kind::error, 0, words, {}}; }
+Reply list(const std::vector<Reply>& elements) { return {Reply::Kind::array, 0, {}, elements}; }
+const Reply nil{};
+
+constexpr Kind all_kinds[] = {Kind::acquire, Kind::commit, Kind::extend, Kind::put_back, Kind::release};
+constexpr Kind script_kinds[] = {Kind::commit, Kind::extend, Kind::put_back, Kind::release};
+
+TEST(Vote, of_the_plain_set) {
+    EXPECT_EQ(read_reply(Kind::acquire, text("OK")).vote, Vote::granted);
+    EXPECT_EQ(read_reply(Kind::acquire, nil).vote, Vote::denied);
+    EXPECT_EQ(read_reply(Kind::acquire, text("QUEUED")).vote, Vote::refused);
+    EXPECT_EQ(read_reply(Kind::acquire, text("")).vote, Vote::refused);
+    EXPECT_EQ(read_reply(Kind::acquire, number(1)).vote, Vote::refused);
+}
+
+TEST(Vote, of_a_granting_script_with_its_fencing_values) {
+    const std::vector<Reply> elements{number(1), number(1'700'000'000'000'001), number(7)};
+    const Answer answer = read_reply(Kind::acquire, list(elements));
+    EXPECT_EQ(answer.vote, Vote::granted);
+    EXPECT_EQ(answer.values, (std::vector<std::int64_t>{1'700'000'000'000'001, 7}));
+    const std::vector<Reply> unfenced{number(1)};
+    EXPECT_EQ(read_reply(Kind::acquire, list(unfenced)).vote, Vote::granted);
+}
+
+TEST(Vote, of_a_denying_script_with_index_and_time_left) {
+    const std::vector<Reply> elements{number(0), number(2), number(4711)};
+    const Answer answer = read_reply(Kind::acquire, list(elements));
+    EXPECT_EQ(answer.vote, Vote::denied);
+    EXPECT_EQ(answer.values, (std::vector<std::int64_t>{2, 4711}));
+}
+
+TEST(Vote, of_lists_that_no_script_of_ours_returns) {
+    const std::vector<std::vector<Reply>> strange = {
+        {},
+        {number(2)},
+        {number(0)},
+        {number(0), number(1)},
+        {number(0), number(1), number(2), number(3)},
+        {text("1")},
+        {number(1), text("7")},
+        {number(1), nil},
+        {nil},
+        {error("ERR inside")},
+    };
+    for (const auto& elements : strange) {
+        const Answer answer = read_reply(Kind::acquire, list(elements));
+        EXPECT_EQ(answer.vote, Vote::refused) << elements.size();
+        EXPECT_FALSE(answer.words.empty());
+    }
+}
+
+TEST(Vote, of_a_release_2_is_a_yes_that_called_a_waiter) {
+    const auto answer = read_reply(Kind::release, number(2));
+    EXPECT_EQ(answer.vote, Vote::granted);
+    EXPECT_EQ(answer.values.size(), 1U);
+}
+
+TEST(Vote, of_the_other_scripts_only_1_is_yes) {
+    for (const Kind kind : script_kinds) {
+        EXPECT_EQ(read_reply(kind, number(1)).vote, Vote::granted);
+        EXPECT_EQ(read_reply(kind, number(0)).vote, Vote::denied);
+        EXPECT_EQ(read_reply(kind, number(-1)).vote, Vote::absent);
+        const std::vector<Reply> elements{number(1)};
+        const std::int64_t other = kind == Kind::release ? 3 : 2;
+        for (const Reply& reply : {number(other), number(-2), nil, text("OK"), text("1"), list(elements)}) {
+            EXPECT_EQ(read_reply(kind, reply).vote, Vote::refused);
+            EXPECT_FALSE(read_reply(kind, reply).words.empty());
+        }
+    }
+}
+
+TEST(Vote, R26_of_an_error_is_a_refusal_in_the_nodes_words) {
+    for (const Kind kind : all_kinds) {
+        const Answer answer = read_reply(kind, error("OOM command not allowed"));
+        EXPECT_EQ(answer.vote, Vote::refused);
+        EXPECT_EQ(answer.words, "OOM command not allowed");
+    }
+}
+
+TEST(Vote, only_noscript_means_that_a_script_is_unknown) {
+    EXPECT_TRUE(is_unknown_script(error("NOSCRIPT No matching script. Please use EVAL.")));
+    EXPECT_FALSE(is_unknown_script(error("ERR NOSCRIPT")));
+    EXPECT_FALSE(is_unknown_script(text("NOSCRIPT")));
+    EXPECT_FALSE(is_unknown_script(nil));
+}
+
+}  // namespace
+}  // namespace redlock::detail

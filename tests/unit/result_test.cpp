@@ -1,0 +1,114 @@
+// Result, Failure, Error and the category of errc.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include "redlock/result.hpp"
+
+namespace redlock {
+namespace {
+
+using namespace std::chrono_literals;
+
+Failure sample() {
+    return Failure{errc::contended,
+                   "'orders/42'",
+                   {{"redis://a:6379", Vote::granted, "", 100us},
+                    {"redis://b:6379", Vote::refused, "OOM no memory", 200us},
+                    {"redis://c:6379", Vote::timeout, "", 0us}}};
+}
+
+TEST(Failure, its_message_is_one_line_with_code_subject_and_every_node) {
+    EXPECT_EQ(sample().message(),
+              "contended: 'orders/42' [redis://a:6379 granted; redis://b:6379 refused (OOM no memory); "
+              "redis://c:6379 timeout]");
+    EXPECT_EQ(Failure{errc::lost}.message(), "lost");
+}
+
+TEST(Failure, says_after_how_many_attempts_when_there_was_more_than_one) {
+    Failure failure{errc::unreachable, "'x'"};
+    failure.set_attempts(1);
+    EXPECT_EQ(failure.message(), "unreachable: 'x'");
+    failure.set_attempts(7);
+    EXPECT_EQ(failure.message(), "unreachable: 'x', after 7 attempts");
+}
+
+TEST(Failure, is_an_error_code_and_compares_with_errc) {
+    const std::error_code code = sample();
+    EXPECT_EQ(code, errc::contended);
+    EXPECT_EQ(code.category(), error_category());
+    EXPECT_TRUE(sample() == errc::contended);
+    EXPECT_FALSE(sample() == errc::lost);
+}
+
+TEST(Category, every_code_has_words_of_its_own_and_none_is_success) {
+    static_assert(std::is_error_code_enum_v<errc>);
+    EXPECT_STREQ(error_category().name(), "redlock");
+    std::string all;
+    for (const errc code : {errc::contended, errc::unreachable, errc::too_slow, errc::cancelled, errc::lost,
+                            errc::unknown, errc::invalid_argument}) {
+        const std::error_code error = code;
+        EXPECT_TRUE(error) << "0 would mean no error";
+        EXPECT_EQ(error.message(), to_string(code));
+        EXPECT_NE(error.message(), "unspecified");
+        EXPECT_EQ(all.find("|" + error.message() + "|"), std::string::npos);
+        all += "|" + error.message() + "|";
+    }
+    EXPECT_EQ(error_category().message(99), "unspecified");
+}
+
+TEST(Vote, every_vote_has_a_word) {
+    for (const Vote vote : {Vote::pending, Vote::granted, Vote::denied, Vote::absent, Vote::timeout,
+                            Vote::unreachable, Vote::refused, Vote::quarantined}) {
+        EXPECT_NE(to_string(vote), "unspecified");
+    }
+}
+
+TEST(Result, holds_a_value_or_a_failure) {
+    const Result<int> good{7};
+    EXPECT_TRUE(good);
+    EXPECT_TRUE(good.has_value());
+    EXPECT_EQ(*good, 7);
+    EXPECT_EQ(good.value(), 7);
+    const Result<int> bad{sample()};
+    EXPECT_FALSE(bad);
+    EXPECT_EQ(bad.error().code(), errc::contended);
+    EXPECT_EQ(bad.error().nodes().size(), 3U);
+}
+
+TEST(Result, value_throws_what_the_failure_says) {
+    const Result<int> bad{sample()};
+    try {
+        static_cast<void>(bad.value());
+        FAIL() << "it has no value";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), errc::contended);
+        EXPECT_EQ(std::string{error.what()}, sample().message());
+        EXPECT_EQ(error.nodes().at(1).detail, "OOM no memory");
+        EXPECT_EQ(error.failure().message(), sample().message());
+    }
+    EXPECT_THROW(Result<void>{sample()}.value(), std::system_error);
+    EXPECT_NO_THROW(Result<void>{}.value());
+}
+
+TEST(Result, carries_what_can_only_be_moved) {
+    Result<std::unique_ptr<int>> result{std::make_unique<int>(5)};
+    EXPECT_EQ(**result, 5);
+    EXPECT_EQ(*result->get(), 5);
+    const std::unique_ptr<int> taken = *std::move(result);
+    EXPECT_EQ(*taken, 5);
+    EXPECT_EQ(*Result<std::unique_ptr<int>>{std::make_unique<int>(6)}.value(), 6);
+}
+
+TEST(Result, does_not_turn_into_a_number_by_itself) {
+    static_assert(!std::is_convertible_v<Result<int>, bool>);
+    static_assert(!std::is_convertible_v<Result<void>, bool>);
+    static_assert(!std::is_convertible_v<Result<int>, int>);
+}
+
+}  // namespace
+}  // namespace redlock

@@ -1,0 +1,159 @@
+// Waiting in the nodes' queues, over nodes in memory: when attempts begin, and what is sent for it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "unit/scripted_world.hpp"
+
+namespace redlock::test {
+namespace {
+
+using Answer = std::optional<ScriptedReply>;
+
+void occupy(World& world, std::chrono::milliseconds ttl = 1h) {
+    for (std::size_t i = 0; i < world.size(); ++i) world.put(i, "name", "another", ttl);
+}
+
+Options with_calls() {
+    Options options = plain_options();
+    options.notify = true;
+    return options;
+}
+
+// Its attempt may not begin so late that it ends after the wait. Found by the simulator.
+TEST(Waiting, R8_who_gives_way_to_those_it_has_called_ends_within_its_wait) {
+    for (const auto wait : {1ms, 30ms, 100ms}) {
+        World world{3};
+        world.hears = true;
+        auto locks = connected_to(world, with_calls());
+        for (std::size_t i = 0; i < 3; ++i) {
+            world[i].round_trip = 40ms;
+            world[i].says = [](const Request& request) -> Answer {
+                if (kind_of(request) == "release") return ScriptedReply::number(2);  // somebody was called
+                if (kind_of(request) == "enlist") return ScriptedReply::number(1);
+                return std::nullopt;
+            };
+        }
+        auto lock = locks.try_lock("name", 10s);
+        ASSERT_TRUE(lock);
+        ASSERT_TRUE(lock->unlock());
+        occupy(world);
+        const auto before = world.clock.now();
+        EXPECT_FALSE(locks.lock("name", {.ttl = 10s, .wait = wait}));
+        EXPECT_LE(world.clock.now() - before, std::max<Nanoseconds>(wait, 50ms)) << wait.count() << " ms";
+    }
+}
+
+// Of four nodes two that are free are enough to know that nobody holds it. Found by the simulator.
+TEST(Waiting, who_finds_it_free_as_it_lines_up_tries_at_once_also_where_the_number_of_nodes_is_even) {
+    for (const std::size_t count : {std::size_t{2}, std::size_t{3}, std::size_t{4}, std::size_t{5}}) {
+        Options options = with_calls();
+        options.retry = {.base = 1h, .cap = 1h, .multiplier = 1.0};
+        World world{count};
+        world.hears = true;
+        world.jitter = 255;
+        auto locks = connected_to(world, options);
+        occupy(world);
+        bool is_free = false;
+        for (std::size_t i = 0; i < count; ++i) {
+            world[i].says = [&](const Request& request) -> Answer {
+                if (kind_of(request) == "enlist") is_free = true;
+                if (kind_of(request) == "enlist") return ScriptedReply::number(0);
+                if (kind_of(request) == "acquire" && is_free) return ScriptedReply::ok();
+                return std::nullopt;
+            };
+        }
+        const auto before = world.clock.now();
+        ASSERT_TRUE(locks.lock("name", {.ttl = 10s, .wait = forever})) << count;
+        EXPECT_LE(world.clock.now() - before, 10ms) << count;
+    }
+}
+
+// Three of five are free and one of these does not vote, two have a leftover: no attempt can succeed. Found
+// by the simulator, as attempts without a pause for as long as the leftover lived.
+TEST(Waiting, R8_what_seems_free_and_is_not_to_be_had_is_tried_at_the_pace_of_the_retry_policy) {
+    Options options = with_calls();
+    options.retry = {.base = 100ms, .cap = 100ms, .multiplier = 1.0};
+    World world{5};
+    world.hears = true;
+    world.jitter = 255;
+    auto locks = connected_to(world, options);
+    world.put(3, "name", "another", 1h);
+    world.put(4, "name", "another", 1h);
+    for (std::size_t i = 0; i < 5; ++i) {
+        world[i].says = [i](const Request& request) -> Answer {
+            if (kind_of(request) == "enlist") return ScriptedReply::number(i < 3 ? 0 : 1);
+            if (kind_of(request) == "acquire" && i == 2) return ScriptedReply::error("LOADING it is");
+            return std::nullopt;
+        };
+    }
+    const auto lock = locks.lock("name", {.ttl = 10s, .wait = 1s});
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error().code(), errc::contended);
+    EXPECT_LT(lock.error().attempts(), 25U);
+    EXPECT_GT(lock.error().attempts(), 8U);
+}
+
+// A request to leave may be sent again, where the node did not know its script, and come after the next one
+// to line up. Found by the simulator.
+TEST(Waiting, who_comes_back_into_a_queue_has_another_name_there_than_who_left) {
+    World world{3};
+    world.hears = true;
+    auto locks = connected_to(world, with_calls());
+    occupy(world);
+    for (std::size_t i = 0; i < 3; ++i) {
+        world[i].says = [](const Request& request) -> Answer {
+            if (kind_of(request) == "enlist" || kind_of(request) == "delist") return ScriptedReply::number(1);
+            return std::nullopt;
+        };
+    }
+    ASSERT_FALSE(locks.lock("name", {.ttl = 10s, .wait = 10s}));
+    const auto names_in = [&](const std::string& kind) {
+        std::vector<std::string> names;
+        for (const Handed& one : world.handed_to(0, kind)) names.push_back(one.request.at(5));
+        return names;
+    };
+    const auto came = names_in("enlist");
+    const auto left = names_in("delist");
+    ASSERT_GT(came.size(), 2U);
+    EXPECT_EQ(std::set<std::string>(came.begin(), came.end()).size(), came.size());
+    EXPECT_EQ(came, left) << "each leaves by the name it came with";
+}
+
+// On the node that is slow its script was forgotten: it says so when a quorum has seen the waiter go already.
+// Its names are never used again, so it may run whenever it comes.
+TEST(Waiting, R23_who_leaves_is_taken_out_also_where_the_script_was_unknown_and_the_round_is_over) {
+    World world{3};
+    world.hears = true;
+    auto locks = connected_to(world, with_calls());
+    occupy(world);
+    for (std::size_t i = 0; i < 3; ++i) {
+        world[i].says = [i](const Request& request) -> Answer {
+            const std::string kind = kind_of(request);
+            if (i == 0 && kind == "delist" && request[0] == "EVALSHA") {
+                return ScriptedReply::error("NOSCRIPT No matching script.");
+            }
+            if (kind == "enlist" || kind == "delist") return ScriptedReply::number(1);
+            return std::nullopt;
+        };
+    }
+    world[0].round_trip = 20ms;
+    ASSERT_FALSE(locks.lock("name", {.ttl = 10s, .wait = 1s}));
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(50ms);
+        ASSERT_TRUE(locks.try_lock("other", 10s)) << "whoever drives hears what the node says";
+    }
+    const auto said = world.handed_to(0, "delist");
+    const auto with_text = std::count_if(said.begin(), said.end(),
+                                         [](const Handed& one) { return one.request.at(0) == "EVAL"; });
+    EXPECT_GT(with_text, 0);
+    EXPECT_EQ(static_cast<std::size_t>(2 * with_text), said.size());
+}
+
+}  // namespace
+}  // namespace redlock::test
