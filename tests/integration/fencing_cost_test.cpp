@@ -1,0 +1,69 @@
+// What an acquisition costs a node: commands exactly; the time, as the node itself measures it, is printed.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <iostream>
+#include <string>
+#include <string_view>
+
+#include "integration/fencing_parts.hpp"
+#include "support/cluster.hpp"
+#include "support/eventually.hpp"
+
+namespace redlock::test {
+namespace {
+
+constexpr std::uint64_t acquisitions = 2'000;
+
+/// A field of a line of INFO commandstats, summed over the nodes.
+double sum(Cluster& nodes, const std::string& command, const std::string& field) {
+    double total = 0;
+    for (auto& node : nodes) {
+        const std::string line = node.info("commandstats", "cmdstat_" + command);
+        const std::size_t at = line.find(field + "=");
+        if (at != std::string::npos) total += std::stod(line.substr(at + field.size() + 1));
+    }
+    return total;
+}
+
+/// Acquisitions of different resources that are never released.
+std::uint64_t acquire_many(Cluster& nodes, const Options& options) {
+    Watched client{nodes.uris(), options};
+    for (std::uint64_t i = 0; i < acquisitions; ++i) {
+        auto lock = client.locks.try_lock("cost/" + std::to_string(i), 1h);
+        if (!lock) {
+            ADD_FAILURE() << lock.error().message();
+            break;
+        }
+        lock->detach();
+    }
+    return client.wire->commits;
+}
+
+void print(std::string_view what, Cluster& nodes, const std::string& command) {
+    const double calls = sum(nodes, command, "calls");
+    std::cout << what << ": " << sum(nodes, command, "usec") / calls << " us of a node's time per acquisition"
+              << std::endl;
+}
+
+TEST(FencingCost, an_acquisition_is_one_command_to_each_node_with_fencing_and_without) {
+    constexpr double requests = 3.0 * acquisitions;
+    Cluster fenced{3};
+    teach(fenced);
+    EXPECT_EQ(acquire_many(fenced, fencing_options()), 0U) << "no second round trips";
+    EXPECT_TRUE(eventually(10s, [&] { return sum(fenced, "evalsha", "calls") == requests; }));
+    EXPECT_EQ(sum(fenced, "set", "calls"), 2 * requests) << "within the script: the counter and the lock";
+    EXPECT_EQ(sum(fenced, "eval", "calls"), 0);
+    print("with fencing", fenced, "evalsha");
+
+    Cluster plain{3};
+    Options options = fencing_options();
+    options.fencing = false;
+    acquire_many(plain, options);
+    EXPECT_TRUE(eventually(10s, [&] { return sum(plain, "set", "calls") == requests; }));
+    EXPECT_EQ(sum(plain, "evalsha", "calls") + sum(plain, "eval", "calls"), 0);
+    print("without", plain, "set");
+}
+
+}  // namespace
+}  // namespace redlock::test

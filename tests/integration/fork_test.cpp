@@ -1,0 +1,144 @@
+// A child process that inherits a Redlock gets a clear error, and the parent is unharmed.
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "integration/fixture.hpp"
+
+namespace redlock::test {
+namespace {
+
+// Runs `body` in a forked child; its exit status, or nothing when it hangs (it is killed then).
+std::optional<int> in_child(const std::function<int()>& body) {
+    const pid_t pid = ::fork();
+    if (pid == 0) ::_exit(body());
+    int status = 0;
+    const bool ended = eventually(patience, [&] { return ::waitpid(pid, &status, WNOHANG) == pid; });
+    if (ended) return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, &status, 0);
+    return std::nullopt;
+}
+
+// 0 when a call in the child fails as documented.
+int check_refused(const std::optional<Failure>& failure) {
+    if (!failure) return 1;
+    if (failure->code() != errc::invalid_argument) return 2;
+    return failure->message().find("fork") == std::string::npos ? 3 : 0;
+}
+
+TEST(Fork, the_child_gets_a_clear_error_and_the_parents_lock_and_connections_are_unharmed) {
+    Cluster cluster{3};
+    auto locks = std::make_unique<Redlock<>>(connect_to(cluster));
+    std::optional<Lock> lock = locks->try_lock("name", 60s).value();
+    ASSERT_TRUE(eventually(patience, [&] { return cluster.count_holding("name") == 3; }));
+    const auto connections = cluster[0].info("stats", "total_connections_received");
+
+    const auto tries = in_child([&] {
+        auto attempt = locks->try_lock("other", 60s);
+        return attempt ? 1 : check_refused(attempt.error());
+    });
+    EXPECT_EQ(tries, 0);
+    const auto extends = in_child([&] {
+        const auto extended = lock->extend(120s);
+        return extended ? 1 : check_refused(extended.error());
+    });
+    EXPECT_EQ(extends, 0);
+    const auto unlocks = in_child([&] {
+        const auto unlocked = lock->unlock();
+        return unlocked ? 1 : check_refused(unlocked.error());
+    });
+    EXPECT_EQ(unlocks, 0);
+    const auto destroys = in_child([&] {
+        lock.reset();
+        locks.reset();
+        return 0;
+    });
+    EXPECT_EQ(destroys, 0) << "no value: it hung";
+
+    EXPECT_EQ(cluster.count_holding("name"), 3U);
+    EXPECT_EQ(cluster[0].info("stats", "total_connections_received"), connections);
+    EXPECT_TRUE(lock->owns_lock());
+    EXPECT_TRUE(lock->extend(60s));
+    EXPECT_TRUE(locks->try_lock("other", 60s));
+    EXPECT_TRUE(lock->unlock());
+    EXPECT_TRUE(is_clean(cluster));
+}
+
+TEST(Fork, the_child_may_destroy_what_it_inherited_while_a_thread_of_the_library_ran_in_the_parent) {
+    Cluster cluster{3};
+    auto locks = std::make_unique<Redlock<>>(connect_to(cluster));
+    std::optional<Lock> lock = locks->lock("name", {.ttl = 600ms, .renew = true}).value();
+    const auto lost = lock->lost();
+    for (int i = 0; i < 10; ++i) {
+        const auto destroyed = in_child([&] {
+            lock.reset();
+            locks.reset();
+            return 0;
+        });
+        ASSERT_EQ(destroyed, 0) << "no value: it hung";
+    }
+    EXPECT_TRUE(lock->owns_lock());
+    EXPECT_FALSE(lost.stop_requested());
+    EXPECT_TRUE(lock->unlock());
+}
+
+// Descriptors of this process that a program it executes would inherit, but for the standard ones.
+std::vector<std::string> inheritable_sockets() {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+        const int fd = std::stoi(entry.path().filename());
+        const int flags = ::fcntl(fd, F_GETFD);
+        std::error_code gone;
+        const std::string target = std::filesystem::read_symlink(entry.path(), gone);
+        const bool is_ours = target.starts_with("socket:") || target.find("eventfd") != std::string::npos;
+        if (fd > 2 && is_ours && flags >= 0 && (flags & FD_CLOEXEC) == 0) found.push_back(target);
+    }
+    return found;
+}
+
+// Else a program that the application starts keeps our connections open, and what is queued on them alive.
+TEST(Fork, a_program_that_is_executed_inherits_no_connection) {
+    Cluster cluster{3};
+    const auto before = inheritable_sockets();
+    auto locks = connect_to(cluster);
+    auto others = connect_to(cluster);
+    const auto held = others.try_lock("name", 60s);
+    ASSERT_TRUE(held);
+    EXPECT_FALSE(locks.lock("name", {.ttl = 60s, .wait = 300ms})) << "and a subscriber while it waits";
+    EXPECT_EQ(inheritable_sockets(), before);
+}
+#ifdef __SANITIZE_THREAD__
+#define REDLOCK_TEST_UNDER_TSAN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define REDLOCK_TEST_UNDER_TSAN
+#endif
+#endif
+
+TEST(Fork, the_child_makes_a_redlock_of_its_own) {
+#ifdef REDLOCK_TEST_UNDER_TSAN
+    GTEST_SKIP() << "ThreadSanitizer does not know threads of a forked child";
+#endif
+    Cluster cluster{3};
+    auto locks = connect_to(cluster);
+    const auto held = locks.try_lock("name", 60s);
+    ASSERT_TRUE(held);
+    const auto status = in_child([&] {
+        Redlock<> own = connect_to(cluster);
+        if (own.try_lock("name", 60s)) return 1;
+        return own.try_lock("other", 60s) ? 0 : 2;
+    });
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(held->owns_lock());
+}
+
+}  // namespace
+}  // namespace redlock::test

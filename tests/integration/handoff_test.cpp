@@ -1,0 +1,291 @@
+// Handing a lock on, to another process too: no moment without a holder, no two holders.
+#include "redlock/handoff.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "integration/holding_nodes.hpp"
+#include "support/child_process.hpp"
+#include "support/delay_proxy.hpp"
+
+namespace redlock::test {
+namespace {
+
+constexpr const char* peer_directory = "REDLOCK_TEST_PEER";
+
+std::string read_all(const std::string& path) {
+    std::ifstream file{path};
+    return {std::istreambuf_iterator<char>{file}, {}};
+}
+
+// All of it is there at once, or nothing.
+void write_whole(const std::string& path, const std::string& text) {
+    std::ofstream{path + ".part"} << text;
+    std::filesystem::rename(path + ".part", path);
+}
+
+// The other process: this program again, which finds its task in the directory that the environment names.
+// Adopts, goes on holding by extending, says what it did, and unlocks when it is told to.
+class Peer : public testing::Environment {
+   public:
+    void SetUp() override {
+        const char* directory = std::getenv(peer_directory);
+        if (directory != nullptr) std::_Exit(hold(std::string{directory} + "/") ? 0 : 1);
+    }
+
+   private:
+    static bool hold(const std::string& directory) {
+        std::istringstream uris{read_all(directory + "uris")};
+        const std::vector<std::string> nodes{std::istream_iterator<std::string>{uris}, {}};
+        Redlock<> locks{nodes, holding_options()};
+        auto lock = locks.adopt(Handoff::parse(read_all(directory + "handoff")), 2s);
+        if (!lock) {
+            write_whole(directory + "adopted", lock.error().message());
+            return false;
+        }
+        write_whole(directory + "adopted", "fence " + std::to_string(lock->fencing_token()));
+        const bool was_told = eventually(patience, [&] {
+            if (lock->remaining() < 1500ms) lock->extend(2s).value();
+            return std::filesystem::exists(directory + "unlock");
+        });
+        return was_told && lock->owns_lock() && lock->unlock();
+    }
+};
+
+[[maybe_unused]] const auto* const peer = testing::AddGlobalTestEnvironment(new Peer);
+
+// The other process as this one sees it.
+class PeerProcess {
+   public:
+    PeerProcess(const std::vector<std::string>& uris, const std::string& handoff) {
+        std::string list;
+        for (const auto& uri : uris) list += uri + "\n";
+        write_whole(file("uris"), list);
+        write_whole(file("handoff"), handoff);
+        const auto self = std::filesystem::read_symlink("/proc/self/exe").string();
+        const auto variable = std::string{peer_directory} + "=" + directory_.path().string();
+        process_.start({{*find_executable("env"), variable, self}, {}, file("output")});
+    }
+
+    // What it answered to the adoption, as soon as it has.
+    [[nodiscard]] std::string adopted() const {
+        const bool has_answered =
+            eventually(patience, [this] { return std::filesystem::exists(file("adopted")); });
+        return has_answered ? read_all(file("adopted")) : "no answer: " + read_all(file("output"));
+    }
+    // True when it held until now and has unlocked.
+    [[nodiscard]] bool unlock() {
+        write_whole(file("unlock"), "now");
+        return eventually(patience, [this] { return !process_.running(); }) && process_.status() == 0;
+    }
+
+   private:
+    [[nodiscard]] std::string file(const char* name) const { return directory_.file(name); }
+
+    TemporaryDirectory directory_;
+    ChildProcess process_;
+};
+
+TEST(HandoffTest, Another_process_goes_on_holding_and_nobody_gets_in_between) {
+    Nodes nodes{3};
+    auto lock = nodes.hold_everywhere({.ttl = 10s, .renew = true});
+    Contender contender{nodes.cluster.uris(), "name", [] { return true; }};
+    const Handoff handoff = lock.detach();
+    EXPECT_FALSE(lock.owns_lock());
+    EXPECT_GT(handoff.remaining, 5s);
+    PeerProcess other{nodes.cluster.uris(), handoff.str()};
+    EXPECT_EQ(other.adopted(), "fence " + std::to_string(handoff.fencing_tokens.at(0)));
+    // Until well past the end of what it adopted: it extends.
+    EXPECT_TRUE(never_within(2500ms, [&] { return contender.is_in(); }));
+    EXPECT_GT(contender.attempts(), 100U);
+    for (const auto& value : nodes.cluster.values("name")) EXPECT_EQ(value, handoff.token.str());
+    EXPECT_TRUE(other.unlock());
+    EXPECT_TRUE(eventually(patience, [&] { return contender.is_in(); }));
+    EXPECT_GT(contender.fencing_token(), handoff.fencing_tokens.at(0));
+}
+
+TEST(HandoffTest, Another_process_is_told_that_the_lock_is_gone) {
+    Nodes nodes{3};
+    auto lock = nodes.hold_everywhere({.ttl = 10s});
+    const auto text = lock.detach().str();
+    for (auto& node : nodes.cluster) node.query({"DEL", "name"});
+    const PeerProcess other{nodes.cluster.uris(), text};
+    EXPECT_TRUE(other.adopted().starts_with("lost")) << other.adopted();
+    EXPECT_TRUE(nodes.cluster.keys_left().empty());
+}
+
+TEST(HandoffTest, Detach_stops_renewal_and_unlocks_nothing) {
+    Nodes nodes{3};
+    auto lock = nodes.hold_everywhere({.ttl = 500ms, .renew = true});
+    const Handoff handoff = lock.detach();
+    EXPECT_TRUE(lock.resource().empty());
+    EXPECT_EQ(lock.unlock().error(), errc::lost);
+    EXPECT_EQ(lock.detach().resources.size(), 0U);
+    EXPECT_EQ(nodes.cluster.count_holding("name"), 3U);
+    EXPECT_TRUE(eventually(patience, [&] { return nodes.cluster.keys_left().empty(); }));
+    EXPECT_EQ(nodes.locks.adopt(handoff, 10s).error(), errc::lost);
+}
+
+// A renewal that was on its way when the lock was handed over must not shorten what the next holder has.
+TEST(HandoffTest, A_renewal_still_under_way_does_not_cut_the_next_holder_short) {
+    Cluster cluster{3};
+    DelayProxy proxy{cluster.uris(), 0ms};
+    Redlock<> far{proxy.uris(), holding_options()};
+    Redlock<> near{cluster.uris(), holding_options()};
+    auto lock = far.try_lock("name", 5s).value();
+    ASSERT_TRUE(lock.extend(5s));
+    for (std::size_t i = 0; i < 3; ++i) proxy.hang(i, Direction::to_node);
+    EXPECT_EQ(lock.extend(5s).error(), errc::unknown);
+    auto adopted = near.adopt(lock.detach(), 30s);
+    ASSERT_TRUE(adopted);
+    for (std::size_t i = 0; i < 3; ++i) proxy.resume(i);
+    const auto quorum_ends_early = [&] {
+        std::size_t early = 0;
+        for (auto& node : cluster) early += node.pttl("name").value_or(0ms) < adopted->remaining() ? 1 : 0;
+        return early >= 2;
+    };
+    EXPECT_TRUE(never_within(300ms, quorum_ends_early));
+}
+
+TEST(HandoffTest, Several_resources_are_handed_over_as_one) {
+    Nodes nodes{3};
+    auto lock = nodes.locks.try_lock({"a", "b"}, 10s).value();
+    const auto fence_b = lock.fencing_token("b");
+    const auto handoff = Handoff::parse(lock.detach().str());
+    auto adopted = nodes.locks.adopt(handoff, 10s).value();
+    EXPECT_EQ(adopted.resources().size(), 2U);
+    EXPECT_EQ(adopted.fencing_token("b"), fence_b);
+    EXPECT_EQ(nodes.locks.try_lock("b", 1s).error(), errc::contended);
+    EXPECT_TRUE(adopted.extend(10s));
+    EXPECT_TRUE(adopted.unlock());
+    EXPECT_TRUE(eventually(patience, [&] { return nodes.cluster.keys_left().empty(); }));
+}
+
+TEST(HandoffTest, An_adopted_lock_is_watched_as_any_other) {
+    Nodes nodes{3};
+    auto lock = nodes.locks.try_lock("name", 10s).value();
+    auto adopted = nodes.locks.adopt(lock.detach(), 300ms).value();
+    EXPECT_LE(adopted.remaining(), 300ms);
+    const auto lost = adopted.lost();
+    EXPECT_TRUE(eventually(patience, [&] { return lost.stop_requested(); }));
+    EXPECT_FALSE(adopted.owns_lock());
+}
+
+TEST(HandoffTest, A_wrong_token_is_lost_and_disturbs_nobody) {
+    Nodes nodes{3};
+    auto lock = nodes.hold_everywhere({.ttl = 10s});
+    const auto wrong = Token::parse("0123456789012345678901234567890123456789");
+    Handoff handoff{{"name"}, wrong, {lock.fencing_token() + 1}, 10s};
+    EXPECT_EQ(nodes.locks.adopt(handoff, 60s).error(), errc::lost);
+    EXPECT_EQ(nodes.locks.adopt("name", wrong, 60s).error(), errc::lost);
+    EXPECT_EQ(nodes.locks.adopt("never locked", lock.token(), 60s).error(), errc::lost);
+    for (const auto& value : nodes.cluster.values("name")) EXPECT_EQ(value, lock.token().str());
+    for (auto& node : nodes.cluster) EXPECT_LE(node.pttl("name"), 10s);
+    EXPECT_TRUE(lock.extend(10s));
+}
+
+TEST(HandoffTest, With_too_few_nodes_it_is_unknown) {
+    Nodes nodes{3};
+    auto lock = nodes.hold_everywhere({.ttl = 60s});
+    const Handoff handoff = lock.detach();
+    nodes.cluster.pause_first(2);
+    EXPECT_EQ(nodes.locks.adopt(handoff, 60s).error(), errc::unknown);
+    EXPECT_EQ(nodes.locks.adopt("name", handoff.token, 60s).error(), errc::unknown);
+    nodes.cluster.resume_all();
+    EXPECT_TRUE(nodes.locks.adopt(handoff, 60s));
+}
+
+TEST(HandoffTest, By_the_token_alone_the_fencing_token_does_not_fall) {
+    Nodes nodes{3};
+    auto lock = nodes.hold_everywhere({.ttl = 60s});
+    const auto fence = lock.fencing_token();
+    const Token token = lock.detach().token;
+    auto adopted = nodes.locks.adopt("name", token, 60s).value();
+    EXPECT_GE(adopted.fencing_token(), fence);
+    EXPECT_EQ(adopted.token(), token);
+    EXPECT_TRUE(adopted.extend(60s));
+    const auto taken = adopted.fencing_token();
+    EXPECT_TRUE(adopted.unlock());
+    EXPECT_GT(nodes.locks.lock("name", {.ttl = 10s, .wait = 10s}).value().fencing_token(), taken);
+}
+
+// A key that a client without fencing has set, as any Redlock client does.
+TEST(HandoffTest, A_foreign_clients_lock_is_adopted_by_its_token) {
+    Nodes nodes{3};
+    for (auto& node : nodes.cluster) node.query({"SET", "name", "their-token", "NX", "PX", "60000"});
+    auto adopted = nodes.locks.adopt("name", Token::parse("their-token"), 10s).value();
+    EXPECT_TRUE(adopted.owns_lock());
+    EXPECT_TRUE(adopted.unlock());
+    EXPECT_TRUE(eventually(patience, [&] { return nodes.cluster.keys_left().empty(); }));
+}
+
+TEST(HandoffTest, Without_fencing_it_is_handed_over_as_well) {
+    Cluster cluster{3};
+    Options plain = holding_options();
+    plain.fencing = false;
+    Redlock<> locks{cluster.uris(), plain};
+    auto lock = locks.try_lock("name", 10s).value();
+    const auto handoff = Handoff::parse(lock.detach().str());
+    EXPECT_TRUE(handoff.fencing_tokens.empty());
+    auto adopted = locks.adopt(handoff, 10s).value();
+    EXPECT_EQ(adopted.fencing_token(), 0U);
+    EXPECT_TRUE(adopted.unlock());
+}
+
+TEST(HandoffTest, What_can_never_work_is_an_error) {
+    Nodes nodes{3};
+    auto lock = nodes.locks.try_lock("name", 10s).value();
+    const Handoff handoff = lock.detach();
+    Handoff without_token{handoff.resources, {}, {}, 0ms};
+    Handoff too_many_fences{handoff.resources, handoff.token, {1, 2}, 0ms};
+    EXPECT_EQ(nodes.locks.adopt(Handoff{}, 10s).error(), errc::invalid_argument);
+    EXPECT_EQ(nodes.locks.adopt(without_token, 10s).error(), errc::invalid_argument);
+    EXPECT_EQ(nodes.locks.adopt(too_many_fences, 10s).error(), errc::invalid_argument);
+    EXPECT_EQ(nodes.locks.adopt(handoff, 0ms).error(), errc::invalid_argument);
+    EXPECT_EQ(nodes.locks.adopt(handoff, 1ms).error(), errc::invalid_argument);
+}
+
+TEST(HandoffText, Is_read_back_as_it_was_written) {
+    const auto token = Token::parse("token");
+    const std::string odd{"a 1:b\0\n", 7};
+    for (const Handoff& handoff : {Handoff{{"a"}, token, {7}, 5ms}, Handoff{{"a", odd}, token, {1, 2}, 0ms},
+                                   Handoff{{odd, "b"}, token, {}, 86'400'000ms}}) {
+        const Handoff read = Handoff::parse(handoff.str());
+        EXPECT_EQ(read.resources, handoff.resources);
+        EXPECT_EQ(read.token, handoff.token);
+        EXPECT_EQ(read.fencing_tokens, handoff.fencing_tokens);
+        EXPECT_EQ(read.remaining, handoff.remaining);
+    }
+}
+
+TEST(HandoffText, Anything_else_is_refused) {
+    const std::string good = Handoff{{"name", "b"}, Token::parse("token"), {7, 8}, 5ms}.str();
+    ASSERT_EQ(good, "redlock1 token 5 7 4:name 8 1:b");
+    for (std::size_t size = 0; size < good.size(); ++size) {
+        const auto part = good.substr(0, size);
+        if (part == "redlock1 token 5 7 4:name") continue;
+        EXPECT_THROW(static_cast<void>(Handoff::parse(part)), std::invalid_argument) << part;
+    }
+    for (const std::string text :
+         {"redlock2 token 5 7 4:name", "redlock1  5 7 4:name", "redlock1 token -5 7 4:name",
+          "redlock1 token 5 x 4:name", "redlock1 token 5 7 5:name", "redlock1 token 5 7 0:",
+          "redlock1 token 5 7 4:name ", "redlock1 token 5 7 4:namex", "redlock1 token 5 7 3:name",
+          "redlock1 token 5 7 18446744073709551615:name", "redlock1 token 5 99999999999999999999 4:name",
+          "redlock1 to\tken 5 7 4:name", "redlock1 token 5  4:name", " redlock1 token 5 7 4:name",
+          "redlock1 token 5 7 +4:name", "redlock1 token 5 7 4:name\n"}) {
+        EXPECT_THROW(static_cast<void>(Handoff::parse(text)), std::invalid_argument) << text;
+    }
+    EXPECT_THROW(static_cast<void>(Handoff::parse(Handoff{}.str())), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace redlock::test

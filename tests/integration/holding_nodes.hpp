@@ -1,0 +1,111 @@
+// What the tests of holding share: options that a slow machine can live with, and a client that wants in.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "redlock/redlock.hpp"
+#include "support/cluster.hpp"
+#include "support/eventually.hpp"
+
+namespace redlock::test {
+
+using namespace std::chrono_literals;
+
+// Of most leases here: long for a machine that stalls, short for who waits for its end.
+constexpr auto short_ttl = 300ms;
+
+// A node_timeout that a stalled machine does not reach, and reconnects that do not make a test wait.
+[[nodiscard]] inline Options holding_options() {
+    Options options;
+    options.node_timeout = 400ms;
+    options.reconnect_max = 20ms;
+    return options;
+}
+
+// Nodes and a client of them.
+struct Nodes {
+    explicit Nodes(std::size_t count, const ServerOptions& options = {})
+        : cluster{count, options}, locks{cluster.uris(), holding_options()} {}
+
+    // An acquisition returns when a quorum has granted, the rest follows: this waits for the rest.
+    [[nodiscard]] Lock hold_everywhere(const LockOptions& how) {
+        auto lock = locks.lock("name", how).value();
+        const auto is_everywhere = [this] {
+            static_cast<void>(locks.inspect("another"));
+            return cluster.count_holding("name") == cluster.size();
+        };
+        if (!eventually(patience, is_everywhere)) {
+            throw std::runtime_error("some node was never given the key");
+        }
+        return lock;
+    }
+
+    Cluster cluster;
+    Redlock<> locks;
+};
+
+// Whether something that must not happen does not, for as long as it could.
+template <class Predicate>
+[[nodiscard]] bool never_within(std::chrono::milliseconds time, Predicate&& predicate) {
+    return !eventually(time, std::forward<Predicate>(predicate));
+}
+
+// Another client that tries all the time until it gets in, and then stays in. Asks at that moment whether
+// the other one still thinks that it may act.
+class Contender {
+   public:
+    Contender(const std::vector<std::string>& uris, std::string resource, std::function<bool()> is_held)
+        : locks_{uris, holding_options()},
+          resource_{std::move(resource)},
+          is_held_{std::move(is_held)},
+          thread_{[this] { contend(); }} {}
+    Contender(const Contender&) = delete;
+    Contender& operator=(const Contender&) = delete;
+    ~Contender() { give_up(); }
+
+    void give_up() {
+        is_over_ = true;
+        if (thread_.joinable()) thread_.join();
+    }
+
+    [[nodiscard]] unsigned attempts() const noexcept { return attempts_; }
+    [[nodiscard]] bool is_in() const noexcept { return is_in_; }
+    // It was let in while the other one still held.
+    [[nodiscard]] bool was_second_holder() const noexcept { return was_second_; }
+    // Only when it is in.
+    [[nodiscard]] std::uint64_t fencing_token() const { return lock_->fencing_token(); }
+
+   private:
+    void contend() {
+        static_cast<void>(eventually(10min, [this] { return is_over_ || try_once(); }));
+    }
+    bool try_once() {
+        auto result = locks_.try_lock(resource_, 30s);
+        ++attempts_;
+        if (!result) return false;
+        was_second_ = is_held_();
+        lock_ = *std::move(result);
+        is_in_ = true;
+        return true;
+    }
+
+    Redlock<> locks_;
+    std::string resource_;
+    std::function<bool()> is_held_;
+    std::optional<Lock> lock_;
+    std::atomic<bool> is_over_{false};
+    std::atomic<bool> is_in_{false};
+    std::atomic<bool> was_second_{false};
+    std::atomic<unsigned> attempts_{0};
+    std::thread thread_;
+};
+
+}  // namespace redlock::test

@@ -1,0 +1,87 @@
+// What the tests of waiting share: waiters in threads of their own, and a look at the queues on the nodes.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <future>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "integration/fixture.hpp"
+#include "redlock/core/command.hpp"
+
+namespace redlock::test {
+
+// A waiter that stands in the nodes' queues looks again when the holder's ttl is over, and not before: with
+// a ttl of an hour nothing but a call explains that it gets the lock.
+[[nodiscard]] inline Options called_only() {
+    Options options = patient();
+    options.retry.cap = 1h;
+    options.retry.decide = [](std::uint32_t, const Failure&) { return 10ms; };  // until it stands there
+    return options;
+}
+
+// Looks again after a second at the latest: the shortest backstop there is.
+[[nodiscard]] inline Options soon_again() {
+    Options options = patient();
+    options.retry = {.base = 10ms, .cap = 20ms};
+    return options;
+}
+
+inline const LockOptions for_long{.ttl = 1h, .wait = 60s};
+
+// lock() in a thread of its own.
+template <class Locks>
+[[nodiscard]] auto wait_in_thread(Locks& locks, Resources resources, LockOptions how = for_long) {
+    return std::async(std::launch::async, [&locks, resources = std::move(resources), how = std::move(how)] {
+        return locks.lock(resources, how);
+    });
+}
+
+// Before the last attempt that lock() makes at the end of its wait.
+template <class Future>
+[[nodiscard]] bool is_soon_over(const Future& waiting) {
+    return waiting.wait_for(patience) == std::future_status::ready;
+}
+
+// How many stand in the queue of a resource on each node.
+[[nodiscard]] inline std::vector<long long> queue_lengths(Cluster& cluster, const std::string& name) {
+    std::vector<long long> lengths;
+    for (RedisServer& node : cluster) {
+        if (node.reachable())
+            lengths.push_back(node.query({"ZCARD", redlock::detail::queue_key(name)}).number());
+    }
+    return lengths;
+}
+
+// Waits until so many stand there: on a quorum of the nodes, since the others may not have been held; nobody
+// at all, on every node.
+[[nodiscard]] inline bool are_queued(Cluster& cluster, const std::string& name, long long count) {
+    const auto enough = static_cast<std::ptrdiff_t>(count == 0 ? cluster.size() : cluster.size() / 2 + 1);
+    return eventually(patience, [&] {
+        const auto lengths = queue_lengths(cluster, name);
+        return std::count(lengths.begin(), lengths.end(), count) >= enough;
+    });
+}
+
+// Rights for channels came with Redis 6.2.
+[[nodiscard]] inline bool knows_channel_rights() {
+    RedisServer server;
+    return !server.query({"ACL", "SETUSER", "somebody", "resetchannels"}).is_error();
+}
+
+// A client of another kind: it knows nothing of queues and calls nobody.
+inline void occupy(Cluster& cluster, const std::string& name, std::chrono::milliseconds ttl) {
+    for (RedisServer& node : cluster) {
+        ASSERT_EQ(node.query({"SET", name, "theirs", "NX", "PX", std::to_string(ttl.count())}).text, "OK");
+    }
+}
+
+inline void vacate(Cluster& cluster, const std::string& name) {
+    for (RedisServer& node : cluster) node.query({"DEL", name});
+}
+
+}  // namespace redlock::test
