@@ -1,0 +1,415 @@
+// One client process: the library's engine, protocol and keeper, and the workers that use them.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/keeper.hpp"
+#include "redlock/core/protocol.hpp"
+#include "redlock/core/waiting.hpp"
+#include "sim/history.hpp"
+#include "sim/network.hpp"
+#include "sim/relay.hpp"
+#include "sim/transport.hpp"
+
+namespace redlock::sim {
+
+class SimClient {
+   public:
+    using Engine = detail::Engine<SimTransport, SimClock>;
+    using TimePoint = SimClock::time_point;
+    template <class T>
+    using Task = detail::Task<T>;
+
+    SimClient(Network& network, History& history, std::uint32_t index)
+        : network_{network},
+          history_{history},
+          plan_{network.plan()},
+          index_{index},
+          time_{make_time()},
+          engine_{std::make_unique<SimTransport>(network, index), SimClock{time_}, plan_.options},
+          protocol_{engine_},
+          waiting_{engine_, protocol_},
+          keeper_{engine_, protocol_} {}
+    SimClient(const SimClient&) = delete;
+    SimClient& operator=(const SimClient&) = delete;
+
+    // ---- its work ----------------------------------------------------------------------------------
+
+    void start_working() {
+        for (std::uint32_t w = 0; w < plan_.worker_count[index_]; ++w) {
+            start(work(Random{plan_.seed, 200 + index_ * 10 + w}));
+        }
+    }
+    /// When the faults have stopped: takes the lock within the time that this must be possible in.
+    void start_proving_progress(milliseconds bound) { start(prove_progress(bound)); }
+    /// Takes what the others are to wait for, and gives it away.
+    void start_holding() { start(hold()); }
+    void start_letting_go(Relay& relay) { start(pass_on(kept_, relay)); }
+    [[nodiscard]] bool is_holding() const noexcept { return kept_ != nullptr; }
+    void start_waiting_for_turns(Relay& relay) {
+        for (std::uint32_t w = 0; w < plan_.worker_count[index_]; ++w) start(wait_for_turn(relay));
+    }
+
+    [[nodiscard]] bool is_done() const {
+        return is_crashed_ || std::all_of(workers_.begin(), workers_.end(),
+                                          [](const Worker& worker) { return worker.is_done; });
+    }
+    [[nodiscard]] bool is_crashed() const noexcept { return is_crashed_; }
+    [[nodiscard]] bool has_progressed() const noexcept { return has_progressed_; }
+
+    /// Whether nothing is said against a key with this token being left behind.
+    [[nodiscard]] bool has_excuse_for(const std::string& token) const {
+        const auto has = [&](const std::vector<std::string>& list) {
+            return std::find(list.begin(), list.end(), token) != list.end();
+        };
+        return has(abandoned_) || (is_crashed_ && has(transport().tokens()));
+    }
+
+    // ---- driving -----------------------------------------------------------------------------------
+
+    /// Does all that can be done now.
+    void step() {
+        if (is_crashed_ || network_.now() < paused_until_) return;
+        if (transport().is_stopped_in_flush()) transport().go_on();
+        do {
+            cancel_due();
+            if (is_keeping_) static_cast<void>(keeper_.tick());
+            engine_.step();
+            if (is_keeping_) keeper_due_ = keeper_.tick();
+        } while (transport().take_wants_turn());
+        if (transport().is_stopped_in_flush()) pause(pause_mid_send_);
+        history_.look_at(index_);
+    }
+
+    /// When step() is to be called though nothing arrives.
+    [[nodiscard]] Instant next_wake() const {
+        if (is_crashed_) return never;
+        if (network_.now() < paused_until_) return paused_until_;
+        Instant next = transport().next_timer();
+        if (const auto timer = engine_.next_timer()) next = std::min(next, true_time(*timer));
+        if (keeper_due_) next = std::min(next, true_time(*keeper_due_));
+        for (const ActiveCall& active : calls_) {
+            if (active.cancel_at) next = std::min(next, true_time(*active.cancel_at));
+        }
+        return next;
+    }
+
+    /// The wake-up call that the world has noted.
+    Instant wake_at = never;
+
+    // ---- faults ------------------------------------------------------------------------------------
+
+    void pause(std::chrono::nanoseconds length) {
+        const Instant until = network_.now() + length;
+        if (until <= paused_until_) return;
+        const Instant from = std::max(network_.now(), paused_until_);
+        paused_total_ += time_.pace.at(until) - time_.pace.at(from);
+        paused_until_ = until;
+    }
+    void pause_after_next_send(std::chrono::nanoseconds length) {
+        pause_mid_send_ = length;
+        transport().pause_after_next_send();
+    }
+    void set_wall_clock_by(std::int64_t amount_us) noexcept { time_.wall_skew_us += amount_us; }
+    void calm_down() {
+        transport().calm_down();
+        paused_until_ = std::min(paused_until_, network_.now());
+    }
+    void crash(Farewell farewell) {
+        is_crashed_ = true;
+        transport().hang_up_all(farewell);
+    }
+
+    /// The world ends: brings every coroutine to its end.
+    void end() {
+        is_over_ = true;
+        is_crashed_ = false;
+        paused_until_ = Instant{0};
+        transport().shut();
+        constexpr int enough = 64;
+        for (int i = 0; i < enough; ++i) {
+            for (const ActiveCall& active : calls_) engine_.cancel(*active.call);
+            time_.skipped += std::chrono::hours{1};
+            engine_.step();
+        }
+    }
+
+   private:
+    struct Worker final : detail::TaskDone {
+        Task<bool> task;
+        bool is_done = false;
+        explicit Worker(Task<bool> what) : task{std::move(what)} {}
+        void on_task_done() noexcept override { is_done = true; }
+    };
+    struct ActiveCall {
+        detail::Call* call;
+        std::optional<TimePoint> cancel_at;
+    };
+
+    [[nodiscard]] ClientTime make_time() const {
+        return {&network_.now(), Pace{plan_.client_ppm[index_]}, {}, plan_.wall_skew_us[index_]};
+    }
+    [[nodiscard]] SimTransport& transport() const {
+        return const_cast<Engine&>(engine_).transport();  // NOLINT: the engine has no const way to it
+    }
+    [[nodiscard]] Instant true_time(TimePoint local) const { return time_.pace.when(local.since_start); }
+    [[nodiscard]] Timeline& timeline() const { return network_.timeline(); }
+
+    template <class... Parts>
+    void note(const Parts&... parts) const {
+        timeline().note(network_.now(), "client ", index_, ": ", parts...);
+    }
+
+    void start(Task<bool> task) {
+        Worker& worker = workers_.emplace_back(std::move(task));
+        worker.task.start(worker);
+    }
+
+    void cancel_due() {
+        for (ActiveCall& active : calls_) {
+            if (!active.cancel_at || engine_.now() < *active.cancel_at) continue;
+            active.cancel_at.reset();
+            engine_.cancel(*active.call);
+        }
+    }
+
+    // ---- what a worker does ------------------------------------------------------------------------
+
+    Task<bool> work(Random random) {
+        for (std::uint32_t i = 0; i < plan_.operation_count && !is_over_; ++i) {
+            const auto think = random.spread(std::chrono::nanoseconds{10'000}, half(plan_.ttl));
+            co_await engine_.sleep_until(engine_.now() + think, nullptr);
+            if (!is_over_) co_await use_lock(random);
+        }
+        co_return true;
+    }
+
+    Task<bool> prove_progress(milliseconds bound) {
+        Random random{plan_.seed, 300 + index_};
+        const LockOptions how{.ttl = plan_.ttl, .wait = bound};
+        const SimLeasePtr lease = co_await acquire(draw_claim(random), how, std::nullopt);
+        if (!lease || is_over_) co_return false;
+        has_progressed_ = true;
+        co_return co_await release(lease);
+    }
+
+    // ---- the relay ---------------------------------------------------------------------------------
+
+    [[nodiscard]] static LockOptions to_keep() {
+        return {.ttl = std::chrono::minutes{30}, .wait = std::chrono::minutes{30}};
+    }
+
+    Task<bool> hold() {
+        kept_ = co_await acquire(red(), to_keep(), std::nullopt);
+        co_return true;
+    }
+
+    Task<bool> wait_for_turn(Relay& relay) {
+        const SimLeasePtr lease = co_await acquire(red(), to_keep(), std::nullopt);
+        if (!lease || is_over_) co_return false;
+        relay.take();
+        co_return co_await pass_on(lease, relay);
+    }
+
+    Task<bool> pass_on(SimLeasePtr lease, Relay& relay) {
+        relay.release();
+        co_return co_await release(std::move(lease));
+    }
+
+    Task<bool> use_lock(Random& random) {
+        const LockOptions how = draw_options(random);
+        std::optional<TimePoint> cancel_at;
+        if (how.wait == forever || random.one_in(10)) {
+            cancel_at =
+                engine_.now() + random.spread(std::chrono::nanoseconds{1000}, half(4 * plan_.ttl_max));
+        }
+        const SimLeasePtr lease = co_await acquire(draw_claim(random), how, cancel_at);
+        if (!lease || is_over_) co_return false;
+        if (how.renew) {
+            lease->renewal = {how.ttl, lease->acquired_at + how.renew_limit};
+            keep(lease);
+        }
+        std::optional<TimePoint> told_at;
+        const std::stop_token lost = random.chance(70) ? lease->lost_token() : std::stop_token{};
+        const std::stop_callback on_lost{lost, [&] { told_at = engine_.now(); }};
+        if (lost.stop_possible()) keep(lease);
+
+        const std::int64_t steps = random.between(0, 3);
+        for (std::int64_t i = 0; i < steps && !is_over_; ++i) {
+            const auto hold = random.spread(std::chrono::nanoseconds{10'000}, half(how.ttl));
+            co_await engine_.sleep_until(engine_.now() + hold, nullptr);
+            if (!is_over_ && random.chance(60)) co_await extend(lease, draw_ttl(random));
+        }
+        const std::uint64_t ending = random.below(10);
+        if (ending >= 7 && !is_over_) {
+            constexpr std::chrono::nanoseconds bit = std::chrono::milliseconds{1};
+            co_await engine_.sleep_until(lease->valid_until() + bit, nullptr);
+            if (lost.stop_possible()) check_told(*lease, told_at);
+        }
+        if (is_over_) co_return false;
+        if (ending < 9) co_return co_await release(lease);
+        note("abandons ", lease->token.str().substr(0, 6));
+        keeper_.forget(*lease);
+        abandoned_.push_back(lease->token.str());
+        co_return true;
+    }
+
+    Task<SimLeasePtr> acquire(std::shared_ptr<const detail::Claim> claim, LockOptions how,
+                              std::optional<TimePoint> cancel_at) {
+        detail::Call call;
+        calls_.push_back({&call, cancel_at});
+        const TimePoint began = engine_.now();
+        const auto paused_before = paused_total_;
+        note("wants ", claim->resources.front(), claim->resources.size() > 1 ? " and more" : "", " for ",
+             how.ttl);
+        auto result = co_await waiting_.acquire(std::move(claim), how, &call);
+        engine_.finish(call);
+        std::erase_if(calls_, [&](const ActiveCall& active) { return active.call == &call; });
+        if (is_over_) co_return nullptr;
+        if (how.wait != forever || cancel_at) {
+            std::chrono::nanoseconds bound = plan_.options.node_timeout;
+            if (how.wait != forever) bound = std::max<std::chrono::nanoseconds>(bound, how.wait);
+            if (how.wait == forever) bound = std::max(bound, *cancel_at - began);
+            check_bound("acquire", began, bound + paused_total_ - paused_before);
+        }
+        if (!result) {
+            if (timeline().is_on()) note(result.error().message());
+            co_return nullptr;
+        }
+        const SimLeasePtr& lease = *result;
+        note("has ", lease->token.str().substr(0, 6), " for ", lease->remaining(engine_.now()),
+             ", fencing token ", lease->fences.empty() ? 0 : lease->fences.front());
+        history_.acquired(index_, lease, time_);
+        co_return lease;
+    }
+
+    Task<bool> extend(SimLeasePtr lease, milliseconds ttl) {
+        const TimePoint began = engine_.now();
+        const Instant began_true = network_.now();
+        const auto paused_before = paused_total_;
+        auto result = co_await protocol_.extend(lease, ttl);
+        if (is_over_) co_return false;
+        note("extended ", lease->token.str().substr(0, 6), " to ", ttl, ": ",
+             result ? "yes" : to_string(result.error().code()));
+        check_bound("extend", began, plan_.options.node_timeout + paused_total_ - paused_before);
+        if (result) history_.extended(*lease, began_true);
+        co_return result.has_value();
+    }
+
+    Task<bool> release(SimLeasePtr lease) {
+        const TimePoint began = engine_.now();
+        const auto paused_before = paused_total_;
+        keeper_.forget(*lease);
+        auto result = co_await waiting_.release(lease);
+        if (is_over_) co_return false;
+        note("released ", lease->token.str().substr(0, 6), ": ",
+             result ? "yes" : to_string(result.error().code()));
+        check_bound("release", began, plan_.options.node_timeout + paused_total_ - paused_before);
+        co_return true;
+    }
+
+    void keep(const SimLeasePtr& lease) {
+        is_keeping_ = true;
+        keeper_.keep(lease);
+    }
+
+    // ---- checks ------------------------------------------------------------------------------------
+
+    void check_bound(const char* what, TimePoint began, std::chrono::nanoseconds bound) {
+        const std::chrono::nanoseconds took = engine_.now() - began;
+        constexpr std::chrono::nanoseconds slack = std::chrono::microseconds{1};
+        if (took <= bound + slack) return;
+        history_.report(Property::bounded, std::string{what} + " took " + std::to_string(took.count()) +
+                                               " ns, its bound is " + std::to_string(bound.count()) + " ns");
+    }
+
+    /// After the end of the validity: by then it must have been told, unless the process stood still.
+    void check_told(const SimLease& lease, const std::optional<TimePoint>& told_at) {
+        const TimePoint resumed{time_.pace.at(paused_until_)};
+        const bool is_over = lease.valid_until() < engine_.now() && resumed < engine_.now();
+        if (!told_at && is_over) history_.report(Property::told_of_loss, "lost() was never triggered");
+        if (!told_at || lease.hold() == detail::Hold::released) return;
+        constexpr std::chrono::nanoseconds slack = std::chrono::microseconds{1};
+        if (*told_at <= std::max(lease.valid_until(), resumed) + slack) return;
+        history_.report(Property::told_of_loss, "lost() was triggered after the end of the validity");
+    }
+
+    // ---- what is drawn -----------------------------------------------------------------------------
+
+    [[nodiscard]] static std::chrono::nanoseconds half(milliseconds ttl) {
+        return std::chrono::nanoseconds{ttl} / 2;
+    }
+
+    [[nodiscard]] milliseconds draw_ttl(Random& random) const {
+        const std::uint64_t which = random.below(6);
+        if (which == 0) return plan_.ttl_max;
+        if (which == 1) return std::max(plan_.ttl / 4, milliseconds{10});
+        return which == 2 ? random.spread(milliseconds{10}, plan_.ttl_max) : plan_.ttl;
+    }
+
+    [[nodiscard]] LockOptions draw_options(Random& random) const {
+        LockOptions how;
+        how.ttl = draw_ttl(random);
+        const std::uint64_t which = random.below(5);
+        if (which >= 2) how.wait = random.spread(milliseconds{10}, 2 * plan_.ttl_max);
+        if (which == 4) how.wait = forever;
+        how.renew = random.one_in(3);
+        how.renew_limit = random.between(how.ttl, 4 * how.ttl);
+        return how;
+    }
+
+    [[nodiscard]] std::shared_ptr<const detail::Claim> draw_claim(Random& random) const {
+        const std::uint64_t which = random.below(12);
+        if (which == 0) return claim_of({"blue"});
+        return which == 1 ? claim_of({"red", "blue"}) : red();
+    }
+
+    [[nodiscard]] std::shared_ptr<const detail::Claim> red() const { return claim_of({"red"}); }
+
+    [[nodiscard]] std::shared_ptr<const detail::Claim> claim_of(std::vector<std::string> names) const {
+        auto claim = std::make_shared<detail::Claim>();
+        claim->resources = std::move(names);
+        const bool calls = plan_.options.notify && !plan_.calls_nobody[index_];
+        for (const std::string& name : claim->resources) {
+            if (plan_.options.fencing) claim->counters.push_back(detail::fence_key(name));
+            if (calls) claim->queues.push_back(detail::queue_key(name));
+        }
+        return claim;
+    }
+
+    Network& network_;
+    History& history_;
+    const Plan& plan_;
+    std::uint32_t index_;
+    ClientTime time_;
+
+    Engine engine_;
+    detail::Protocol<SimTransport, SimClock> protocol_;
+    detail::Waiting<SimTransport, SimClock> waiting_;
+    detail::Keeper<SimTransport, SimClock> keeper_;
+
+    std::deque<Worker> workers_;
+    std::vector<ActiveCall> calls_;
+    std::vector<std::string> abandoned_;
+    SimLeasePtr kept_;
+    std::optional<TimePoint> keeper_due_;
+    Instant paused_until_{0};
+    std::chrono::nanoseconds paused_total_{0};
+    std::chrono::nanoseconds pause_mid_send_{0};
+    bool is_keeping_ = false;
+    bool is_crashed_ = false;
+    bool is_over_ = false;
+    bool has_progressed_ = false;
+};
+
+}  // namespace redlock::sim

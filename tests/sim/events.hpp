@@ -1,0 +1,59 @@
+// What is going to happen, in order of time; at the same time in order of its making.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "sim/clock.hpp"
+
+namespace redlock::sim {
+
+struct Event {
+    enum class Kind : std::uint8_t {
+        to_node,    ///< the next message of a connection gets to its node
+        to_client,  ///< and to its client
+        ghost,      ///< a request is executed a second time
+        echo,       ///< a notice gets to its client late
+        wake,       ///< a client has something to do
+        fault,      ///< begins
+        fault_end,
+    };
+    Instant at{0};
+    std::uint32_t order = 0;
+    Kind kind{};
+    std::uint32_t subject = 0;
+
+    [[nodiscard]] bool is_after(const Event& other) const noexcept {
+        return at != other.at ? at > other.at : order > other.order;
+    }
+};
+
+class EventQueue {
+   public:
+    EventQueue() { heap_.reserve(256); }
+
+    void add(Instant at, Event::Kind kind, std::uint32_t subject) {
+        heap_.push_back({at, order_++, kind, subject});
+        std::push_heap(heap_.begin(), heap_.end(), is_later);
+    }
+
+    [[nodiscard]] bool empty() const noexcept { return heap_.empty(); }
+    [[nodiscard]] const Event& next() const noexcept { return heap_.front(); }
+
+    Event take() {
+        std::pop_heap(heap_.begin(), heap_.end(), is_later);
+        const Event event = heap_.back();
+        heap_.pop_back();
+        return event;
+    }
+
+   private:
+    static bool is_later(const Event& a, const Event& b) noexcept { return a.is_after(b); }
+
+    std::vector<Event> heap_;
+    std::uint32_t order_ = 0;
+};
+
+}  // namespace redlock::sim

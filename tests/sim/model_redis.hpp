@@ -1,0 +1,401 @@
+// A model of one Redis: the commands and scripts that the library uses, by what they do.
+//
+// It knows a script by its text or the text's SHA-1, and does in C++ what the Lua does.
+// model_redis_test.cpp holds it against a real server.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/command.hpp"
+#include "sim/model_store.hpp"
+
+namespace redlock::sim {
+
+struct ModelReply {
+    using Kind = detail::Reply::Kind;
+    Kind kind = Kind::nil;
+    std::int64_t integer = 0;
+    std::string text;
+    std::vector<std::int64_t> elements;
+
+    [[nodiscard]] static ModelReply number(std::int64_t value) { return {Kind::integer, value, {}, {}}; }
+    [[nodiscard]] static ModelReply words(std::string value) { return {Kind::text, 0, std::move(value), {}}; }
+    [[nodiscard]] static ModelReply error(std::string value) {
+        return {Kind::error, 0, std::move(value), {}};
+    }
+};
+
+class ModelRedis {
+   public:
+    using Words = std::span<const std::string_view>;
+
+    /// What a user of the server is not permitted to do.
+    struct Permissions {
+        bool channels = true;  ///< PUBLISH and SUBSCRIBE
+        bool queues = true;    ///< keys that end in "queue"
+    };
+    /// A message published, for one of those subscribed to its channel.
+    struct Notice {
+        std::uint32_t subscriber;
+        std::string payload;
+    };
+
+    /// One command, at a time of the node's wall clock.
+    ModelReply execute(Words words, std::int64_t wall_us) {
+        store_.set_time(wall_us);
+        if (!permissions_.queues && names_queue(words)) return not_permitted();
+        const std::string_view name = words[0];
+        if (name == "EVALSHA" && words.size() >= 3) return evalsha(words);
+        if (name == "EVAL" && words.size() >= 3) return eval(words);
+        if (name == "SCRIPT" && words.size() == 3 && words[1] == "LOAD") return load(words[2]);
+        if (name == "SET" && words.size() >= 3) return set(words);
+        if (name == "GET" && words.size() == 2) return get(words[1]);
+        if (name == "EXISTS" && words.size() == 2) return ModelReply::number(exists(words[1]) ? 1 : 0);
+        if (name == "DEL" && words.size() == 2) return ModelReply::number(del(words[1]));
+        if (name == "PTTL" && words.size() == 2) return ModelReply::number(store_.pttl(words[1]));
+        if (name == "PEXPIRE" && words.size() == 3) return ModelReply::number(pexpire(words[1], words[2]));
+        return ModelReply::error("ERR unknown command");
+    }
+
+    // ---- channels ----------------------------------------------------------------------------------
+
+    /// False: it is not permitted.
+    bool subscribe(std::uint32_t subscriber, std::string_view channel) {
+        if (permissions_.channels) subscriptions_.push_back({subscriber, std::string{channel}});
+        return permissions_.channels;
+    }
+    void unsubscribe(std::uint32_t subscriber) {
+        std::erase_if(subscriptions_, [=](const Subscription& s) { return s.subscriber == subscriber; });
+    }
+    /// What was published since this was last asked, in order.
+    [[nodiscard]] std::vector<Notice> take_notices() { return std::exchange(notices_, {}); }
+
+    // ---- what can happen to a server ---------------------------------------------------------------
+
+    void permit(Permissions permissions) noexcept { permissions_ = permissions; }
+    void learn_scripts() noexcept { known_.fill(true); }
+    void forget_scripts() noexcept { known_.fill(false); }
+    [[nodiscard]] ModelStore& store() noexcept { return store_; }
+
+    /// Keys that have not expired.
+    [[nodiscard]] const ModelStore::Entries& entries_at(std::int64_t wall_us) {
+        store_.set_time(wall_us);
+        return store_.entries();
+    }
+
+   private:
+    using Entry = ModelStore::Entry;
+    static constexpr std::array<const detail::Script*, 8> scripts{detail::all_scripts};
+    static constexpr int calls_max = 100;  // in one script
+
+    struct Subscription {
+        std::uint32_t subscriber;
+        std::string channel;
+    };
+    /// Of a script's call: the resources, what stands beside them (counters or queues) and the arguments.
+    struct Scope {
+        Words resources;
+        Words companions;
+        Words arguments;
+        bool is_exact = false;  ///< of an extension: it may shorten
+    };
+    /// What came of calling the first of a queue.
+    enum class Called : std::uint8_t { nobody, somebody, forbidden };
+
+    // ---- plain commands ----------------------------------------------------------------------------
+
+    [[nodiscard]] static std::int64_t number(std::string_view digits) noexcept {
+        return ModelStore::number(digits);
+    }
+    [[nodiscard]] std::int64_t in_ms(std::string_view ttl_ms) const noexcept {
+        return store_.now_ms() + number(ttl_ms);
+    }
+    [[nodiscard]] bool exists(std::string_view key) { return store_.find(key) != nullptr; }
+
+    ModelReply get(std::string_view key) {
+        const Entry* entry = store_.find(key);
+        if (entry == nullptr) return {};
+        if (ModelStore::is_queue(*entry)) return ModelReply::error("WRONGTYPE it is a sorted set");
+        return ModelReply::words(entry->value);
+    }
+
+    std::int64_t del(std::string_view key) {
+        store_.before_write();
+        return store_.erase(key);
+    }
+
+    std::int64_t pexpire(std::string_view key, std::string_view ttl_ms) {
+        Entry* entry = store_.find(key);
+        if (entry == nullptr) return 0;
+        if (number(ttl_ms) <= 0) return del(key);
+        store_.before_write();
+        entry->expires_ms = in_ms(ttl_ms);
+        return 1;
+    }
+
+    ModelReply set(Words words) {
+        bool only_if_absent = false;
+        std::int64_t expires_ms = ModelStore::forever_ms;
+        for (std::size_t i = 3; i < words.size(); ++i) {
+            if (words[i] == "NX") {
+                only_if_absent = true;
+            } else if (words[i] == "PX" && i + 1 < words.size()) {
+                if (number(words[++i]) <= 0)
+                    return ModelReply::error("ERR invalid expire time in 'set' command");
+                expires_ms = in_ms(words[i]);
+            } else {
+                return ModelReply::error("ERR syntax error");
+            }
+        }
+        if (only_if_absent && exists(words[1])) return {};
+        store_.before_write();
+        store_.put(words[1], words[2], expires_ms);
+        return ModelReply::words("OK");
+    }
+
+    // ---- scripts -----------------------------------------------------------------------------------
+
+    ModelReply evalsha(Words words) {
+        for (std::size_t i = 0; i < scripts.size(); ++i) {
+            const auto& sha1 = scripts[i]->sha1;
+            if (words[1] != std::string_view{sha1.data(), sha1.size()} || !known_[i]) continue;
+            return run(*scripts[i], words.subspan(2));
+        }
+        return ModelReply::error("NOSCRIPT No matching script. Please use EVAL.");
+    }
+
+    ModelReply eval(Words words) {
+        for (std::size_t i = 0; i < scripts.size(); ++i) {
+            if (words[1] != scripts[i]->text) continue;
+            known_[i] = true;
+            return run(*scripts[i], words.subspan(2));
+        }
+        return ModelReply::error("ERR the model does not know this script");
+    }
+
+    ModelReply load(std::string_view text) {
+        for (std::size_t i = 0; i < scripts.size(); ++i) {
+            if (text != scripts[i]->text) continue;
+            known_[i] = true;
+            return ModelReply::words({scripts[i]->sha1.begin(), scripts[i]->sha1.end()});
+        }
+        return ModelReply::error("ERR the model does not know this script");
+    }
+
+    ModelReply run(const detail::Script& script, Words words) {
+        const auto key_count = static_cast<std::size_t>(number(words[0]));
+        Scope scope{words.subspan(1, key_count), {}, words.subspan(1 + key_count)};
+        const bool is_extend = &script == &detail::extend_script;
+        scope.is_exact = is_extend && scope.arguments.back() == "exactly";
+        if (scope.is_exact) scope.arguments = scope.arguments.first(scope.arguments.size() - 1);
+        const bool is_waiting = &script == &detail::enlist_script || &script == &detail::delist_script;
+        // Holding says by the number of its arguments whether there are counters.
+        const bool holds = is_extend || &script == &detail::put_back_script;
+        if (&script == &detail::fenced_acquire_script || &script == &detail::commit_script || is_waiting ||
+            (holds && scope.arguments.size() > 2)) {
+            scope.companions = scope.resources.subspan(key_count / 2);
+            scope.resources = scope.resources.first(key_count / 2);
+        }
+        if (&script == &detail::commit_script) return commit(scope);
+        if (is_extend) return extend(scope);
+        if (&script == &detail::put_back_script) return put_back(scope);
+        if (&script == &detail::release_script) return release(scope);
+        if (&script == &detail::enlist_script) return enlist(scope);
+        return is_waiting ? delist(scope) : acquire(scope);
+    }
+
+    /// Among the keys of a request; what is but an argument of a script counts when it is used.
+    [[nodiscard]] static bool names_queue(Words words) {
+        const auto is_queue = [](std::string_view word) { return word.ends_with("queue"); };
+        if (!words[0].starts_with("EVAL")) return words.size() > 1 && is_queue(words[1]);
+        const Words keys = words.subspan(3, static_cast<std::size_t>(number(words[2])));
+        return std::any_of(keys.begin(), keys.end(), is_queue);
+    }
+    [[nodiscard]] static ModelReply not_permitted() {
+        return ModelReply::error("NOPERM this user has no permissions");
+    }
+
+    ModelReply acquire(const Scope& scope) {
+        for (std::size_t i = 0; i < scope.resources.size(); ++i) {
+            if (!exists(scope.resources[i])) continue;
+            const auto place = static_cast<std::int64_t>(i) + 1;
+            return {ModelReply::Kind::array, 0, {}, {0, place, store_.pttl(scope.resources[i])}};
+        }
+        store_.before_write();
+        ModelReply reply{ModelReply::Kind::array, 0, {}, {1}};
+        constexpr std::int64_t day_us = 86'400'000'000;
+        for (std::size_t i = 0; i < scope.companions.size(); ++i) {
+            const std::int64_t proposal = std::min(number(scope.arguments[3 + i]), store_.now_us() + day_us);
+            const std::int64_t fence = std::max(store_.number_at(scope.companions[i]) + 1, proposal);
+            store_.put(scope.companions[i], std::to_string(fence), in_ms(scope.arguments[2]));
+            reply.elements.push_back(fence);
+        }
+        for (const std::string_view resource : scope.resources) {
+            store_.put(resource, scope.arguments[0], in_ms(scope.arguments[1]));
+        }
+        return reply;
+    }
+
+    ModelReply commit(const Scope& scope) {
+        for (std::size_t i = 0; i < scope.resources.size(); ++i) {
+            if (!store_.has(scope.resources[i], scope.arguments[0])) return ModelReply::number(0);
+            if (store_.number_at(scope.companions[i]) > number(scope.arguments[2 + i])) {
+                return ModelReply::number(0);
+            }
+        }
+        store_.before_write();
+        for (std::size_t i = 0; i < scope.companions.size(); ++i) {
+            store_.put(scope.companions[i], scope.arguments[2 + i], in_ms(scope.arguments[1]));
+        }
+        return ModelReply::number(1);
+    }
+
+    /// Whether nothing is another's and no larger fencing value was given out.
+    [[nodiscard]] bool may_hold(const Scope& scope) {
+        for (std::size_t i = 0; i < scope.resources.size(); ++i) {
+            const bool is_ours = store_.has(scope.resources[i], scope.arguments[0]);
+            if (!is_ours && exists(scope.resources[i])) return false;
+            if (scope.companions.empty()) continue;
+            if (store_.number_at(scope.companions[i]) > number(scope.arguments[3 + i])) return false;
+        }
+        return true;
+    }
+
+    void raise_counters(const Scope& scope) {
+        for (std::size_t i = 0; i < scope.companions.size(); ++i) {
+            store_.put(scope.companions[i], scope.arguments[3 + i], in_ms(scope.arguments[2]));
+        }
+    }
+
+    ModelReply extend(const Scope& scope) {
+        if (!may_hold(scope)) return ModelReply::number(0);
+        for (const std::string_view resource : scope.resources) {
+            if (!exists(resource)) return ModelReply::number(-1);
+        }
+        store_.before_write();
+        for (const std::string_view resource : scope.resources) {
+            Entry& entry = *store_.find(resource);
+            const std::int64_t end = in_ms(scope.arguments[1]);
+            if (scope.is_exact || entry.expires_ms < end) entry.expires_ms = end;
+        }
+        raise_counters(scope);
+        return ModelReply::number(1);
+    }
+
+    ModelReply put_back(const Scope& scope) {
+        if (!may_hold(scope)) return ModelReply::number(0);
+        store_.before_write();
+        raise_counters(scope);
+        for (const std::string_view resource : scope.resources) {
+            if (exists(resource)) continue;
+            store_.put(resource, scope.arguments[0], in_ms(scope.arguments[1]));
+        }
+        return ModelReply::number(1);
+    }
+
+    ModelReply release(const Scope& scope) {
+        std::size_t freed = 0;
+        bool has_called = false;
+        for (std::size_t i = 0; i < scope.resources.size(); ++i) {
+            if (!store_.has(scope.resources[i], scope.arguments[0])) continue;
+            freed += static_cast<std::size_t>(del(scope.resources[i]));
+            if (scope.arguments.size() <= 1 + i || !permissions_.queues) continue;
+            has_called |= call_next(scope.arguments[1 + i], scope.resources[i]) == Called::somebody;
+        }
+        if (freed < scope.resources.size()) return ModelReply::number(0);
+        return ModelReply::number(has_called ? 2 : 1);
+    }
+
+    // ---- waiting -----------------------------------------------------------------------------------
+
+    ModelReply enlist(const Scope& scope) {
+        bool is_held = false;
+        store_.before_write();
+        for (std::size_t i = 0; i < scope.resources.size(); ++i) {
+            if (!exists(scope.resources[i])) continue;
+            is_held = true;
+            const std::string_view queue = scope.companions[i];
+            store_.add_member(queue, number(scope.arguments[1]), scope.arguments[0]);
+            if (store_.pttl(queue) < number(scope.arguments[2])) {
+                store_.find(queue)->expires_ms = in_ms(scope.arguments[2]);
+            }
+        }
+        return ModelReply::number(is_held ? 1 : 0);
+    }
+
+    ModelReply delist(const Scope& scope) {
+        store_.before_write();
+        for (std::size_t i = 0; i < scope.resources.size(); ++i) {
+            const bool was_there = store_.erase_member(scope.companions[i], scope.arguments[0]);
+            if (was_there || exists(scope.resources[i])) continue;
+            if (call_next(scope.companions[i], scope.resources[i]) == Called::forbidden)
+                return not_permitted();
+        }
+        return ModelReply::number(1);
+    }
+
+    /// Takes the first out of the queue that somebody hears.
+    Called call_next(std::string_view queue, std::string_view resource) {
+        for (int i = 0; i < calls_max; ++i) {
+            const std::string first = store_.pop_member(queue);
+            if (first.empty()) return Called::nobody;
+            if (!permissions_.channels) return Called::forbidden;
+            const std::size_t blank = first.find(' ');
+            const std::string payload = first.substr(blank + 1).append(" ").append(resource);
+            if (publish(std::string_view{first}.substr(0, blank), payload) > 0) return Called::somebody;
+        }
+        return Called::nobody;
+    }
+
+    /// To how many.
+    std::size_t publish(std::string_view channel, const std::string& payload) {
+        std::size_t receivers = 0;
+        for (const Subscription& subscription : subscriptions_) {
+            if (subscription.channel != channel) continue;
+            notices_.push_back({subscription.subscriber, payload});
+            ++receivers;
+        }
+        return receivers;
+    }
+
+    ModelStore store_;
+    std::array<bool, scripts.size()> known_{};
+    Permissions permissions_;
+    std::vector<Subscription> subscriptions_;
+    std::vector<Notice> notices_;
+};
+
+/// Takes the next request off a stream of RESP; false when there is no whole one.
+inline bool take_request(std::string_view& stream, std::vector<std::string_view>& words) {
+    std::string_view rest = stream;
+    const auto header = [&rest](char kind) -> std::int64_t {
+        const std::size_t end = rest.find("\r\n");
+        if (end == std::string_view::npos || rest.front() != kind) return -1;
+        std::int64_t value = -1;
+        std::from_chars(rest.data() + 1, rest.data() + end, value);
+        rest.remove_prefix(end + 2);
+        return value;
+    };
+    if (rest.empty()) return false;
+    const std::int64_t count = header('*');
+    words.clear();
+    for (std::int64_t i = 0; i < count; ++i) {
+        const auto size = static_cast<std::size_t>(rest.empty() ? -1 : header('$'));
+        if (size > rest.size() || rest.size() - size < 2) return false;
+        words.push_back(rest.substr(0, size));
+        rest.remove_prefix(size + 2);
+    }
+    stream = rest;
+    return count > 0;
+}
+
+}  // namespace redlock::sim

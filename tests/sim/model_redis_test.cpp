@@ -1,0 +1,334 @@
+// The model of Redis against a real one: the same commands, at the same time, get the same replies.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/command.hpp"
+#include "sim/model_redis.hpp"
+#include "sim/random.hpp"
+#include "support/redis_client.hpp"
+#include "support/redis_server.hpp"
+
+namespace {
+
+using namespace redlock;
+using namespace redlock::sim;
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+
+/// The first word of an error. Within a script some versions say ERR for what is not permitted.
+std::string error_word(const std::string& text) {
+    const std::string word = text.substr(0, text.find(' '));
+    return "error " + (word == "NOPERM" ? "ERR" : word);
+}
+
+/// The reply of either, in words that can be compared.
+std::string words_of(const ModelReply& reply) {
+    switch (reply.kind) {
+        case ModelReply::Kind::nil: return "nil";
+        case ModelReply::Kind::integer: return std::to_string(reply.integer);
+        case ModelReply::Kind::error: return error_word(reply.text);
+        case ModelReply::Kind::text: return reply.text;
+        case ModelReply::Kind::array: break;
+    }
+    std::string words = "[";
+    for (const std::int64_t element : reply.elements) words += " " + std::to_string(element);
+    return words;
+}
+
+std::string words_of(const test::Reply& reply) {
+    using Kind = test::Reply::Kind;
+    switch (reply.kind) {
+        case Kind::nil: return "nil";
+        case Kind::integer: return std::to_string(reply.integer);
+        case Kind::error: return error_word(reply.text);
+        case Kind::array: break;
+        default: return reply.text;
+    }
+    std::string words = "[";
+    for (const auto& element : reply.elements) words += " " + words_of(element);
+    return words;
+}
+
+std::int64_t time_of(const test::Reply& reply) {
+    return std::stoll(reply.elements.at(0).text) * 1'000'000 + std::stoll(reply.elements.at(1).text);
+}
+
+/// Draws requests as the library makes them, on few keys and with few tokens so that they meet.
+class RequestSource {
+   public:
+    explicit RequestSource(std::uint64_t seed) : random_{seed, 0} {}
+
+    [[nodiscard]] std::string next() {
+        using Kind = detail::Command::Kind;
+        const std::uint64_t which = random_.below(13);
+        if (which >= 9) return of_waiting(which);
+        const bool is_fenced = which == 3 || random_.chance(70);
+        const detail::Claim claim = draw_claim(is_fenced);
+        const Token token = Token::parse(random_.chance(50) ? "ours" : "theirs");
+        const milliseconds ttl = draw_ttl();
+        std::vector<std::int64_t> fences;
+        for (std::size_t i = 0; i < claim.counters.size(); ++i) fences.push_back(random_.between(1, 12));
+        switch (which) {
+            case 0:
+            case 1: return bytes(detail::acquire_command(claim, token, ttl, fence_ttl, fences));
+            case 2: return bytes(detail::release_command(with_queues(claim), token));
+            case 3: return bytes(detail::commit_command(claim, token, fence_ttl, fences));
+            case 4: return bytes(detail::hold_command(Kind::extend, claim, token, ttl, fence_ttl, fences));
+            case 5: return bytes(detail::hold_command(Kind::put_back, claim, token, ttl, fence_ttl, fences));
+            default: return plain(ttl);
+        }
+    }
+
+    /// No plain commands on them, which a user without the permission could not run.
+    void leave_queues_alone() noexcept { plain_keys_ = 4; }
+
+    /// The channels that waiters may name. The last one has no subscriber, ever.
+    static constexpr std::array<const char*, 3> channels{"redlock:first", "redlock:second", "redlock:third"};
+
+   private:
+    static constexpr milliseconds fence_ttl = 1h;
+
+    /// Few waiters, so that they come back, leave and are called, and few points in time, so that some are
+    /// the same.
+    [[nodiscard]] std::string of_waiting(std::uint64_t which) {
+        const detail::Claim claim = with_queues(draw_claim(false));
+        const std::string waiter = std::string{channels[random_.below(channels.size())]} + " " +
+                                   std::to_string(random_.between(1, 3));
+        const std::int64_t since = 1'750'000'000'000'000 + random_.between(0, 3);
+        return which == 12 ? bytes(detail::delist_command(claim, waiter))
+                           : bytes(detail::enlist_command(claim, waiter, since, draw_ttl()));
+    }
+
+    [[nodiscard]] detail::Claim with_queues(detail::Claim claim) {
+        for (const std::string& name : claim.resources) claim.queues.push_back(detail::queue_key(name));
+        return claim;
+    }
+
+    /// Now and then with the script's text.
+    [[nodiscard]] std::string bytes(const detail::Command& command) {
+        const bool has_text = command.script() != nullptr && random_.chance(30);
+        return has_text ? command.with_script_text() : command.bytes();
+    }
+
+    [[nodiscard]] std::string plain(milliseconds ttl) {
+        const std::array<const char*, 5> names{"GET", "PTTL", "EXISTS", "DEL", "PEXPIRE"};
+        const std::array<const char*, 6> keys{"red",          "blue",        "{red}:fence",
+                                              "{blue}:fence", "{red}:queue", "{blue}:queue"};
+        const std::string name = names[random_.below(names.size())];
+        detail::RequestWriter writer{name == "PEXPIRE" ? 3U : 2U};
+        writer.arg(name).arg(keys[random_.below(plain_keys_)]);
+        if (name == "PEXPIRE") writer.arg(random_.one_in(5) ? milliseconds{0} : ttl);
+        return std::move(writer).take();
+    }
+
+    /// Some end while the test runs.
+    [[nodiscard]] milliseconds draw_ttl() { return random_.spread(1ms, milliseconds{100'000}); }
+
+    [[nodiscard]] detail::Claim draw_claim(bool is_fenced) {
+        detail::Claim claim;
+        const std::uint64_t which = random_.below(3);
+        if (which != 0) claim.resources.emplace_back("red");
+        if (which != 1) claim.resources.emplace_back("blue");
+        if (!is_fenced) return claim;
+        for (const std::string& name : claim.resources) claim.counters.push_back(detail::fence_key(name));
+        return claim;
+    }
+
+    Random random_;
+    std::size_t plain_keys_ = 6;
+};
+
+class ModelAgainstRedis : public testing::Test {
+   protected:
+    /// Asks the real server as a user, and its clock in the same transaction.
+    test::Reply ask(test::RedisClient& user, const std::vector<std::string>& words) {
+        user.query({"MULTI"});
+        user.query({"TIME"});
+        const test::Reply queued = user.query(words);
+        if (queued.is_error()) {  // not permitted, as a whole
+            user.query({"DISCARD"});
+            now_us_ = time_of(server_.query({"TIME"}));
+            return queued;
+        }
+        user.query({"TIME"});
+        const std::int64_t before_us = early_in_a_millisecond();
+        test::Reply replies = user.query({"EXEC"});
+        now_us_ = time_of(replies.elements.at(0));
+        is_blurred_ = before_us / 1000 != time_of(replies.elements.at(2)) / 1000;
+        return replies.elements.at(1);
+    }
+    test::Reply ask(const std::vector<std::string>& words) { return ask(client_, words); }
+
+    /// Redis reads its clock more than once for one request: it has to be done within a millisecond.
+    static std::int64_t early_in_a_millisecond() {
+        for (;;) {
+            const auto now = std::chrono::system_clock::now().time_since_epoch();
+            const std::int64_t now_us = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+            if (now_us % 1000 < 700) return now_us;
+        }
+    }
+
+    /// Whether the model's reply at the time of the real one is the same, and what is published.
+    bool agrees(const std::string& request, const std::string& wanted, const std::string& published = "| ") {
+        std::string_view stream = request;
+        EXPECT_TRUE(take_request(stream, words_));
+        got_ = words_of(model_.execute(words_, now_us_));
+        notices_ = {};
+        for (const ModelRedis::Notice& notice : model_.take_notices()) {
+            notices_[notice.subscriber] += notice.payload + "; ";
+        }
+        return got_ == wanted && notices_[0] + "| " + notices_[1] == published;
+    }
+
+    /// Runs requests on both as a user of the server. What is published must be the same as well.
+    void compare(RequestSource& source, test::RedisClient& user, int count) {
+        for (int i = 0; i < count && !testing::Test::HasFatalFailure(); ++i) {
+            if (i % 500 == 499) {
+                server_.query({"SCRIPT", "FLUSH"});
+                model_.forget_scripts();
+            }
+            if (i % 100 == 99 && &user == &client_) change_subscription(i / 100 % 2);
+            const std::string request = source.next();
+            std::string_view stream = request;
+            ASSERT_TRUE(take_request(stream, words_));
+            ASSERT_TRUE(stream.empty());
+            std::vector<std::string> words;
+            for (const std::string_view word : words_) words.emplace_back(word);
+            const std::string wanted = words_of(ask(user, words));
+            const std::string published = hear(0) + "| " + hear(1);
+            if (begins_anew()) continue;
+            notice_count_ += published.size() > 2 ? 1 : 0;
+            ASSERT_TRUE(agrees(request, wanted, published))
+                << "request " << i << ": " << request << "\nRedis: " << wanted << ", published " << published
+                << "\nmodel: " << got_ << ", published " << notices_[0] << "| " << notices_[1];
+        }
+    }
+
+    /// Where nobody can say in which millisecond the server ran a request, both forget what came of it.
+    bool begins_anew() {
+        if (!std::exchange(is_blurred_, false)) return false;
+        server_.query({"DEL", "red", "blue", "{red}:fence", "{blue}:fence", "{red}:queue", "{blue}:queue"});
+        server_.query({"SCRIPT", "FLUSH"});
+        model_.store().forget_all();
+        model_.forget_scripts();
+        return true;
+    }
+
+    /// What the real server has published since.
+    std::string hear(std::size_t id) {
+        std::string heard;
+        if (!is_subscribed_[id]) return heard;
+        test::Reply reply = subscribers_[id].query({"PING"});
+        for (; reply.elements.at(0).text == "message"; reply = subscribers_[id].listen()) {
+            heard += reply.elements.at(2).text + "; ";
+        }
+        return heard;
+    }
+
+    /// Two channels, each now and then with nobody there.
+    void change_subscription(int which) {
+        const char* channel = RequestSource::channels[static_cast<std::size_t>(which)];
+        const auto id = static_cast<std::uint32_t>(which);
+        is_subscribed_[id] = !is_subscribed_[id];
+        subscribers_[id].query({is_subscribed_[id] ? "SUBSCRIBE" : "UNSUBSCRIBE", channel});
+        if (is_subscribed_[id]) {
+            EXPECT_TRUE(model_.subscribe(id, channel));
+        } else {
+            model_.unsubscribe(id);
+        }
+    }
+
+    test::RedisServer server_;
+    test::Address address_ = test::Address::unix_path(server_.socket_path());
+    test::RedisClient client_{address_};
+    std::array<test::RedisClient, 2> subscribers_{test::RedisClient{address_}, test::RedisClient{address_}};
+    std::array<bool, 2> is_subscribed_{};
+    std::array<std::string, 2> notices_;  ///< the model's, of the last request
+    std::size_t notice_count_ = 0;
+    ModelRedis model_;
+    std::vector<std::string_view> words_;
+    std::string got_;
+    std::int64_t now_us_ = 0;
+    bool is_blurred_ = false;
+};
+
+TEST_F(ModelAgainstRedis, gives_the_same_replies) {
+    RequestSource source{7};
+    compare(source, client_, 5000);
+    EXPECT_GT(notice_count_, 20U);
+}
+
+TEST_F(ModelAgainstRedis, forbids_the_same_to_one_who_may_not_publish) {
+    server_.query({"ACL", "SETUSER", "quiet", "on", ">any", "~*", "+@all", "resetchannels"});
+    test::RedisClient quiet{address_, {"quiet", "any"}};
+    RequestSource source{8};
+    compare(source, client_, 300);
+    model_.permit({.channels = false});
+    const auto before = notice_count_;
+    compare(source, quiet, 800);
+    EXPECT_EQ(notice_count_, before);
+    model_.permit({});
+    compare(source, client_, 300);
+    EXPECT_TRUE(quiet.query({"SUBSCRIBE", RequestSource::channels[0]}).is_error());
+}
+
+TEST_F(ModelAgainstRedis, forbids_the_same_to_one_who_may_not_touch_the_queues) {
+    server_.query(
+        {"ACL", "SETUSER", "lone", "on", ">any", "~red", "~blue", "~*:fence", "+@all", "allchannels"});
+    test::RedisClient lone{address_, {"lone", "any"}};
+    RequestSource source{9};
+    source.leave_queues_alone();
+    compare(source, client_, 300);
+    model_.permit({.queues = false});
+    compare(source, lone, 800);
+    model_.permit({});
+    compare(source, client_, 300);
+}
+
+// A proposal far ahead of the node's clock is cut to a day ahead of it.
+TEST_F(ModelAgainstRedis, cuts_wild_proposals_alike) {
+    constexpr std::int64_t wild = 5'000'000'000'000'000;
+    const detail::Claim claim{{"red"}, {detail::fence_key("red")}};
+    const std::array<std::int64_t, 1> proposals{wild};
+    const auto command =
+        detail::acquire_command(claim, Token::parse("ours"), 10s, 1h, proposals).with_script_text();
+    std::string_view stream = command;
+    ASSERT_TRUE(take_request(stream, words_));
+    std::vector<std::string> words;
+    for (const std::string_view word : words_) words.emplace_back(word);
+    const test::Reply real = ask(words);
+    const ModelReply modelled = model_.execute(words_, now_us_);
+    ASSERT_EQ(real.elements.size(), 2U);
+    ASSERT_EQ(modelled.elements.size(), 2U);
+    EXPECT_NEAR(static_cast<double>(modelled.elements[1]), static_cast<double>(real.elements[1].integer),
+                1e6);
+    EXPECT_LT(modelled.elements[1], wild);
+}
+
+TEST_F(ModelAgainstRedis, expires_at_the_same_millisecond) {
+    for (int i = 0; i < 20; ++i) {
+        const std::string set =
+            std::move(detail::RequestWriter{6}.arg("SET").arg("red").arg("x").arg("NX").arg("PX").arg(
+                          milliseconds{1 + i % 4}))
+                .take();
+        const std::string stored = words_of(ask({"SET", "red", "x", "NX", "PX", std::to_string(1 + i % 4)}));
+        if (begins_anew()) continue;
+        ASSERT_TRUE(agrees(set, stored));
+        const std::string get = std::move(detail::RequestWriter{2}.arg("PTTL").arg("red")).take();
+        for (std::string left; left != "-2";) {
+            left = words_of(ask({"PTTL", "red"}));
+            if (begins_anew()) break;
+            ASSERT_TRUE(agrees(get, left)) << "Redis: " << left << ", model: " << got_;
+        }
+    }
+}
+
+}  // namespace

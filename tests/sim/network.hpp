@@ -1,0 +1,390 @@
+// Connections between clients and nodes: order is kept within one, and nothing else is promised.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sim/events.hpp"
+#include "sim/node.hpp"
+#include "sim/plan.hpp"
+#include "sim/random.hpp"
+#include "sim/timeline.hpp"
+
+namespace redlock::sim {
+
+using ConnectionId = std::uint32_t;
+inline constexpr ConnectionId no_connection = UINT32_MAX;
+
+struct Message {
+    enum class Kind : std::uint8_t {
+        hello,    ///< to the node: connect and log in; with a channel, subscribe to it
+        kill,     ///< CLIENT KILL ID of the connection before
+        request,  ///< bytes
+        bye,      ///< of a subscriber that is no more
+        welcome,  ///< to the client: logged in, subscribed
+        killed,
+        reply,
+        notice,  ///< something was published
+        reset,   ///< the connection is no more, or was refused
+    };
+    Kind kind{};
+    ConnectionId previous = no_connection;
+    std::string bytes{};  ///< of a request or a notice; of a hello, the channel
+    ModelReply reply{};
+    detail::NodeInfo info{};
+};
+
+/// Whether a node learns that a subscriber is gone. (Without a subscriber it makes no difference.)
+enum class Farewell : std::uint8_t { spoken, none };
+
+/// What has got to a client and waits for its transport to look.
+struct Arrival {
+    ConnectionId connection;
+    Message message;
+};
+
+class Network {
+   public:
+    Network(const Plan& plan, const Instant& now, EventQueue& queue, Timeline& timeline)
+        : plan_{plan}, now_{now}, queue_{queue}, timeline_{timeline}, inboxes_(Plan::clients_max) {
+        for (std::uint32_t n = 0; n < plan.node_count; ++n)
+            nodes_.emplace_back(n, Pace{plan.node_ppm[n]}, now);
+        if (plan.has(Fault::Kind::crash_undo)) {
+            for (SimNode& node : nodes_) node.redis().store().keep_journal();
+        }
+        for (std::uint32_t i = 0; i < Plan::clients_max * Plan::nodes_max; ++i) {
+            links_.emplace_back(Random{plan.seed, 1000 + i});
+        }
+    }
+
+    [[nodiscard]] const Plan& plan() const noexcept { return plan_; }
+    [[nodiscard]] const Instant& now() const noexcept { return now_; }
+    [[nodiscard]] Timeline& timeline() noexcept { return timeline_; }
+    [[nodiscard]] std::vector<SimNode>& nodes() noexcept { return nodes_; }
+
+    // ---- for transports ----------------------------------------------------------------------------
+
+    [[nodiscard]] ConnectionId open(std::uint32_t client, std::uint32_t node, std::string_view channel) {
+        const auto id = static_cast<ConnectionId>(connections_.size());
+        connections_.push_back({client, node, !channel.empty()});
+        Link& way = link(client, node);
+        (channel.empty() ? way.current : way.subscriber) = id;
+        send_to_node(id, {Message::Kind::hello, no_connection, std::string{channel}});
+        return id;
+    }
+
+    void send_to_node(ConnectionId id, Message message) {
+        Connection& connection = connections_[id];
+        post(connection, connection.to_node, std::move(message), Event::Kind::to_node, id);
+    }
+
+    /// The client's end is gone; what it had sent goes on.
+    void hang_up(ConnectionId id, Farewell farewell = Farewell::spoken) {
+        connections_[id].is_client_open = false;
+        connections_[id].to_client.messages.clear();
+        if (connections_[id].is_subscriber && farewell == Farewell::spoken) {
+            send_to_node(id, {Message::Kind::bye});
+        }
+    }
+
+    [[nodiscard]] std::vector<Arrival>& inbox(std::uint32_t client) { return inboxes_[client]; }
+
+    // ---- for the world -----------------------------------------------------------------------------
+
+    void deliver_to_node(ConnectionId id) {
+        Connection& connection = connections_[id];
+        const Instant free_at = std::max({nodes_[connection.node].hung_until(), connection.held_until,
+                                          link(connection.client, connection.node).blocked_until});
+        if (free_at > now_) return queue_.add(free_at, Event::Kind::to_node, id);
+        if (connection.to_node.messages.empty()) return;
+        const Message message = connection.to_node.take();
+        switch (message.kind) {
+            case Message::Kind::hello: return welcome(connection, id, message.bytes);
+            case Message::Kind::bye: return end_at_node(id);
+            case Message::Kind::kill:
+                end_at_node(message.previous);
+                return post_to_client(id, {Message::Kind::killed});
+            default: return execute(connection, id, message);
+        }
+    }
+
+    /// The client that has something new in its inbox.
+    std::optional<std::uint32_t> deliver_to_client(ConnectionId id) {
+        Connection& connection = connections_[id];
+        const Instant free_at = link(connection.client, connection.node).blocked_until;
+        if (free_at > now_) {
+            queue_.add(free_at, Event::Kind::to_client, id);
+            return std::nullopt;
+        }
+        if (connection.to_client.messages.empty() || !connection.is_client_open) return std::nullopt;
+        inboxes_[connection.client].push_back({id, connection.to_client.take()});
+        return connection.client;
+    }
+
+    void execute_ghost(std::uint32_t index) {
+        auto& [node, bytes] = ghosts_[index];
+        if (nodes_[node].is_up()) execute_all(node, bytes, "again: ", no_connection);
+    }
+
+    /// The client that has something new in its inbox.
+    std::optional<std::uint32_t> deliver_echo(std::uint32_t index) {
+        const Echo& echo = echoes_[index];
+        const Connection& connection = connections_[echo.connection];
+        if (!connection.is_client_open) return std::nullopt;
+        inboxes_[connection.client].push_back(
+            {echo.connection, {Message::Kind::notice, no_connection, echo.payload}});
+        return connection.client;
+    }
+
+    /// Whether an extension that shortens ran twice, or on a connection that could not be ended: it may have
+    /// undone a later, longer one.
+    [[nodiscard]] bool has_shortened_late() const noexcept { return has_shortened_late_; }
+
+    /// Whether a request with this token ran after the client's end of the connection was gone.
+    [[nodiscard]] bool ran_late(const std::string& token) const {
+        return std::find(late_tokens_.begin(), late_tokens_.end(), token) != late_tokens_.end();
+    }
+
+    // ---- faults ------------------------------------------------------------------------------------
+
+    void block(std::uint64_t links, Instant until) {
+        for_each(links, [=](Link& link) { link.blocked_until = std::max(link.blocked_until, until); });
+    }
+    void slow_down(std::uint64_t links, Instant until) {
+        for_each(links, [=](Link& link) { link.slow_until = std::max(link.slow_until, until); });
+    }
+    void lose_notices(std::uint64_t links, Instant until) {
+        for_each(links, [=](Link& link) { link.mute_until = std::max(link.mute_until, until); });
+    }
+    void repeat_notices(std::uint64_t links, Instant until) {
+        for_each(links, [=](Link& link) { link.echo_until = std::max(link.echo_until, until); });
+    }
+    void duplicate_next(std::uint32_t client, std::uint32_t node) {
+        link(client, node).duplicates_next = true;
+    }
+
+    /// Both ends, and all that is on the way; now and then the client's end hears of it late.
+    void reset(std::uint32_t client, std::uint32_t node) { reset(link(client, node).current); }
+    void reset_subscriber(std::uint32_t client, std::uint32_t node) { reset(link(client, node).subscriber); }
+
+    /// True when the client has something new in its inbox.
+    bool reset_at_client(std::uint32_t client, std::uint32_t node, Instant requests_held_until) {
+        const ConnectionId id = link(client, node).current;
+        if (id == no_connection || !connections_[id].is_client_open) return false;
+        hang_up(id);
+        connections_[id].held_until = requests_held_until;
+        inboxes_[client].push_back({id, {Message::Kind::reset}});
+        return true;
+    }
+
+    /// Likewise; the node goes on calling one that is not there any more.
+    bool reset_subscriber_at_client(std::uint32_t client, std::uint32_t node) {
+        const ConnectionId id = link(client, node).subscriber;
+        if (id == no_connection || !connections_[id].is_client_open) return false;
+        hang_up(id, Farewell::none);
+        inboxes_[client].push_back({id, {Message::Kind::reset}});
+        return true;
+    }
+
+    void crash(std::uint32_t node) {
+        nodes_[node].go_down();
+        end_all_at(node, false);
+    }
+
+    /// Those who are subscribed are thrown out, and nobody can subscribe or publish for a while.
+    void forbid_channels(std::uint32_t node, Instant until) {
+        nodes_[node].forbid_channels(until);
+        end_all_at(node, true);
+    }
+
+    /// Long waits are over: from here on the network is well.
+    void calm_down() noexcept {
+        is_calm_ = true;
+        for (Link& link : links_) link.duplicates_next = false;
+    }
+
+   private:
+    struct Pipe {
+        std::deque<Message> messages;
+        Instant last_arrival{0};
+        Message take() {
+            Message message = std::move(messages.front());
+            messages.pop_front();
+            return message;
+        }
+    };
+    struct Connection {
+        std::uint32_t client;
+        std::uint32_t node;
+        bool is_subscriber = false;
+        bool is_client_open = true;
+        bool is_at_node = false;  ///< welcomed and not ended there
+        Instant held_until{0};
+        Pipe to_node{};
+        Pipe to_client{};
+    };
+    struct Link {
+        explicit Link(Random stream) : random{stream} {}
+        Random random;
+        ConnectionId current = no_connection;
+        ConnectionId subscriber = no_connection;
+        Instant blocked_until{0};
+        Instant slow_until{0};
+        Instant mute_until{0};  ///< notices are lost
+        Instant echo_until{0};  ///< they come late, or twice
+        bool duplicates_next = false;
+    };
+    struct Ghost {
+        std::uint32_t node;
+        std::string bytes;
+    };
+    struct Echo {
+        ConnectionId connection;
+        std::string payload;
+    };
+
+    [[nodiscard]] Link& link(std::uint32_t client, std::uint32_t node) {
+        return links_[client * Plan::nodes_max + node];
+    }
+
+    template <class Change>
+    void for_each(std::uint64_t links, Change change) {
+        for (std::size_t i = 0; i < links_.size(); ++i) {
+            if ((links >> i & 1U) != 0) change(links_[i]);
+        }
+    }
+
+    [[nodiscard]] Instant draw_delay(Link& link) {
+        Instant delay = plan_.delay / 2 + link.random.between(Instant{0}, Instant{plan_.delay});
+        if (!is_calm_ && link.random.chance(plan_.tail_percent)) {
+            delay += link.random.spread(Instant{1'000'000}, plan_.tail_max);
+        }
+        if (now_ < link.slow_until) {
+            delay += link.random.between(Instant{0}, 3 * Instant{plan_.options.node_timeout});
+        }
+        return delay;
+    }
+
+    void post(Connection& connection, Pipe& pipe, Message message, Event::Kind kind, ConnectionId id) {
+        const Instant arrival = now_ + draw_delay(link(connection.client, connection.node));
+        pipe.last_arrival = std::max(pipe.last_arrival, arrival);
+        pipe.messages.push_back(std::move(message));
+        queue_.add(pipe.last_arrival, kind, id);
+    }
+
+    void post_to_client(ConnectionId id, Message message) {
+        Connection& connection = connections_[id];
+        if (!connection.is_client_open) return;
+        post(connection, connection.to_client, std::move(message), Event::Kind::to_client, id);
+    }
+
+    void end_at_node(ConnectionId id) {
+        Connection& connection = connections_[id];
+        connection.is_at_node = false;
+        connection.to_node.messages.clear();
+        if (connection.is_subscriber) nodes_[connection.node].redis().unsubscribe(id);
+    }
+
+    void end_all_at(std::uint32_t node, bool only_subscribers) {
+        for (ConnectionId id = 0; id < connections_.size(); ++id) {
+            const Connection& connection = connections_[id];
+            if (connection.node != node || (only_subscribers && !connection.is_subscriber)) continue;
+            reset(id);
+            end_at_node(id);
+        }
+    }
+
+    void reset(ConnectionId id) {
+        if (id == no_connection || !connections_[id].is_at_node) return;
+        end_at_node(id);
+        Connection& connection = connections_[id];
+        connection.to_client.messages.clear();
+        Link& way = link(connection.client, connection.node);
+        const Instant late =
+            way.random.one_in(4) ? way.random.spread(Instant{1'000'000}, Instant{2'000'000'000}) : Instant{0};
+        connection.to_client.last_arrival = std::max(connection.to_client.last_arrival, now_ + late);
+        post_to_client(id, {Message::Kind::reset});
+    }
+
+    void welcome(Connection& connection, ConnectionId id, std::string_view channel) {
+        SimNode& node = nodes_[connection.node];
+        const bool is_welcome = node.is_up() && (channel.empty() || node.subscribe(id, channel));
+        if (!is_welcome) return post_to_client(id, {Message::Kind::reset});
+        connection.is_at_node = true;
+        if (plan_.loads_scripts && channel.empty()) node.redis().learn_scripts();
+        Message message{Message::Kind::welcome};
+        message.info = node.info(plan_.hides_run_ids);
+        post_to_client(id, std::move(message));
+    }
+
+    void execute(Connection& connection, ConnectionId id, const Message& request) {
+        if (!connection.is_at_node) return post_to_client(id, {Message::Kind::reset});
+        execute_all(connection.node, request.bytes, connection.is_client_open ? "" : "late: ", id);
+        Link& way = link(connection.client, connection.node);
+        if (!std::exchange(way.duplicates_next, false)) return;
+        ghosts_.push_back({connection.node, request.bytes});
+        queue_.add(now_ + way.random.spread(Instant{10'000}, Instant{plan_.ttl_max}), Event::Kind::ghost,
+                   static_cast<std::uint32_t>(ghosts_.size() - 1));
+    }
+
+    void execute_all(std::uint32_t node, std::string_view stream, std::string_view how, ConnectionId id) {
+        while (take_request(stream, words_)) {
+            const bool is_stray = id == no_connection || (how == "late: " && plan_.hides_run_ids);
+            has_shortened_late_ |= is_stray && words_.back() == "exactly";
+            ModelReply reply = nodes_[node].execute(words_);
+            if (timeline_.is_on()) {
+                timeline_.note(now_, "    node ", node, ": ", how, name_of(words_), " ",
+                               token_of(words_).substr(0, 6), " -> ", text_of(reply));
+            }
+            for (const ModelRedis::Notice& notice : nodes_[node].redis().take_notices()) call(notice);
+            if (id == no_connection) continue;
+            if (!connections_[id].is_client_open) late_tokens_.emplace_back(token_of(words_));
+            Message message{Message::Kind::reply};
+            message.reply = std::move(reply);
+            post_to_client(id, std::move(message));
+        }
+    }
+
+    /// A notice on its way to a subscriber.
+    void call(const ModelRedis::Notice& notice) {
+        const Connection& connection = connections_[notice.subscriber];
+        Link& way = link(connection.client, connection.node);
+        const bool is_lost = now_ < way.mute_until;
+        const bool has_echo = !is_lost && now_ < way.echo_until;
+        const bool is_late = has_echo && way.random.chance(50);
+        timeline_.note(now_, "    node ", connection.node, ": calls client ", connection.client,
+                       is_lost    ? ", in vain"
+                       : is_late  ? ", late"
+                       : has_echo ? ", twice"
+                                  : "");
+        if (has_echo) {
+            echoes_.push_back({notice.subscriber, notice.payload});
+            queue_.add(now_ + way.random.spread(Instant{10'000}, Instant{plan_.ttl_max}), Event::Kind::echo,
+                       static_cast<std::uint32_t>(echoes_.size() - 1));
+        }
+        if (is_lost || is_late) return;
+        post_to_client(notice.subscriber, {Message::Kind::notice, no_connection, notice.payload});
+    }
+
+    const Plan& plan_;
+    const Instant& now_;
+    EventQueue& queue_;
+    Timeline& timeline_;
+    bool is_calm_ = false;
+    bool has_shortened_late_ = false;
+    std::vector<SimNode> nodes_;
+    std::vector<Link> links_;
+    std::deque<Connection> connections_;
+    std::vector<std::vector<Arrival>> inboxes_;
+    std::vector<Ghost> ghosts_;
+    std::vector<Echo> echoes_;
+    std::vector<std::string> late_tokens_;
+    std::vector<std::string_view> words_;
+};
+
+}  // namespace redlock::sim

@@ -1,0 +1,131 @@
+// One server: its data, its wall clock, and what has befallen it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redlock/core/transport.hpp"
+#include "sim/clock.hpp"
+#include "sim/model_redis.hpp"
+#include "sim/timeline.hpp"
+
+namespace redlock::sim {
+
+class SimNode {
+   public:
+    SimNode(std::uint32_t index, Pace pace, const Instant& now) : now_{&now}, index_{index} {
+        time_.pace = pace;
+        started_us_ = time_.wall_us(*now_) - std::int64_t{400} * 86'400'000'000;
+    }
+
+    [[nodiscard]] ModelRedis& redis() noexcept { return redis_; }
+    [[nodiscard]] std::int64_t wall_us() const noexcept { return time_.wall_us(*now_); }
+    [[nodiscard]] bool is_up() const noexcept { return down_ == 0; }
+    [[nodiscard]] Instant hung_until() const noexcept { return hung_until_; }
+
+    /// When all locks that are kept now have expired.
+    [[nodiscard]] Instant last_expiry() {
+        Instant last = *now_;
+        for (const ModelStore::Entry& entry : redis_.entries_at(wall_us())) {
+            if (ModelStore::is_counter(entry) || ModelStore::is_queue(entry)) continue;
+            const std::int64_t left_us = (entry.expires_ms + 1) * 1000 - wall_us();
+            last = std::max(last, *now_ + std::chrono::microseconds{left_us + left_us / 8});
+        }
+        return last;
+    }
+
+    [[nodiscard]] detail::NodeInfo info(bool hides_run_id) const {
+        detail::NodeInfo info;
+        if (hides_run_id) return info;
+        info.run_id = "node" + std::to_string(index_) + "run" + std::to_string(run_);
+        info.uptime = std::chrono::seconds{(wall_us() - started_us_) / 1'000'000};
+        return info;
+    }
+
+    ModelReply execute(ModelRedis::Words words) {
+        redis_.permit({*now_ >= no_channels_until_, *now_ >= no_queues_until_});
+        if (*now_ >= refuses_until_) return redis_.execute(words, wall_us());
+        refused_ = true;
+        return ModelReply::error("LOADING Redis is loading the dataset in memory");
+    }
+    /// False: it is not permitted.
+    bool subscribe(std::uint32_t subscriber, std::string_view channel) {
+        redis_.permit({*now_ >= no_channels_until_, *now_ >= no_queues_until_});
+        return redis_.subscribe(subscriber, channel);
+    }
+    /// Whether a request was refused, which may have been a release: that is not repeated.
+    [[nodiscard]] bool has_refused() const noexcept { return refused_; }
+
+    // ---- faults ------------------------------------------------------------------------------------
+
+    void hang(Instant until) noexcept { hung_until_ = std::max(hung_until_, until); }
+    void refuse(Instant until) noexcept { refuses_until_ = std::max(refuses_until_, until); }
+    void forbid_channels(Instant until) noexcept { no_channels_until_ = std::max(no_channels_until_, until); }
+    void forbid_queues(Instant until) noexcept { no_queues_until_ = std::max(no_queues_until_, until); }
+    void set_clock_by(std::chrono::microseconds amount) noexcept { time_.set_by += amount; }
+
+    /// Crashes may overlap: it is up again after the last of them.
+    void go_down() noexcept {
+        ++down_;
+        hung_until_ = Instant{0};
+    }
+    void come_back() noexcept {
+        if (--down_ > 0) return;
+        ++run_;
+        started_us_ = wall_us();
+        redis_.forget_scripts();
+    }
+
+   private:
+    ModelRedis redis_;
+    NodeTime time_;
+    const Instant* now_;
+    std::uint32_t index_;
+    std::uint32_t run_ = 0;
+    int down_ = 0;
+    std::int64_t started_us_ = 0;
+    Instant hung_until_{0};
+    Instant refuses_until_{0};
+    Instant no_channels_until_{0};
+    Instant no_queues_until_{0};
+    bool refused_ = false;
+};
+
+/// "extend" and the like, for the timeline.
+[[nodiscard]] inline std::string_view name_of(ModelRedis::Words words) noexcept {
+    if (!words[0].starts_with("EVAL") || words.size() < 2) return words[0];
+    const auto is = [&](const detail::Script& script) {
+        return words[1] == script.text ||
+               words[1] == std::string_view{script.sha1.data(), script.sha1.size()};
+    };
+    if (is(detail::acquire_script) || is(detail::fenced_acquire_script)) return "acquire";
+    if (is(detail::commit_script)) return "commit";
+    if (is(detail::extend_script)) return "extend";
+    if (is(detail::put_back_script)) return "put back";
+    if (is(detail::enlist_script)) return "enlist";
+    if (is(detail::delist_script)) return "delist";
+    return is(detail::release_script) ? "release" : "unknown script";
+}
+
+[[nodiscard]] inline std::string_view token_of(ModelRedis::Words words) noexcept {
+    if (words[0] == "SET") return words[2];
+    for (const std::string_view word : words.subspan(std::min<std::size_t>(2, words.size()))) {
+        if (word.size() == 40) return word;
+    }
+    return "";
+}
+
+[[nodiscard]] inline std::string text_of(const ModelReply& reply) {
+    using Kind = ModelReply::Kind;
+    if (reply.kind == Kind::nil) return "nil";
+    if (reply.kind == Kind::integer) return std::to_string(reply.integer);
+    if (reply.kind != Kind::array) return reply.text;
+    std::string text = "[";
+    for (const std::int64_t element : reply.elements) text.append(" ").append(std::to_string(element));
+    return text.append(" ]");
+}
+
+}  // namespace redlock::sim

@@ -1,0 +1,314 @@
+// One schedule from its beginning to its end.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "sim/client.hpp"
+#include "sim/events.hpp"
+#include "sim/history.hpp"
+#include "sim/network.hpp"
+#include "sim/plan.hpp"
+#include "sim/relay.hpp"
+#include "sim/timeline.hpp"
+
+namespace redlock::sim {
+
+/// What a schedule came to.
+struct Outcome {
+    std::optional<Violation> violation;
+    std::size_t events = 0;
+    std::size_t acquired = 0;
+    std::size_t overlaps = 0;        ///< of validity intervals, with an assumption broken
+    std::size_t fence_failures = 0;  ///< likewise
+    std::array<std::size_t, Fault::kind_count> faults{};
+    Instant lasted{0};
+    std::string timeline;
+};
+
+class World {
+   public:
+    World(const Plan& plan, bool is_told)
+        : plan_{plan},
+          timeline_{is_told},
+          network_{plan_, now_, queue_, timeline_},
+          history_{plan_, now_, timeline_} {
+        for (std::uint32_t c = 0; c < plan_.client_count; ++c) clients_.emplace_back(network_, history_, c);
+    }
+    World(const World&) = delete;
+    World& operator=(const World&) = delete;
+
+    Outcome run() {
+        for (std::uint32_t i = 0; i < plan_.faults.size(); ++i) {
+            queue_.add(plan_.faults[i].at, Event::Kind::fault, i);
+        }
+        for (SimClient& client : clients_) client.start_working();
+        live_with_faults();
+        if (!history_.violation()) settle();
+        if (!history_.violation()) check_orphans();
+        if (!history_.violation()) check_progress();
+        if (!history_.violation()) check_orphans();
+        if (!history_.violation() && plan_.is_calm()) check_calls();
+        outcome_.violation = history_.violation();
+        outcome_.acquired = history_.acquired_count();
+        outcome_.overlaps = history_.overlap_count();
+        outcome_.fence_failures = history_.fence_failure_count();
+        outcome_.lasted = now_;
+        outcome_.timeline = timeline_.text();
+        for (SimClient& client : clients_) client.end();
+        return std::move(outcome_);
+    }
+
+   private:
+    // ---- phases ------------------------------------------------------------------------------------
+
+    [[nodiscard]] bool are_all_done() const {
+        return std::all_of(clients_.begin(), clients_.end(),
+                           [](const SimClient& client) { return client.is_done(); });
+    }
+
+    void live_with_faults() {
+        const Instant faults_end = plan_.faults_end();
+        const Instant latest = faults_end + 100 * plan_.ttl_max + std::chrono::minutes{1};
+        for (std::uint32_t c = 0; c < clients_.size(); ++c) step(c);
+        while (!history_.violation() && !(are_all_done() && now_ >= faults_end)) {
+            if (queue_.empty()) {
+                if (!are_all_done()) history_.report(Property::running, "a call never ends");
+                break;
+            }
+            if (now_ > latest || outcome_.events > events_max) {
+                return history_.report(Property::running, "the workers do not come to their end");
+            }
+            happen();
+        }
+        now_ = std::max(now_, faults_end);
+    }
+
+    /// All is well again: what is on its way arrives, what is owed is paid.
+    void settle(std::chrono::nanoseconds more = {}) {
+        network_.calm_down();
+        for (std::uint32_t c = 0; c < clients_.size(); ++c) {
+            clients_[c].calm_down();
+            step(c);
+        }
+        const Instant until = now_ + more + plan_.options.connect_timeout + 2 * plan_.options.reconnect_max +
+                              std::chrono::seconds{5};
+        while (!queue_.empty() && queue_.next().at <= until && !history_.violation()) {
+            if (outcome_.events > events_max) return history_.report(Property::running, "there is no end");
+            happen();
+        }
+    }
+
+    /// No key may be left but those of clients that crashed or let go of their leases.
+    void check_orphans() {
+        for (std::size_t n = 0; n < network_.nodes().size(); ++n) {
+            SimNode& node = network_.nodes()[n];
+            for (const ModelStore::Entry& entry : node.redis().entries_at(node.wall_us())) {
+                if (entry.expires_ms == ModelStore::forever_ms) {
+                    history_.report(Property::no_orphans, "a key without a ttl: " + entry.key);
+                }
+                if (ModelStore::is_counter(entry) || is_excused(n)) continue;
+                if (ModelStore::is_queue(entry)) {
+                    check_queue(n, entry);
+                } else if (!is_excused(entry.value)) {
+                    history_.report(Property::no_orphans, "node " + std::to_string(n) + " still has " +
+                                                              entry.key + " with token " +
+                                                              entry.value.substr(0, 6));
+                }
+            }
+        }
+    }
+
+    /// Nobody waits any more. Where something went wrong a queue may be left, but not for long.
+    void check_queue(std::size_t n, const ModelStore::Entry& queue) {
+        const milliseconds life = 2 * std::max(milliseconds{1000}, 4 * plan_.options.retry.cap);
+        const milliseconds left{queue.expires_ms - network_.nodes()[n].wall_us() / 1000};
+        const std::string what = "node " + std::to_string(n) + " has the queue " + queue.key;
+        if (left > life) history_.report(Property::no_orphans, what + " for too long");
+        // What a node that did not know the script was told too late to leave stays until it expires.
+        if (plan_.is_calm() && plan_.loads_scripts) {
+            history_.report(Property::no_orphans, what + " though nobody waits");
+        }
+    }
+
+    [[nodiscard]] bool is_excused(const std::string& token) const {
+        // What comes late on a connection that cannot be ended, twice, back from the dead by an undone
+        // release, or to a node whose clock is slow beyond the bound, ends by its ttl.
+        if (plan_.hides_run_ids || plan_.has(Fault::Kind::duplicate) || plan_.has(Fault::Kind::crash_undo) ||
+            plan_.broken == Broken::drift) {
+            return true;
+        }
+        return network_.ran_late(token) ||
+               std::any_of(clients_.begin(), clients_.end(),
+                           [&](const SimClient& client) { return client.has_excuse_for(token); });
+    }
+
+    /// A node that refused a release, or whose clock was set back, keeps a key until its ttl.
+    [[nodiscard]] bool is_excused(std::size_t node) {
+        return network_.nodes()[node].has_refused() ||
+               std::any_of(plan_.faults.begin(), plan_.faults.end(), [&](const Fault& fault) {
+                   return fault.kind == Fault::Kind::clock_back && fault.node == node;
+               });
+    }
+
+    /// When whatever was left has expired, and nodes are out of their quarantine, someone gets the lock.
+    void check_progress() {
+        for (SimNode& node : network_.nodes()) now_ = std::max(now_, node.last_expiry());
+        const milliseconds bound = 2 * plan_.options.restart_quarantine + plan_.options.connect_timeout +
+                                   2 * plan_.options.reconnect_max + milliseconds{5000};
+        bool is_anyone_alive = false;
+        for (SimClient& client : clients_) {
+            if (client.is_crashed()) continue;
+            is_anyone_alive = true;
+            client.start_proving_progress(bound);
+        }
+        for (std::uint32_t c = 0; c < clients_.size(); ++c) step(c);
+        settle(bound);
+        const bool has_progressed =
+            std::any_of(clients_.begin(), clients_.end(),
+                        [](const SimClient& client) { return client.has_progressed(); });
+        if (is_anyone_alive && !has_progressed && !history_.violation()) {
+            history_.report(Property::progress, "nobody got the lock though all was well");
+        }
+    }
+
+    /// One holds, all others wait, it lets go: each is called in its turn.
+    void check_calls() {
+        Relay relay{plan_, now_, history_};
+        clients_.front().start_holding();
+        step(0);
+        settle();
+        if (!clients_.front().is_holding()) return history_.report(Property::progress, "nobody got the lock");
+        std::size_t waiter_count = 0;
+        for (std::uint32_t c = 0; c < clients_.size(); ++c) {
+            clients_[c].start_waiting_for_turns(relay);
+            waiter_count += plan_.worker_count[c];
+            step(c);
+        }
+        settle(3 * plan_.options.retry.cap);  // by now all are in the queue
+        clients_.front().start_letting_go(relay);
+        step(0);
+        settle(6 * plan_.options.retry.cap * waiter_count);
+        if (relay.turns() != waiter_count && !history_.violation()) {
+            history_.report(Property::progress, "not everybody got a turn");
+        }
+        if (!history_.violation()) check_orphans();
+    }
+
+    // ---- events ------------------------------------------------------------------------------------
+
+    void happen() {
+        const Event event = queue_.take();
+        now_ = std::max(now_, event.at);
+        ++outcome_.events;
+        switch (event.kind) {
+            case Event::Kind::to_node: network_.deliver_to_node(event.subject); break;
+            case Event::Kind::to_client:
+                if (const auto client = network_.deliver_to_client(event.subject)) step(*client);
+                break;
+            case Event::Kind::ghost: network_.execute_ghost(event.subject); break;
+            case Event::Kind::echo:
+                if (const auto client = network_.deliver_echo(event.subject)) step(*client);
+                break;
+            case Event::Kind::wake:
+                if (clients_[event.subject].wake_at == event.at) step(event.subject);
+                break;
+            case Event::Kind::fault: begin(plan_.faults[event.subject], event.subject); break;
+            case Event::Kind::fault_end: end(plan_.faults[event.subject]); break;
+        }
+    }
+
+    void step(std::uint32_t index) {
+        SimClient& client = clients_[index];
+        for (SimNode& node : network_.nodes()) {
+            if (node.redis().store().has_forgotten_counter()) history_.set_counters_lost();
+        }
+        if (network_.has_shortened_late()) history_.set_shortened_late();
+        client.step();
+        const Instant wake_at = client.next_wake();
+        if (wake_at == client.wake_at && wake_at > now_) return;
+        client.wake_at = wake_at;
+        if (wake_at != never) queue_.add(std::max(wake_at, now_), Event::Kind::wake, index);
+        client.wake_at = std::max(wake_at, now_);
+    }
+
+    void begin(const Fault& fault, std::uint32_t index) {
+        using Kind = Fault::Kind;
+        ++outcome_.faults[static_cast<std::size_t>(fault.kind)];
+        const Instant until = now_ + fault.lasts;
+        SimNode& node = network_.nodes()[fault.node];
+        SimClient& client = clients_[fault.client];
+        timeline_.note(now_, "*** ", to_string(fault.kind), " (client ", fault.client, ", node ", fault.node,
+                       ") for ", fault.lasts);
+        switch (fault.kind) {
+            case Kind::partition: network_.block(fault.links, until); break;
+            case Kind::slow: network_.slow_down(fault.links, until); break;
+            case Kind::reset: network_.reset(fault.client, fault.node); break;
+            case Kind::half_reset:
+                if (network_.reset_at_client(fault.client, fault.node, until)) step(fault.client);
+                break;
+            case Kind::crash_keep:
+            case Kind::crash_lose:
+            case Kind::crash_undo:
+                network_.crash(fault.node);
+                if (fault.kind == Kind::crash_lose) node.redis().store().forget_all();
+                if (fault.kind == Kind::crash_undo) {
+                    node.redis().store().undo_last_writes(static_cast<std::size_t>(fault.amount));
+                }
+                queue_.add(until, Event::Kind::fault_end, index);
+                break;
+            case Kind::hang: node.hang(until); break;
+            case Kind::refuse: node.refuse(until); break;
+            case Kind::flush_scripts: node.redis().forget_scripts(); break;
+            case Kind::clock_forward: node.set_clock_by(std::chrono::microseconds{fault.amount}); break;
+            case Kind::clock_back: node.set_clock_by(std::chrono::microseconds{-fault.amount}); break;
+            case Kind::client_clock: client.set_wall_clock_by(fault.amount); break;
+            case Kind::pause:
+                client.pause(fault.lasts);
+                step(fault.client);
+                break;
+            case Kind::pause_mid_send: client.pause_after_next_send(fault.lasts); break;
+            case Kind::client_crash:
+                client.crash(fault.amount == 0 ? Farewell::spoken : Farewell::none);
+                break;
+            case Kind::duplicate: network_.duplicate_next(fault.client, fault.node); break;
+            case Kind::notice_lost: network_.lose_notices(fault.links, until); break;
+            case Kind::notice_late: network_.repeat_notices(fault.links, until); break;
+            case Kind::unsubscribe: unsubscribe(fault); break;
+            case Kind::forbid:
+                if (fault.amount == 0) network_.forbid_channels(fault.node, until);
+                if (fault.amount != 0) node.forbid_queues(until);
+                break;
+        }
+    }
+
+    void unsubscribe(const Fault& fault) {
+        if (fault.amount == 0) return network_.reset_subscriber(fault.client, fault.node);
+        if (network_.reset_subscriber_at_client(fault.client, fault.node)) step(fault.client);
+    }
+
+    void end(const Fault& fault) {
+        timeline_.note(now_, "*** node ", fault.node, " is back");
+        network_.nodes()[fault.node].come_back();
+    }
+
+    static constexpr std::size_t events_max = 100'000;
+
+    const Plan plan_;
+    Instant now_{0};
+    EventQueue queue_;
+    Timeline timeline_;
+    Network network_;
+    History history_;
+    std::deque<SimClient> clients_;
+    Outcome outcome_;
+};
+
+}  // namespace redlock::sim
