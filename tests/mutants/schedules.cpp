@@ -1,0 +1,17 @@
+// The simulator for a mutant: schedules until the first that violates a property, and no story about it.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#include "sim/run.hpp"
+
+// Prints "<schedules> <property>" when it finds a violation, and nothing when it does not.
+int main(int argc, char** argv) {
+    using namespace redlock::sim;
+    if (argc != 2) return 2;
+    const std::uint64_t count = std::strtoull(argv[1], nullptr, 10);
+    const Totals totals = run_many({1, count}, Broken::none);
+    if (!totals.violation) return 0;
+    std::printf("%zu %c\n", totals.schedules, static_cast<char>(totals.violation->property));
+    return 1;
+}
