@@ -1,0 +1,484 @@
+// Contention: who waits is called, against polling; from many processes and from many threads.
+//
+// Contenders are processes of their own: this program again (run_contender), which finds on a board in shared
+// memory what it is to do, and writes there when it did it (CLOCK_MONOTONIC is the same for all). Variants
+// that are compared run one after another within each repetition.
+#include <benchmark/benchmark.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <random>
+#include <redlock/redlock.hpp>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "benchmarks.hpp"
+#include "environment.hpp"
+#include "latency.hpp"
+#include "support/child_process.hpp"
+
+namespace redlock::bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t node_count = 5;
+constexpr std::size_t processes_max = 100;
+constexpr std::size_t passages_max = std::size_t{1} << 17U;
+constexpr const char* contender_flag = "--contender";
+
+// How a contender learns that the resource may be free.
+enum class Manner : std::uint8_t { called, polls_50_to_250, polls_100, polls_by_default };
+
+constexpr std::array manners{Manner::called, Manner::polls_50_to_250, Manner::polls_100,
+                             Manner::polls_by_default};
+
+std::string name_of(Manner manner) {
+    switch (manner) {
+        case Manner::called: return "called";
+        case Manner::polls_50_to_250: return "polls_50_to_250";
+        case Manner::polls_100: return "polls_100";
+        case Manner::polls_by_default: break;
+    }
+    return "polls_by_default";
+}
+
+Options options_of(Manner manner, bool fencing) {
+    Options options;
+    options.fencing = fencing;
+    options.notify = manner == Manner::called;
+    if (manner == Manner::polls_100) options.retry.decide = [](auto, const auto&) { return 100ms; };
+    if (manner == Manner::polls_50_to_250) {
+        options.retry.decide = [random = std::mt19937{std::random_device{}()}](auto, const auto&) mutable {
+            return std::chrono::milliseconds{std::uniform_int_distribution{50, 250}(random)};
+        };
+    }
+    return options;
+}
+
+std::int64_t now_ns() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(SteadyClock::now().time_since_epoch())
+        .count();
+}
+
+// One time that a contender had the lock.
+struct Passage {
+    std::int64_t wanted_ns;
+    std::int64_t granted_ns;
+    std::int64_t unlocked_ns;
+    bool is_second_trip;  // to agree on a fencing token
+};
+
+// What all processes see. What is not atomic is written before `go`, or before the
+// count that covers it.
+struct Board {
+    Manner manner;
+    bool fencing;
+    bool is_resource_of_each;  // none wants what another wants
+    std::int64_t hold_us;
+    std::int64_t rest_us;  // between unlocking and wanting it again
+    std::array<char, 4096> uris;
+    std::array<char, 256> resource;
+    std::atomic<std::uint32_t> ready;
+    std::atomic<bool> go;
+    std::array<std::atomic<std::uint64_t>, processes_max> counts;
+    std::array<Passage, passages_max> passages;  // room for each process: an equal part of it
+    std::uint32_t processes;
+
+    [[nodiscard]] std::size_t room() const { return passages_max / processes; }
+};
+
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+// A file that all processes map. A page costs memory only once it is written to.
+class SharedBoard {
+   public:
+    explicit SharedBoard(const std::string& path) : path_{path} {
+        const test::FileDescriptor file{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
+        if (!file || ::ftruncate(file.get(), sizeof(Board)) != 0) test::throw_errno("board");
+        memory_ = ::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+        if (memory_ == MAP_FAILED) test::throw_errno("mmap");
+    }
+    SharedBoard(const SharedBoard&) = delete;
+    SharedBoard& operator=(const SharedBoard&) = delete;
+    ~SharedBoard() { ::munmap(memory_, sizeof(Board)); }
+
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+    [[nodiscard]] Board* operator->() const noexcept { return static_cast<Board*>(memory_); }
+
+   private:
+    std::string path_;
+    void* memory_ = nullptr;
+};
+
+// ---- in a contender -------------------------------------------------------------------------------
+
+// Notices the second round trip of an acquisition.
+class CountingTransport : public hiredis::Transport {
+   public:
+    using hiredis::Transport::Transport;
+
+    detail::Sent send(std::size_t node, std::string_view request) {
+        constexpr auto& name = detail::commit_script.sha1;
+        if (request.find(std::string_view{name.data(), name.size()}) != std::string_view::npos) ++commits_;
+        return hiredis::Transport::send(node, request);
+    }
+    [[nodiscard]] std::uint64_t commits() const noexcept { return commits_; }
+
+   private:
+    std::atomic<std::uint64_t> commits_{0};
+};
+
+// Locks, holds and unlocks until it is killed.
+[[noreturn]] void contend(Board& board, std::size_t index) {
+    std::string resource = board.resource.data();
+    if (board.is_resource_of_each) resource += "/" + std::to_string(index);
+    const Options options = options_of(board.manner, board.fencing);
+    const Endpoints nodes = std::string_view{board.uris.data()};
+    auto transport = std::make_unique<CountingTransport>(nodes.list(), options);
+    const CountingTransport& wire = *transport;
+    Redlock locks{std::move(transport), options};
+    static_cast<void>(locks.inspect(resource));  // connects
+    ++board.ready;
+    while (!board.go) std::this_thread::sleep_for(1ms);
+    for (std::uint64_t count = 0;; ++count) {
+        Passage passage{now_ns(), 0, 0, false};
+        const auto commits = wire.commits();
+        auto lock = locks.lock(resource, {.ttl = 10s, .wait = forever});
+        if (!lock) throw Error{lock.error()};
+        passage.granted_ns = now_ns();
+        passage.is_second_trip = wire.commits() != commits;
+        std::this_thread::sleep_for(std::chrono::microseconds{board.hold_us});
+        static_cast<void>(lock->unlock());
+        passage.unlocked_ns = now_ns();
+        if (count < board.room()) board.passages[index * board.room() + count] = passage;
+        board.counts[index] = count + 1;
+        if (board.rest_us > 0) std::this_thread::sleep_for(std::chrono::microseconds{board.rest_us});
+    }
+}
+
+// ---- who makes them contend -----------------------------------------------------------------------
+
+struct Setting {
+    std::size_t processes = 8;
+    Manner manner = Manner::called;
+    bool fencing = false;
+    Path path = Path::unix_socket;
+    std::chrono::microseconds hold{1000};
+    std::chrono::microseconds rest{0};
+    bool is_resource_of_each = false;
+    std::chrono::milliseconds warm_up{300};
+    std::chrono::milliseconds window{0};
+};
+
+// What a run showed, within its window.
+struct Outcome {
+    double locks_per_s = 0;
+    double sets_per_lock = 0;   // per node
+    double requests_per_s = 0;  // at all nodes
+    double wait_p50_us = 0;
+    double wait_max_us = 0;
+    double handover_p50_us = 0;
+    double handovers_per_s = 0;  // from one contender to another
+    double second_trips = 0;     // the share of locks that took one
+    double fewest_share = 0;     // what the contender with the fewest locks got, of an equal share
+};
+
+// REDLOCK_BENCH_WINDOW_MS is the unit: 300 ms, less for a quick look.
+std::chrono::milliseconds windows(int count) {
+    constexpr long usual_ms = 300;
+    const char* chosen = std::getenv("REDLOCK_BENCH_WINDOW_MS");
+    return count * std::chrono::milliseconds{chosen != nullptr ? std::atol(chosen) : usual_ms};
+}
+
+// Requests at the nodes: what scripts do inside is not counted, except that `set` is.
+struct Requests {
+    std::uint64_t sets = 0;
+    std::uint64_t all = 0;
+
+    static Requests now() {
+        auto& cluster = Environment::instance().cluster();
+        const auto sets = cluster.command_stat("set");
+        return {sets, sets + cluster.command_stat("evalsha") + cluster.command_stat("eval")};
+    }
+};
+
+class Contest {
+   public:
+    static Outcome run(const Setting& setting) {
+        Contest contest{setting};
+        contest.start();
+        return contest.measure();
+    }
+
+   private:
+    explicit Contest(const Setting& setting) : setting_{setting}, resource_{Environment::fresh_resource()} {
+        std::string uris;
+        for (const auto& uri : Environment::instance().uris(setting.path, node_count)) {
+            uris += (uris.empty() ? "" : ",") + uri;
+        }
+        uris.copy(board_->uris.data(), board_->uris.size() - 1);
+        resource_.copy(board_->resource.data(), board_->resource.size() - 1);
+        board_->manner = setting.manner;
+        board_->fencing = setting.fencing;
+        board_->is_resource_of_each = setting.is_resource_of_each;
+        board_->hold_us = setting.hold.count();
+        board_->rest_us = setting.rest.count();
+        board_->processes = static_cast<std::uint32_t>(setting.processes);
+    }
+
+    void start() {
+        const auto self = std::filesystem::read_symlink("/proc/self/exe").string();
+        for (std::size_t i = 0; i < setting_.processes; ++i) {
+            test::Command command{{self, contender_flag, board_.path(), std::to_string(i)}};
+            processes_.push_back(std::make_unique<test::ChildProcess>(command));
+        }
+        if (!test::eventually(30s, [this] { return board_->ready == setting_.processes; })) {
+            throw std::runtime_error("a contender did not start");
+        }
+        if (setting_.is_resource_of_each) occupy();
+        board_->go = true;
+    }
+
+    // By somebody who never gives them back.
+    void occupy() {
+        for (std::size_t n = 0; n < node_count; ++n) {
+            auto& node = Environment::instance().cluster()[n];
+            for (std::size_t i = 0; i < setting_.processes; ++i) {
+                node.query({"SET", resource_ + "/" + std::to_string(i), "another", "PX", "600000"});
+            }
+        }
+    }
+
+    Outcome measure() {
+        std::this_thread::sleep_for(setting_.warm_up);
+        const auto begin = now_ns();
+        const auto before = Requests::now();
+        std::this_thread::sleep_for(setting_.window);
+        const auto end = now_ns();
+        const auto after = Requests::now();
+        for (auto& process : processes_) process->kill();
+        return evaluate(begin, end, {after.sets - before.sets, after.all - before.all});
+    }
+
+    struct Turn {
+        Passage passage;
+        std::size_t who;
+    };
+
+    // Those whose grant lies in the window, in the order of the grants.
+    [[nodiscard]] std::vector<Turn> turns(std::int64_t begin, std::int64_t end) const {
+        std::vector<Turn> all;
+        for (std::size_t i = 0; i < setting_.processes; ++i) {
+            const auto count = std::min<std::size_t>(board_->counts[i], board_->room());
+            for (std::size_t n = 0; n < count; ++n) {
+                const Passage& passage = board_->passages[i * board_->room() + n];
+                if (passage.granted_ns >= begin && passage.granted_ns < end) all.push_back({passage, i});
+            }
+        }
+        std::sort(all.begin(), all.end(),
+                  [](const Turn& a, const Turn& b) { return a.passage.granted_ns < b.passage.granted_ns; });
+        return all;
+    }
+
+    [[nodiscard]] Outcome evaluate(std::int64_t begin, std::int64_t end, const Requests& requests) const {
+        const auto all = turns(begin, end);
+        const double seconds = static_cast<double>(end - begin) / 1e9;
+        Outcome outcome;
+        outcome.requests_per_s = static_cast<double>(requests.all) / seconds;
+        if (all.empty()) return outcome;
+        const auto count = static_cast<double>(all.size());
+        outcome.locks_per_s = count / seconds;
+        outcome.sets_per_lock = static_cast<double>(requests.sets) / count / node_count;
+        std::vector<double> waits;
+        std::vector<double> handovers;
+        std::vector<std::int64_t> last(setting_.processes, begin);
+        std::vector<double> shares(setting_.processes, 0);
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            const auto& [passage, who] = all[i];
+            waits.push_back(microseconds(passage.granted_ns - passage.wanted_ns));
+            outcome.second_trips += passage.is_second_trip ? 1 / count : 0;
+            last[who] = passage.unlocked_ns;
+            shares[who] += static_cast<double>(setting_.processes) / count;
+            if (i == 0 || all[i - 1].who == who) continue;
+            if (passage.wanted_ns >= all[i - 1].passage.unlocked_ns) continue;  // it came later
+            handovers.push_back(microseconds(passage.granted_ns - all[i - 1].passage.unlocked_ns));
+        }
+        std::sort(waits.begin(), waits.end());
+        std::sort(handovers.begin(), handovers.end());
+        outcome.wait_p50_us = quantile(waits, 0.5);
+        outcome.wait_max_us = waits.back();
+        for (const auto since : last) {  // who still waits at the end has waited too
+            outcome.wait_max_us = std::max(outcome.wait_max_us, microseconds(end - since));
+        }
+        outcome.handover_p50_us = quantile(handovers, 0.5);
+        outcome.handovers_per_s = static_cast<double>(handovers.size()) / seconds;
+        outcome.fewest_share = *std::min_element(shares.begin(), shares.end());
+        return outcome;
+    }
+
+    static double microseconds(std::int64_t ns) { return static_cast<double>(ns) / 1e3; }
+
+    Setting setting_;
+    std::string resource_;
+    test::TemporaryDirectory directory_;
+    SharedBoard board_{directory_.file("board")};
+    std::vector<std::unique_ptr<test::ChildProcess>> processes_;
+};
+
+// ---- the benchmarks -------------------------------------------------------------------------------
+
+// Eight processes want one resource, against one alone. Who polls is often not there when it is free: then
+// one process takes it again and again, which is fast, and the others starve. So the hand-overs tell more.
+void eight_processes(benchmark::State& state, bool fencing) {
+    Setting setting{.fencing = fencing, .window = windows(10)};
+    setting.processes = 1;
+    const auto alone = Contest::run(setting);
+    state.counters["alone_per_s"] = alone.locks_per_s;
+    state.counters["alone_second_trips"] = alone.second_trips;
+    setting.processes = 8;
+    for (const auto manner : manners) {
+        setting.manner = manner;
+        const auto outcome = Contest::run(setting);
+        const auto name = name_of(manner);
+        state.counters[name + "_per_s"] = outcome.locks_per_s;
+        state.counters[name + "_sets"] = outcome.sets_per_lock;
+        state.counters[name + "_second_trips"] = outcome.second_trips;
+        state.counters[name + "_handovers_per_s"] = outcome.handovers_per_s;
+        state.counters[name + "_wait_p50_us"] = outcome.wait_p50_us;
+        state.counters[name + "_wait_max_us"] = outcome.wait_max_us;
+    }
+}
+
+// A long run of eight: does anyone wait much longer than the others?
+void fairness(benchmark::State& state) {
+    const auto outcome = Contest::run({.fencing = true, .window = windows(100)});
+    state.counters["wait_p50_us"] = outcome.wait_p50_us;
+    state.counters["wait_max_us"] = outcome.wait_max_us;
+    state.counters["fewest_share"] = outcome.fewest_share;
+}
+
+// From the end of one's unlock() to the other's grant, far away. Held long enough for the other to be
+// waiting.
+void handover(benchmark::State& state) {
+    Setting setting{.processes = 1, .fencing = true, .path = Path::delayed, .hold = 200ms, .rest = 150ms};
+    setting.window = windows(20);
+    state.counters["round_trip_us"] = Contest::run(setting).wait_p50_us;
+    setting.processes = 2;
+    state.counters["called_us"] = Contest::run(setting).handover_p50_us;
+    setting.manner = Manner::polls_50_to_250;
+    state.counters["polls_50_to_250_us"] = Contest::run(setting).handover_p50_us;
+}
+
+// A hundred processes wait for what nobody gives back.
+void idle(benchmark::State& state) {
+    for (const auto manner : manners) {
+        const auto outcome = Contest::run({.processes = processes_max,
+                                           .manner = manner,
+                                           .fencing = true,
+                                           .is_resource_of_each = true,
+                                           .warm_up = 2s,
+                                           .window = windows(20)});
+        state.counters[name_of(manner) + "_requests_per_s"] = outcome.requests_per_s;
+    }
+}
+
+// Threads of one process that want one resource.
+struct Crowd {
+    double locks_per_s = 0;
+    double sets_per_lock = 0;
+
+    static Crowd run(std::size_t threads, std::chrono::microseconds hold) {
+        Options options;
+        options.fencing = false;
+        Redlock<> locks{Environment::instance().uris(Path::unix_socket, node_count), options};
+        const auto resource = Environment::fresh_resource();
+        std::atomic<bool> over{false};
+        std::atomic<std::uint64_t> count{0};
+        std::vector<std::thread> running;
+        for (std::size_t i = 0; i < threads; ++i) {
+            running.emplace_back([&] {
+                while (!over) {
+                    auto lock = locks.lock(resource, {.ttl = 10s, .wait = forever});
+                    if (hold > 0us) std::this_thread::sleep_for(hold);
+                    if (lock && lock->unlock()) ++count;
+                }
+            });
+        }
+        std::this_thread::sleep_for(100ms);
+        const auto before = Requests::now();
+        const auto start = SteadyClock::now();
+        const auto first = count.load();
+        std::this_thread::sleep_for(windows(3));
+        const auto got = static_cast<double>(count - first);
+        const std::chrono::duration<double> elapsed = SteadyClock::now() - start;
+        const auto sets = static_cast<double>(Requests::now().sets - before.sets);
+        over = true;
+        for (auto& thread : running) thread.join();
+        return {got / elapsed.count(), sets / got / node_count};
+    }
+};
+
+void threads_of_one_process(benchmark::State& state, std::chrono::microseconds hold) {
+    const auto alone = Crowd::run(1, hold);
+    const auto crowd = Crowd::run(64, hold);
+    state.counters["alone_per_s"] = alone.locks_per_s;
+    state.counters["crowd_per_s"] = crowd.locks_per_s;
+    state.counters["crowd_sets"] = crowd.sets_per_lock;
+}
+
+template <class Measure>
+void add(const std::string& name, int repetitions, Measure measure) {
+    const auto run = [measure](benchmark::State& state) {
+        try {
+            while (state.KeepRunning()) measure(state);
+        } catch (const std::exception& failure) {
+            state.SkipWithError(failure.what());
+        }
+    };
+    benchmark::RegisterBenchmark(name.c_str(), run)
+        ->Iterations(1)
+        ->Repetitions(repetitions)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+}
+
+}  // namespace
+
+std::optional<int> run_contender(int argc, char** argv) {
+    if (argc != 4 || std::string_view{argv[1]} != contender_flag) return std::nullopt;
+    try {
+        const SharedBoard board{argv[2]};
+        contend(*board.operator->(), std::stoul(argv[3]));
+    } catch (const std::exception& failure) {
+        std::fprintf(stderr, "a contender: %s\n", failure.what());
+        return 1;
+    }
+}
+
+void register_contention() {
+    add("contention/processes/plain", 3, [](auto& state) { eight_processes(state, false); });
+    add("contention/processes/fenced", 3, [](auto& state) { eight_processes(state, true); });
+    add("contention/fairness", 1, fairness);
+    add("contention/handover", 3, handover);
+    add("contention/idle", 1, idle);
+    add("contention/threads/hold0", 5, [](auto& state) { threads_of_one_process(state, 0us); });
+    add("contention/threads/hold1ms", 5, [](auto& state) { threads_of_one_process(state, 1ms); });
+}
+
+}  // namespace redlock::bench
