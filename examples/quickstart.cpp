@@ -1,0 +1,67 @@
+// The lines of the README, as a program:  quickstart URI,URI,...
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <iostream>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include <redlock/mutex.hpp>
+#include <redlock/redlock.hpp>
+
+namespace {
+
+void ship(std::string_view order, std::uint64_t fencing_token) {
+    std::cout << "shipping " << order << ", fencing token " << fencing_token << '\n';
+}
+
+void send_parcel(int number) { std::cout << "parcel " << number << " is sent\n"; }
+
+void quickstart(const std::string& nodes) {
+    // [quickstart]
+    using namespace std::chrono_literals;
+
+    // For example "redis://10.0.0.1:6379,redis://10.0.0.2:6379,redis://10.0.0.3:6379". Connects when used.
+    redlock::Redlock locks{nodes};
+
+    // One attempt, one round trip. Held until the end of the scope, and never longer than 10 s.
+    if (auto lock = locks.try_lock("orders/42", 10s)) {
+        ship("orders/42", lock->fencing_token());
+    } else {
+        std::cerr << lock.error().message() << '\n';  // contended? unreachable? and what each node said
+    }
+
+    // Tries for 2 s; then keeps the lock for as long as the work takes, and says when it is lost.
+    if (auto lock = locks.lock("orders/42", {.ttl = 10s, .wait = 2s, .renew = true})) {
+        const std::stop_token lost = lock->lost();
+        for (int parcel = 1; parcel <= 3 && !lost.stop_requested(); ++parcel) send_parcel(parcel);
+    }
+
+    // Both or none.
+    auto both = locks.try_lock({"account/1", "account/2"}, 5s);
+
+    // For std::scoped_lock, std::unique_lock and the like. Throws redlock::Error where it cannot lock.
+    redlock::Mutex mutex{locks, "orders/42", {.ttl = 10s}};
+    const std::scoped_lock guard{mutex};
+    // [quickstart end]
+    std::cout << (both ? "both accounts are locked\n" : both.error().message() + "\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 2) {
+        std::cerr << "usage: quickstart URI,URI,...\n";
+        return 2;
+    }
+    try {
+        quickstart(argv[1]);
+        return 0;
+    } catch (const std::exception& error) {  // a bad URI, or no quorum for the mutex
+        std::cerr << error.what() << '\n';
+        return 1;
+    }
+}

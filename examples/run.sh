@@ -1,0 +1,294 @@
+#!/usr/bin/env bash
+# Shows redlock at work on a Debian or Ubuntu machine; installs first what is missing for that.
+#
+#   examples/run.sh                     the tour: about 20 seconds, two processes, five nodes, some disasters
+#   examples/run.sh quickstart          the lines of the README
+#   examples/run.sh cron                a periodic job that one of three instances runs
+#   examples/run.sh fencing             a holder that wakes up too late, with and without a fence
+#
+#   --nodes URI,URI,...   use these nodes and start none; they are locked and unlocked, never killed
+#   --data-node URI       for fencing: the Redis that is guarded (otherwise one of its own, or the first node)
+#   --node-timeout MS     for the tour: how long a node may take to answer (50)
+#   --docker, --local     start the nodes with docker compose, or as processes of this machine; without
+#                         either: docker compose where a Docker engine answers and the ports are free
+#   --no-setup            install nothing
+#
+# The nodes are new ones, keep nothing on disk when they end, and are ended with the script, on Ctrl-C too.
+# $REDIS_SERVER chooses the server program, $REDIS_IMAGE the image.
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/build/examples
+node_count=5
+
+say() { printf '%s\n' "$*" >&2; }
+fail() {
+    say "run.sh: $*"
+    exit 1
+}
+fail_usage() {
+    say "run.sh: $* (see --help)"
+    exit 2
+}
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
+
+# --- what is wanted -------------------------------------------------------------------------------------
+
+example=
+nodes=
+data_node=
+node_timeout=
+where=
+setup=yes
+while [[ $# -gt 0 ]]; do
+    case $1 in
+    tour | quickstart | cron | fencing)
+        [[ -z $example ]] || fail_usage "one example at a time, not $example and $1"
+        example=$1
+        ;;
+    --nodes | --data-node | --node-timeout)
+        [[ -n ${2:-} ]] || fail_usage "$1 needs a value"
+        case $1 in
+        --nodes) nodes=$2 ;;
+        --data-node) data_node=$2 ;;
+        --node-timeout) node_timeout=$2 ;;
+        esac
+        shift
+        ;;
+    --docker | --local) where=${1#--} ;;
+    --no-setup) setup=no ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *) fail_usage "there is no option or example $1" ;;
+    esac
+    shift
+done
+example=${example:-tour}
+if [[ -n $nodes && -n $where ]]; then
+    fail_usage "--$where starts nodes, and --nodes brings them: choose one"
+fi
+
+# --- ending what was started ----------------------------------------------------------------------------
+
+pids=()       # of the examples and servers that this script started
+directory=    # of the local nodes
+compose=()    # the command, once the project has been started
+
+# Still a child of this script, and not another process that was given the number since.
+is_ours() { grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"; }
+
+clean_up() {
+    local status=$? pid
+    trap '' HUP INT TERM
+    trap - EXIT
+    for pid in "${pids[@]}"; do
+        # A process that was stopped does not hear anything else.
+        is_ours "$pid" && kill -KILL "$pid"
+    done 2>/dev/null
+    wait 2>/dev/null || true
+    if [[ ${#compose[@]} -gt 0 ]]; then
+        say 'ending the nodes ...'
+        "${compose[@]}" unpause >/dev/null 2>&1 || true
+        "${compose[@]}" down --volumes --timeout 1 >/dev/null 2>&1 ||
+            say "this failed: ${compose[*]} down --volumes"
+    fi
+    if [[ -n $directory ]]; then
+        rm -rf -- "$directory"
+    fi
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# In the background, so that a signal is not kept waiting until it has ended. (What is installed and built
+# is so in the foreground, and hears of Ctrl-C itself.)
+run() {
+    local pid status=0
+    "$@" &
+    pid=$!
+    pids+=("$pid")
+    wait "$pid" || status=$?
+    return "$status"
+}
+
+# --- building -------------------------------------------------------------------------------------------
+
+install_missing() {
+    [[ $setup == yes ]] || return 0
+    "$root/tools/setup.sh" "$@" || exit
+}
+
+build_examples() {
+    local log=$build/build.log
+    mkdir -p -- "$build"
+    say 'building ...'
+    {
+        cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DREDLOCK_BUILD_TESTS=OFF \
+            -DREDLOCK_BUILD_BENCH=OFF -DREDLOCK_BUILD_EXAMPLES=ON &&
+            cmake --build "$build" --target "example_$example"
+    } >"$log" 2>&1 || {
+        tail -n 40 -- "$log" >&2
+        fail "the build failed; all of its output is in $log"
+    }
+}
+
+# --- the nodes: docker compose --------------------------------------------------------------------------
+
+has_docker() { docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; }
+
+first_busy_port() {
+    local port
+    for port in 6379 6380 6381 6382 6383; do
+        if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            printf '%s\n' "$port"
+            return
+        fi
+    done
+}
+
+start_docker_nodes() {
+    local log=$build/docker.log
+    compose=(docker compose --project-name "redlock-tour-$$" --file "$root/docker-compose.yml")
+    say 'starting five nodes with docker compose (the first time, the image is fetched) ...'
+    run "${compose[@]}" up --detach --wait >"$log" 2>&1 || {
+        tail -n 20 -- "$log" >&2
+        fail 'docker compose could not start the nodes; --local does without it'
+    }
+    nodes=redis://127.0.0.1:6379,redis://127.0.0.1:6380,redis://127.0.0.1:6381
+    nodes+=,redis://127.0.0.1:6382,redis://127.0.0.1:6383
+    local quoted
+    quoted=$(printf '%q ' "${compose[@]}")
+    break_options=(--kill-node2 "${quoted}kill node2" --hang-node4 "${quoted}pause node4"
+        --wake-node4 "${quoted}unpause node4")
+}
+
+# --- the nodes: processes of this machine ---------------------------------------------------------------
+
+find_server() {
+    local name
+    for name in "${REDIS_SERVER:-}" redis-server valkey-server; do
+        if [[ -n $name ]] && command -v "$name" >/dev/null; then
+            printf '%s\n' "$name"
+            return
+        fi
+    done
+}
+
+# Unix sockets have short paths, and URIs have no blanks.
+make_directory() {
+    local parent=${TMPDIR:-/tmp}
+    if [[ ! $parent =~ ^/[A-Za-z0-9._/-]{0,60}$ || ! -w $parent ]]; then
+        parent=/tmp
+    fi
+    directory=$(mktemp -d "${parent%/}/redlock.XXXXXX")
+}
+
+# start_server <name>: on a unix socket in the directory, with nothing on disk.
+start_server() {
+    "$server" --port 0 --unixsocket "$directory/$1.sock" --unixsocketperm 700 --save '' --appendonly no \
+        --daemonize no --dir "$directory" --logfile "$directory/$1.log" </dev/null >/dev/null 2>&1 &
+    pids+=("$!")
+    server_pids+=("$!")
+    disown "$!" # the shell need not report how it ended
+}
+
+await_servers() {
+    local socket tries
+    for socket in "$@"; do
+        for ((tries = 0; ; ++tries)); do
+            [[ -S $directory/$socket.sock ]] && break
+            if [[ $tries -eq 100 ]]; then
+                tail -n 5 -- "$directory/$socket.log" >&2 || true
+                fail "$server did not start"
+            fi
+            sleep 0.05
+        done
+    done
+}
+
+start_local_nodes() {
+    local server server_pids=() names=() i
+    server=$(find_server)
+    if [[ -z $server ]]; then
+        install_missing run
+        server=$(find_server)
+    fi
+    [[ -n $server ]] || fail 'there is neither a redis-server nor a valkey-server here'
+    make_directory
+    say "starting five nodes, each a $(basename -- "$server") of its own ..."
+    for ((i = 1; i <= node_count; ++i)); do
+        names+=("node$i")
+        nodes+=${nodes:+,}unix://$directory/node$i.sock
+        start_server "node$i"
+    done
+    if [[ $example == fencing && -z $data_node ]]; then
+        names+=(data)
+        data_node=unix://$directory/data.sock
+        start_server data
+    fi
+    await_servers "${names[@]}"
+    break_options=(--kill-node2 "kill -KILL ${server_pids[1]}" --hang-node4 "kill -STOP ${server_pids[3]}"
+        --wake-node4 "kill -CONT ${server_pids[3]}")
+}
+
+start_nodes() {
+    local busy
+    if [[ $where == docker ]]; then
+        has_docker || fail 'no Docker engine with docker compose answers'
+        start_docker_nodes
+    elif [[ $where == local ]] || ! has_docker; then
+        start_local_nodes
+    else
+        busy=$(first_busy_port)
+        if [[ -n $busy ]]; then
+            say "port $busy is in use, so docker compose is left alone"
+            start_local_nodes
+        else
+            start_docker_nodes
+        fi
+    fi
+}
+
+# --- the examples ---------------------------------------------------------------------------------------
+
+play_cron() {
+    local first i instances=()
+    for i in 1 2 3; do
+        "$build/examples/cron" "$nodes" "instance-$i" &
+        pids+=("$!")
+        instances+=("$!")
+        sleep 0.3
+    done
+    sleep 3.5
+    first=${instances[0]}
+    say "--- kill -9 $first: instance-1 dies; its lock ends by its ttl"
+    kill -KILL "$first"
+    wait "$first" 2>/dev/null || true
+    sleep 5
+    say '--- SIGTERM to the others: who has the lock gives it back'
+    kill -TERM "${instances[1]}" "${instances[2]}"
+    wait "${instances[1]}" "${instances[2]}"
+}
+
+play() {
+    local program=$build/examples/$example
+    case $example in
+    tour) run "$program" --nodes "$nodes" ${node_timeout:+--node-timeout "$node_timeout"} \
+        "${break_options[@]}" ;;
+    quickstart) run "$program" "$nodes" ;;
+    cron) play_cron ;;
+    fencing) run "$program" "$nodes" "${data_node:-${nodes%%,*}}" ;;
+    esac
+}
+
+break_options=()
+install_missing build
+build_examples
+if [[ -z $nodes ]]; then
+    start_nodes
+fi
+play
