@@ -118,8 +118,8 @@ TEST(Debts, R20_a_release_that_a_lost_connection_swallowed_goes_out_with_the_nex
     world.refuse(sick);
     ASSERT_TRUE(lock->unlock());
     ASSERT_TRUE(world.get(sick, "name"));
+    world.forget_handed();  // before it serves again: from then on the release may go out at any moment
     world.resume(sick);
-    world.forget_handed();
     for (int i = 0; i < 3; ++i) {
         world.clock.advance(100ms);
         ASSERT_TRUE(locks.try_lock("other", 10s));
@@ -169,8 +169,8 @@ TEST(Debts, R20_a_debt_ends_when_the_ttl_has_done_its_work) {
     world.refuse(sick);
     ASSERT_TRUE(lock->unlock());
     world.clock.advance(5s);
-    world.resume(sick);
     world.forget_handed();
+    world.resume(sick);
     ASSERT_TRUE(locks.try_lock("other", 10s));
     world.clock.advance(100ms);
     ASSERT_TRUE(locks.try_lock("other", 10s));
