@@ -73,7 +73,8 @@ struct Options {
     /// How long a node remembers a resource's fencing counter after its last use. 1 s to 10 years.
     std::chrono::milliseconds fence_ttl = std::chrono::hours{24};
     /// A node that restarted less than this ago does not vote in acquires, since it may have forgotten.
-    /// Set it to the longest ttl in use where nodes do not fsync always. 0: off. Up to 1 year.
+    /// Set it to the longest ttl in use where nodes do not fsync always. One that may not be asked (INFO is
+    /// not permitted) does not vote either. 0: off. Up to 1 year.
     std::chrono::milliseconds restart_quarantine{0};
     /// Who waits is called by the release instead of polling. Off, or where a node does not permit pub/sub,
     /// waiting is by `retry` alone. All clients of a resource should have the same.

@@ -35,7 +35,7 @@ enum class Vote : std::uint8_t {
     timeout,      ///< it did not answer in time, or has so much unanswered that it was not asked
     unreachable,  ///< there is no connection, or it ended before the answer came
     refused,      ///< it answered with an error, with rubbish, or is no master
-    quarantined,  ///< it restarted a short while ago and may have forgotten a lock
+    quarantined,  ///< it restarted a short while ago, or does not say when, and may have forgotten a lock
 };
 
 [[nodiscard]] constexpr std::string_view to_string(errc code) noexcept {

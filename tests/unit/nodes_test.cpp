@@ -189,9 +189,31 @@ TEST(Quarantine, R25_it_still_takes_releases_and_extensions) {
     EXPECT_FALSE(world.get(0, "name"));
 }
 
+// Whoever asks for a quarantine must not go without one for want of a permission.
+TEST(Quarantine, R25_a_node_that_may_not_be_asked_does_not_vote) {
+    Options options = plain_options();
+    options.restart_quarantine = 30s;
+    World world{3};
+    world[0].info.run_id.clear();
+    auto locks = connect_to(world, options);
+    const NodeReport report = report_of(locks, world, 0);
+    EXPECT_EQ(report.vote, Vote::quarantined);
+    EXPECT_NE(report.detail.find("INFO"), std::string::npos) << report.detail;
+    EXPECT_TRUE(world.handed_to(0, "acquire").empty()) << "nothing to undo there";
+    world.clock.advance(1h);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::quarantined) << "time tells nothing";
+    world[0].info.run_id = "known at last";
+    world.cut(0);
+    static_cast<void>(locks.try_lock("finds out", 10s));
+    world.clock.advance(1s);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+}
+
 TEST(Quarantine, R25_off_by_default) {
     World world{3};
     for (std::size_t i = 0; i < 3; ++i) world[i].info.uptime = 0s;
+    world[1].info.run_id.clear();
+    world[2].info.run_id.clear();
     auto locks = connect_to(world);
     EXPECT_TRUE(locks.try_lock("name", 10s));
 }

@@ -18,12 +18,13 @@ class Standing {
    public:
     void on_up(const NodeInfo& info, std::chrono::milliseconds quarantine, TimePoint now) {
         is_master_ = info.is_master;
-        if (quarantine.count() > 0) {
-            const bool is_another = !run_id_.empty() && !info.run_id.empty() && run_id_ != info.run_id;
+        is_unknown_ = quarantine.count() > 0 && info.run_id.empty();
+        if (quarantine.count() > 0 && !is_unknown_) {
+            const bool is_another = !run_id_.empty() && run_id_ != info.run_id;
             // uptime is wall-clock time, so it is only believed of a server not seen before
             const std::chrono::nanoseconds rest =
                 is_another ? std::chrono::nanoseconds{quarantine} : quarantine - info.uptime;
-            if (rest.count() > 0 && !info.run_id.empty()) extend_quarantine(now + rest);
+            if (rest.count() > 0) extend_quarantine(now + rest);
         }
         if (!info.run_id.empty()) run_id_ = info.run_id;
     }
@@ -37,6 +38,8 @@ class Standing {
         if (is_duplicate_) return Fault{Vote::refused, "it is the same server as another of the nodes"};
         if (!is_acquire) return std::nullopt;
         if (!is_master_) return Fault{Vote::refused, "it is a replica, not a master"};
+        if (is_unknown_)
+            return Fault{Vote::quarantined, "it does not say when it started; is INFO permitted?"};
         if (quarantined_until_ && (now() - *quarantined_until_).count() < 0) {
             return Fault{Vote::quarantined, "it restarted a short while ago and may have forgotten"};
         }
@@ -51,6 +54,7 @@ class Standing {
     std::string run_id_;
     std::optional<TimePoint> quarantined_until_;
     bool is_master_ = true;
+    bool is_unknown_ = false;  ///< there is a quarantine, and nobody can say whether it applies
     bool is_duplicate_ = false;
 };
 
