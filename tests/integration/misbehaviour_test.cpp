@@ -1,6 +1,8 @@
 // Nodes that refuse, talk rubbish, say nothing or hang up: each is a vote with words, and ends nothing.
+#include <algorithm>
 #include <csignal>
 #include <functional>
+#include <thread>
 
 #include "integration/fixture.hpp"
 #include "support/fake_node.hpp"
@@ -120,6 +122,30 @@ TEST(Misbehaviour, of_every_node_fails_within_node_timeout_and_a_little) {
         EXPECT_EQ(lock.error().code(), errc::unreachable) << lock.error().message();
         EXPECT_LT(std::chrono::steady_clock::now() - before, brisk().node_timeout + 2s);
     }
+}
+
+TEST(Misbehaviour, a_reply_without_an_end_does_not_fill_the_memory) {
+    Cluster good{2};
+    const FileDescriptor listener = listen_on(Address::loopback(0));
+    const std::string uri = Address::loopback(local_port(listener.get())).uri();
+    std::size_t taken = 0;
+    std::thread babbler{[&] {
+        pollfd caller{listener.get(), POLLIN, 0};
+        ::poll(&caller, 1, 10'000);
+        const FileDescriptor peer{::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+        std::string text = "$500000000\r\n";
+        text.resize(std::size_t{1} << 20U, 'x');
+        for (ssize_t sent = 1; sent > 0; taken += static_cast<std::size_t>(std::max<ssize_t>(sent, 0))) {
+            sent = ::send(peer.get(), text.data(), text.size(), MSG_NOSIGNAL);
+        }
+    }};
+    Options options = patient();
+    options.connect_timeout = 60s;
+    const NodeReport report = report_of(good, uri, options);
+    babbler.join();
+    EXPECT_EQ(report.vote, Vote::refused);
+    EXPECT_NE(report.detail.find("without an end"), std::string::npos) << report.detail;
+    EXPECT_LT(taken, std::size_t{64} << 20U);
 }
 
 // CASES 13: a reply too many would be taken for the answer to the next request.

@@ -163,6 +163,7 @@ class Connection {
     using ReplyPtr = std::unique_ptr<redisReply, FreeReply>;
 
     static constexpr std::size_t compact_above = std::size_t{1} << 16U;
+    static constexpr std::size_t reply_max = std::size_t{8} << 20U;  // a call has a name, of 4 MiB at most
 
     // ---- connecting --------------------------------------------------------------------------------
 
@@ -342,7 +343,11 @@ class Connection {
             last_heard_ = Clock::now();
             const auto length = static_cast<std::size_t>(size);
             redisReaderFeed(context_->reader, buffer.data(), length);
+            unfinished_reply_ += length;
             if (!take_replies(node, events)) return;
+            if (unfinished_reply_ > reply_max) {
+                return fail(node, events, Vote::refused, "not Redis: a reply without an end");
+            }
             if (length < buffer.size()) break;
         }
         if (is_broken_) fail(node, events, Vote::unreachable, "the node closed the connection");
@@ -358,6 +363,7 @@ class Connection {
             }
             if (raw == nullptr) return true;
             const ReplyPtr reply{static_cast<redisReply*>(raw)};
+            unfinished_reply_ = 0;
             const std::uint64_t serial = serial_;
             if (stage_ == Stage::logging_in && !steps_.empty()) {
                 take_log_in_reply(*reply, node, events);
@@ -439,6 +445,7 @@ class Connection {
         out_.clear();
         written_ = 0;
         unanswered_ = 0;
+        unfinished_reply_ = 0;
         is_broken_ = false;
     }
 
@@ -478,8 +485,9 @@ class Connection {
     std::string previous_run_id_;
 
     std::string out_;
-    std::size_t written_ = 0;     ///< of out_
-    std::size_t unanswered_ = 0;  ///< requests
+    std::size_t written_ = 0;           ///< of out_
+    std::size_t unanswered_ = 0;        ///< requests
+    std::size_t unfinished_reply_ = 0;  ///< bytes at most
     bool is_broken_ = false;
     std::vector<detail::Reply> elements_;
 };
