@@ -55,6 +55,14 @@ TEST(Token, is_20_bytes_as_40_hex_digits) {
     EXPECT_TRUE(Token{}.str().empty());
 }
 
+TEST(Token, compares_with_text_and_is_none_where_a_name_is_wanted) {
+    EXPECT_EQ(Token::parse("x"), "x");
+    EXPECT_NE(Token::parse("x"), std::string{"y"});
+    EXPECT_EQ(std::string_view{Token::parse("x")}.size(), 1U);
+    static_assert(!std::is_convertible_v<Token, std::string_view>);
+    static_assert(!std::is_convertible_v<std::string, Token>);
+}
+
 TEST(Token, parse_takes_what_str_gives_and_what_other_clients_use) {
     EXPECT_EQ(Token::parse("000d1a2734414e5b6875828f9ca9b6c3d0ddeaf7").str(),
               "000d1a2734414e5b6875828f9ca9b6c3d0ddeaf7");

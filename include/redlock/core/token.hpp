@@ -39,7 +39,9 @@ class Token {
     }
 
     [[nodiscard]] const std::string& str() const noexcept { return text_; }
+    [[nodiscard]] explicit operator std::string_view() const noexcept { return text_; }
     friend bool operator==(const Token&, const Token&) = default;
+    friend bool operator==(const Token& token, std::string_view text) noexcept { return token.text_ == text; }
 
    private:
     std::string text_;
