@@ -87,5 +87,23 @@ TEST(Keeper, R15_lost_is_told_when_a_validity_ends_that_was_lowered) {
     EXPECT_TRUE(lost.stop_requested());
 }
 
+// By its holder, to more than a renewal would give.
+TEST(Keeper, R14_renewal_goes_on_after_a_longer_extension) {
+    World world{3};
+    HandDriven client{world};
+    const auto lease = client.lock("name", {.ttl = 300ms});
+    ASSERT_TRUE(lease);
+    lease->renewal = {300ms, lease->acquired_at + 1h};
+    client.keep(lease);
+    const auto extension = client.start_extend(lease, 1s);
+    client.pass(2500ms);
+    ASSERT_TRUE(extension->is_done);
+    EXPECT_TRUE(extension->task.take());
+    EXPECT_GT(lease->remaining(world.clock.now()), 0ns);
+    const std::size_t sent = world.handed_to(0, "extend").size();
+    EXPECT_GT(sent, 10U);
+    EXPECT_LT(sent, 30U) << "not while there is nothing to gain";
+}
+
 }  // namespace
 }  // namespace redlock::test

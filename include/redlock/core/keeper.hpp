@@ -111,13 +111,16 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
         }
     };
 
-    /// At a third of what is left of the validity, again and again; at its end where nothing can be gained.
+    /// When a third of what a renewal gives is used up; nearer the end, at a third of what is left, again and
+    /// again; at the end where nothing can be gained.
     [[nodiscard]] TimePoint due_time(const LeaseType& lease) const {
         constexpr std::chrono::nanoseconds soonest = std::chrono::milliseconds{1};
         const TimePoint now = engine_.now();
         if (lease.hold() != Hold::held) return now;
         const std::chrono::nanoseconds left = lease.remaining(now);
-        const TimePoint next = now + std::max(soonest, left / 3);
+        if (!lease.renewal) return lease.valid_until();
+        const std::chrono::nanoseconds full = validity_of(lease.renewal->ttl, {}, engine_.options());
+        const TimePoint next = now + std::max(soonest, left - 2 * (std::min(left, full) / 3));
         const bool can_gain = !lease.is_renewing && left > soonest && renewal_ttl(lease, next);
         return can_gain ? next : lease.valid_until();
     }
