@@ -113,6 +113,7 @@ class Connection {
     /// When to look again though nothing happens.
     [[nodiscard]] std::optional<Clock::time_point> deadline() const noexcept {
         if (is_broken_) return Clock::time_point{};
+        if (stage_ == Stage::down && !channel_.empty()) return retry_at_;  // no request will ask for it
         if (stage_ == Stage::down || stage_ == Stage::up) return std::nullopt;
         return connect_by_;
     }
@@ -163,7 +164,7 @@ class Connection {
     using ReplyPtr = std::unique_ptr<redisReply, FreeReply>;
 
     static constexpr std::size_t compact_above = std::size_t{1} << 16U;
-    static constexpr std::size_t reply_max = std::size_t{8} << 20U;  // a call has a name, of 4 MiB at most
+    static constexpr std::size_t reply_max = std::size_t{1} << 20U;  // a call has a name, of 64 KiB at most
 
     // ---- connecting --------------------------------------------------------------------------------
 
@@ -185,7 +186,9 @@ class Connection {
             return open(redisConnectNonBlock(endpoint_.host().c_str(), endpoint_.port()));
         }
         if (!addresses_.empty()) return open_next_address();
-        lookup_.emplace(endpoint_.host(), wake_up_);
+        // One that was too slow for an earlier try goes on: its answer is as good.
+        if (!lookup_) lookup_.emplace(endpoint_.host(), wake_up_);
+        if (lookup_->is_done()) wake_up_->signal();
         stage_ = Stage::resolving;
     }
 
@@ -426,7 +429,7 @@ class Connection {
     void fail(std::size_t node, detail::TransportEvents& events, Vote vote, const std::string& words) {
         const bool was_up = stage_ == Stage::up;
         note_fault(vote, words);
-        if (was_up) {
+        if (was_up && channel_.empty()) {
             close();
             retry_at_ = {};  // it was well a moment ago: the next try is at once
         } else {
@@ -440,7 +443,6 @@ class Connection {
         ++serial_;
         stage_ = Stage::down;
         context_.reset();
-        lookup_.reset();
         steps_.clear();
         out_.clear();
         written_ = 0;
