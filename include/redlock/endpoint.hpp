@@ -1,4 +1,4 @@
-// Where one node is: redis://, rediss:// and unix:// URIs.
+// Where one node is: redis:// and unix:// URIs.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +13,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "redlock/result.hpp"
 
 namespace redlock {
 
@@ -195,7 +197,7 @@ class Endpoint {
         const std::size_t login = scheme == std::string::npos ? 0 : scheme + 3;
         const std::size_t at = shown.rfind('@');
         if (at != std::string::npos && at > login) shown.replace(login, at - login, "***");
-        throw std::invalid_argument{"redlock: bad URI '" + shown + "': " + why};
+        throw std::invalid_argument{detail::printable("redlock: bad URI '" + shown + "': " + why)};
     }
 
     Scheme scheme_ = Scheme::tcp;
@@ -227,15 +229,25 @@ class Endpoints {
         check();
     }
 
+    [[nodiscard]] static Endpoints all_of(std::initializer_list<Endpoints> lists) {
+        std::vector<Endpoint> all;
+        for (const Endpoints& some : lists) all.insert(all.end(), some.list_.begin(), some.list_.end());
+        return Endpoints{all};
+    }
+
     [[nodiscard]] const std::vector<Endpoint>& list() const noexcept { return list_; }
 
    private:
     void split(std::string_view uris) {
-        while (!uris.empty()) {
+        if (uris.empty()) return;
+        for (bool is_last = false; !is_last;) {
             const std::size_t comma = std::min(uris.find(','), uris.size());
+            is_last = comma == uris.size();
             std::string_view uri = uris.substr(0, comma);
             while (uri.starts_with(' ')) uri.remove_prefix(1);
             while (uri.ends_with(' ')) uri.remove_suffix(1);
+            if (uri.empty())
+                throw std::invalid_argument{"redlock: there is an empty URI in the list of nodes"};
             list_.emplace_back(uri);
             uris.remove_prefix(std::min(comma + 1, uris.size()));
         }

@@ -23,7 +23,15 @@ struct Handoff {
     /// What was left of the validity when it was detached. What is left now, only the nodes know.
     std::chrono::milliseconds remaining{0};
 
-    /// As printable text where the resources are printable; str() and parse() are each other's inverse.
+    /// Whether it hands anything on: the Lock that it came from was held.
+    [[nodiscard]] explicit operator bool() const noexcept { return !resources.empty(); }
+
+    /// Its token, for adopt() by the name of the resource.
+    // NOLINTNEXTLINE(google-explicit-constructor): what is handed on is the token
+    [[nodiscard]] operator const Token&() const noexcept { return token; }
+
+    /// As printable text where the resources are printable; str() and parse() are each other's inverse, but
+    /// for a Handoff of nothing.
     [[nodiscard]] std::string str() const {
         std::string text = "redlock1 " + token.str() + " " + std::to_string(remaining.count());
         for (std::size_t i = 0; i < resources.size(); ++i) {
@@ -43,6 +51,7 @@ struct Handoff {
         handoff.remaining = std::chrono::milliseconds{number(has_resources ? word(text, ' ') : "")};
         for (;;) {
             handoff.fencing_tokens.push_back(number(word(text, ' ')));
+            if (handoff.fencing_tokens.back() > largest_fence) fail();
             const std::uint64_t size = number(word(text, ':'));
             if (size == 0 || size > text.size()) fail();
             handoff.resources.emplace_back(text.substr(0, size));
@@ -54,6 +63,9 @@ struct Handoff {
         if (handoff.fencing_tokens.front() == 0) handoff.fencing_tokens.clear();
         return handoff;
     }
+
+    /// Up to here every number is exact in Lua.
+    static constexpr std::uint64_t largest_fence = std::uint64_t{1} << 53U;
 
    private:
     [[noreturn]] static void fail() {

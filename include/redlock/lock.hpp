@@ -54,9 +54,9 @@ class BasicLock {
         : session_{std::move(session)}, lease_{std::move(lease)} {}
     BasicLock(BasicLock&&) noexcept = default;
     BasicLock& operator=(BasicLock&& other) noexcept {
-        BasicLock old{std::move(*this)};
-        session_ = std::move(other.session_);
-        lease_ = std::move(other.lease_);
+        BasicLock taken{std::move(other)};  // first, so that nothing is unlocked when it is this one
+        std::swap(session_, taken.session_);
+        std::swap(lease_, taken.lease_);
         return *this;
     }
     BasicLock(const BasicLock&) = delete;
@@ -102,23 +102,26 @@ class BasicLock {
 
     /// What is left of the validity; 0 when there is none. Local: no I/O, never blocks.
     [[nodiscard]] std::chrono::nanoseconds remaining() const noexcept {
-        if (!lease_) return std::chrono::nanoseconds{0};
+        if (!lease_ || session_->is_forked()) return std::chrono::nanoseconds{0};
         return std::max(std::chrono::nanoseconds{0}, lease_->remaining(session_->now()));
     }
 
     /// When the validity ends unless it is extended, on the clock that leases are measured in.
     [[nodiscard]] time_point expires_at() const noexcept {
-        return lease_ ? lease_->valid_until() : time_point{};
+        return lease_ && !session_->is_forked() ? lease_->valid_until() : time_point{};
     }
 
     /// Triggered when the right to act ends other than by unlock(): the validity is over, by a local timer
     /// that needs no network, or a quorum says that the lock is not ours. Callbacks run on a thread of the
     /// library with none of its locks held; they may call unlock(), and should be brief, for renewals of
-    /// other locks wait meanwhile. Starts that thread if it does not run yet.
+    /// other locks wait meanwhile. Starts that thread if it does not run yet; throws std::system_error where
+    /// it cannot. After the machine was suspended it comes within a second of the resume; owns_lock() and
+    /// remaining() are right at once.
     [[nodiscard]] std::stop_token lost() const {
-        if (!lease_) return {};
+        if (!lease_ || session_->is_forked()) return {};
         std::stop_token token = lease_->lost_token();
-        if (lease_->hold() == detail::Hold::held) session_->keep(lease_);
+        // Also where it was lost between the two: then it is the keeper that tells.
+        if (!token.stop_requested() && lease_->hold() != detail::Hold::released) session_->keep(lease_);
         return token;
     }
 
@@ -140,17 +143,16 @@ class BasicLock {
     }
 
     /// Gives up ownership without unlocking: the keys stay until the ttl ends, or whoever adopts the
-    /// hand-over unlocks. Local: no I/O. Empty when this Lock owns nothing.
+    /// hand-over unlocks. No round trip; blocks shortly when others are driving. Empty when this Lock owns
+    /// nothing.
     Handoff detach() {
         Handoff handoff;
         if (!lease_) return handoff;
-        const LeasePtr lease = std::exchange(lease_, nullptr);
-        const SessionPtr session = std::exchange(session_, nullptr);
-        const auto left = std::max(std::chrono::nanoseconds{0}, lease->remaining(session->now()));
-        if (!session->let_go(lease)) return handoff;
-        handoff.resources = lease->claim->resources;
-        handoff.token = lease->token;
-        handoff.fencing_tokens.assign(lease->fences.begin(), lease->fences.end());
+        const auto left = std::max(std::chrono::nanoseconds{0}, lease_->remaining(session_->now()));
+        if (!session_->let_go(lease_)) return handoff;
+        handoff.resources = lease_->claim->resources;
+        handoff.token = lease_->token;
+        handoff.fencing_tokens.assign(lease_->fences.begin(), lease_->fences.end());
         handoff.remaining = std::chrono::duration_cast<std::chrono::milliseconds>(left);
         return handoff;
     }

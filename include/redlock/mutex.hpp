@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "redlock/redlock.hpp"
@@ -14,7 +15,8 @@ namespace redlock {
 
 /// Meets the standard's Lockable and TimedLockable requirements: for std::unique_lock, std::lock_guard,
 /// std::scoped_lock and std::lock. One object is a mutex between the threads of this process too. The
-/// Redlock must outlive it. Not recursive; to be unlocked by whoever locked it.
+/// Redlock must outlive it, and may not be moved meanwhile. Not recursive; to be unlocked by whoever locked
+/// it.
 ///
 /// A lease ends by its ttl whether or not it was unlocked: use `.renew = true` where the work may take
 /// longer, and watch lost().
@@ -33,23 +35,14 @@ class Mutex {
 
     /// Throws redlock::Error where it cannot, and when a stop is requested.
     void lock() {
-        constexpr std::chrono::milliseconds patience = std::chrono::seconds{1};
         const bool is_bounded = how_.wait.count() != 0 && how_.wait != forever;
-        const SteadyTime end = SteadyClock::now() + (is_bounded ? how_.wait : patience);
-        if (is_bounded ? !take_turn(end) : !take_turn()) {
-            const bool is_stopped = how_.stop.stop_requested();
-            throw Error{
-                Failure{is_stopped ? errc::cancelled : errc::contended, "held by a thread of this process"}};
-        }
+        const SteadyTime end = is_bounded ? SteadyClock::now() + how_.wait : SteadyTime{};
+        if (is_bounded ? !take_turn(end) : !take_turn()) throw Error{held_here()};
         Turn turn{*this};
-        for (;;) {
-            const bool is_patient = how_.wait.count() == 0;
-            auto result = locks_.lock(resources_, with_wait(is_bounded   ? left_until(end)
-                                                            : is_patient ? patience
-                                                                         : forever));
-            if (!result && is_patient && result.error() == errc::contended) continue;
-            return turn.keep(std::move(result).value());
-        }
+        LockOptions how = how_;
+        how.wait = is_bounded ? left_until(end) : forever;
+        if (how_.wait.count() == 0) how.wait_unreachable = std::min(how.wait_unreachable, patience);
+        turn.keep(locks_.lock(resources_, how).value());
     }
 
     /// One attempt. False when another holds it, here or elsewhere, or it cannot be decided.
@@ -60,15 +53,19 @@ class Mutex {
         // Compared as a floating-point number: what a caller means by for ever need not fit into a time
         // point.
         constexpr std::chrono::duration<double> longest = std::chrono::hours{24 * 365};
-        const auto bounded = std::min<std::chrono::duration<double>>(timeout, longest);
+        const auto bounded = std::clamp<std::chrono::duration<double>>(
+            timeout, std::chrono::duration<double>::zero(), longest);
         return try_lock_until(SteadyClock::now() + std::chrono::ceil<SteadyClock::duration>(bounded));
     }
 
     template <class AnyClock, class Duration>
     [[nodiscard]] bool try_lock_until(const std::chrono::time_point<AnyClock, Duration>& when) {
-        if (!take_turn(when)) return false;
+        const SteadyTime end = SteadyClock::now() + left_until(when);
+        if (!take_turn(end)) return false;
         Turn turn{*this};
-        auto result = locks_.lock(resources_, with_wait(left_until(when)));
+        LockOptions how = how_;
+        how.wait = left_until(end);
+        auto result = locks_.lock(resources_, how);
         if (!result) return false;
         turn.keep(*std::move(result));
         return true;
@@ -86,6 +83,7 @@ class Mutex {
    private:
     using SteadyClock = std::chrono::steady_clock;
     using SteadyTime = SteadyClock::time_point;
+    static constexpr std::chrono::milliseconds patience = std::chrono::seconds{1};
 
     /// Whose turn it is among the threads of this process, until it has the lock or gives up.
     class Turn {
@@ -102,20 +100,21 @@ class Mutex {
         Mutex* mutex_;
     };
 
-    [[nodiscard]] LockOptions with_wait(std::chrono::milliseconds wait) const {
-        LockOptions how = how_;
-        how.wait = wait;
-        return how;
+    [[nodiscard]] Failure held_here() const {
+        const auto& names = resources_.names();
+        return Failure{how_.stop.stop_requested() ? errc::cancelled : errc::contended,
+                       "a thread of this process holds " +
+                           (names.empty() ? std::string{"nothing"} : detail::in_quotes(names.front()))};
     }
 
     template <class AnyClock, class Duration>
     [[nodiscard]] static std::chrono::milliseconds left_until(
         const std::chrono::time_point<AnyClock, Duration>& when) {
         constexpr std::chrono::milliseconds longest = std::chrono::hours{24 * 365};
-        const auto left = when - AnyClock::now();
-        if (left >= longest) return longest;
-        return std::max(std::chrono::milliseconds{0},
-                        std::chrono::duration_cast<std::chrono::milliseconds>(left));
+        const auto now = AnyClock::now();
+        if (when <= now) return std::chrono::milliseconds{0};  // before: a difference may not fit
+        const auto left = when - now;
+        return left >= longest ? longest : std::chrono::duration_cast<std::chrono::milliseconds>(left);
     }
 
     /// False when a stop was requested first.
@@ -125,8 +124,7 @@ class Mutex {
         return is_taken_ = true;
     }
 
-    template <class TimePoint>
-    bool take_turn(const TimePoint& until) {
+    bool take_turn(SteadyTime until) {
         std::unique_lock lock{mutex_};
         if (!freed_.wait_until(lock, how_.stop, until, [this] { return !is_taken_; })) return false;
         return is_taken_ = true;

@@ -1,6 +1,7 @@
 // What can be set, each with its unit, default, range and meaning of zero.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -8,6 +9,7 @@
 #include <stdexcept>
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "redlock/result.hpp"
 
@@ -20,7 +22,17 @@ namespace detail {
 
 [[noreturn]] inline void bad_option(const std::string& field, const std::string& value,
                                     const std::string& allowed) {
-    throw std::invalid_argument{"redlock: " + field + " is " + value + ", but must be " + allowed};
+    throw std::invalid_argument{printable("redlock: " + field + " is " + value + ", but must be " + allowed)};
+}
+
+[[nodiscard]] inline bool is_word(std::string_view text) noexcept {
+    return std::all_of(text.begin(), text.end(), [](char letter) { return letter > ' ' && letter <= '~'; });
+}
+
+inline void check_suffix(const std::string& field, const std::string& value) {
+    const bool has_brace = value.find_first_of("{}") != std::string::npos;
+    if (is_word(value) && !has_brace && !value.empty() && value.size() <= 64) return;
+    bad_option(field, in_quotes(value), "1 to 64 characters of printable ASCII without blanks and braces");
 }
 
 inline void check_range(const std::string& field, std::chrono::milliseconds value,
@@ -72,6 +84,11 @@ struct Options {
     bool fencing = true;
     /// How long a node remembers a resource's fencing counter after its last use. 1 s to 10 years.
     std::chrono::milliseconds fence_ttl = std::chrono::hours{24};
+    /// What follows the name of a resource in the keys of its counter and of its queue: `{name}:fence`. All
+    /// clients of a resource must have the same. 1 to 64 printable characters but for blanks and braces; two
+    /// different ones.
+    std::string fence_suffix = "fence";
+    std::string queue_suffix = "queue";
     /// A node that restarted less than this ago does not vote in acquires, since it may have forgotten.
     /// Set it to the longest ttl in use where nodes do not fsync always. One that may not be asked (INFO is
     /// not permitted) does not vote either. 0: off. Up to 1 year.
@@ -109,11 +126,15 @@ struct Options {
         if (backlog < 16 || backlog > 1'000'000) {
             detail::bad_option("Options::backlog", std::to_string(backlog), "from 16 to 1000000");
         }
-        for (const char letter : client_name) {
-            if (letter <= ' ' || letter > '~') {
-                detail::bad_option("Options::client_name", "'" + client_name + "'",
-                                   "printable ASCII without blanks");
-            }
+        if (!detail::is_word(client_name)) {
+            detail::bad_option("Options::client_name", detail::in_quotes(client_name),
+                               "printable ASCII without blanks");
+        }
+        detail::check_suffix("Options::fence_suffix", fence_suffix);
+        detail::check_suffix("Options::queue_suffix", queue_suffix);
+        if (fence_suffix == queue_suffix) {
+            detail::bad_option("Options::queue_suffix", detail::in_quotes(queue_suffix),
+                               "another than Options::fence_suffix");
         }
         retry.validate();
     }
@@ -123,7 +144,8 @@ struct Options {
 struct LockOptions {
     /// The lease asked of the nodes. More than the drift, up to 1 year.
     std::chrono::milliseconds ttl = std::chrono::seconds{10};
-    /// How long to go on trying. 0: one attempt. `forever`: until a stop is requested.
+    /// How long to go on trying; a last attempt is cut short at its end. 0: one attempt. `forever`: until a
+    /// stop is requested.
     std::chrono::milliseconds wait{0};
     /// Extend the lease in the background until it is unlocked.
     bool renew = false;
@@ -132,6 +154,8 @@ struct LockOptions {
     std::chrono::milliseconds renew_limit = std::chrono::hours{1};
     /// Ends the wait at once when a stop is requested.
     std::stop_token stop{};
+    /// How much of the wait may pass in which no quorum of the nodes answers. `forever`: all of it.
+    std::chrono::milliseconds wait_unreachable = forever;
 };
 
 }  // namespace redlock

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -58,15 +59,28 @@ class Resources {
 
 /// Mutual exclusion between processes over N independent Redis or Valkey masters.
 ///
-/// Thread-safe: one Redlock serves all threads of a process. It connects when it is first used, and a node
-/// that is down or hung costs its vote and no time as long as a quorum answers. After a fork the child
-/// must make its own; calls on the old one return errc::invalid_argument and touch nothing.
+/// Thread-safe, but for moving and destroying it: one Redlock serves all threads of a process. It connects
+/// when it is first used, and a node that is down or hung costs its vote and no time as long as a quorum
+/// answers.
 ///
-///   | call       | blocks at most                     | fails with                                |
-///   |------------|------------------------------------|-------------------------------------------|
-///   | try_lock() | node_timeout                       | contended, unreachable, too_slow, invalid_argument |
-///   | lock()     | the larger of wait and node_timeout | the same, cancelled                      |
-///   | destructor | node_timeout                       | –                                         |
+///   | call       | blocks at most                      | fails with invalid_argument, or |
+///   |------------|-------------------------------------|---------------------------------|
+///   | try_lock() | node_timeout                        | contended, unreachable,         |
+///   |            |                                     | too_slow                        |
+///   | lock()     | the larger of wait and node_timeout | the same, cancelled             |
+///   | adopt()    | node_timeout; twice that by the     | lost, unknown, too_slow         |
+///   |            | token alone                         |                                 |
+///   | inspect()  | node_timeout                        | –                               |
+///   | destructor | node_timeout                        | –                               |
+///
+///   | state                  | every call                        | destructor                  |
+///   |------------------------|-----------------------------------|-----------------------------|
+///   | no quorum to be had    | as above                          | as above                    |
+///   | moved from             | errc::invalid_argument            | nothing                     |
+///   | in a forked child      | errc::invalid_argument; touches   | closes the child's copies   |
+///   |                        | nothing: make another one there   | of the sockets              |
+///   | its Locks outlive it   | –                                 | nothing; the last Lock's is |
+///   |                        |                                   | as above                    |
 ///
 /// Time is measured on `Clock`; nodes are reached through `Transport`.
 template <class Transport = hiredis::Transport, class Clock = LeaseClock>
@@ -79,6 +93,10 @@ class Redlock {
     /// out of its range. Connects to nothing yet.
     explicit Redlock(const Endpoints& nodes, const Options& options = {})
         : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
+
+    /// Redlock{"redis://a", "redis://b"}: lists, all taken together.
+    explicit Redlock(std::initializer_list<Endpoints> nodes, const Options& options = {})
+        : Redlock{Endpoints::all_of(nodes), options} {}
 
     /// With a transport of one's own, as tests have.
     explicit Redlock(std::unique_ptr<Transport> transport, const Options& options = {}, Clock clock = {})
@@ -103,18 +121,24 @@ class Redlock {
     }
 
     /// Goes on holding what another Lock, here or in another process, gave up by detach(): verifies at a
-    /// quorum that its token still holds, and makes the lease last `ttl` from now. Two round trips at most
-    /// by this, blocks at most that many node_timeouts. errc::lost: a quorum says that it is not held by
-    /// that token; errc::unknown: too few answered.
+    /// quorum that its token still holds, and makes the lease last `ttl` from now. One round trip, blocks at
+    /// most node_timeout. errc::lost: a quorum says that it is not held by that token; errc::unknown: too
+    /// few answered.
     [[nodiscard]] Result<lock_type> adopt(const Handoff& handoff, std::chrono::milliseconds ttl) {
-        return adopt(Resources{handoff.resources}, handoff.token, ttl, handoff.fencing_tokens);
+        return adopt(handoff, {.ttl = ttl});
+    }
+
+    /// The same, and renews it where that is asked for. Of the options ttl, renew and renew_limit count.
+    [[nodiscard]] Result<lock_type> adopt(const Handoff& handoff, const LockOptions& how) {
+        return adopt(Resources{handoff.resources}, handoff.token, how, handoff.fencing_tokens);
     }
 
     /// The same with the token alone, as another Redlock client may have handed it over. Where fencing is
-    /// on, the nodes' counters tell the fencing token, or a larger one is agreed on: two more round trips.
+    /// on it gets a fencing token of its own: at most three round trips in all, blocks at most two
+    /// node_timeouts.
     [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
                                           std::chrono::milliseconds ttl) {
-        return adopt(resources, token, ttl, {});
+        return adopt(resources, token, {.ttl = ttl}, {});
     }
 
     /// What the nodes say of a resource now; takes no lock and changes nothing. Waits for every node that
@@ -128,16 +152,22 @@ class Redlock {
     using SessionType = detail::Session<Transport, Clock>;
 
     [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
-                                          std::chrono::milliseconds ttl,
+                                          const LockOptions& how,
                                           const std::vector<std::uint64_t>& fencing_tokens) {
-        if (auto bad = check(resources, {.ttl = ttl})) return *std::move(bad);
+        if (auto bad = check(resources, how)) return *std::move(bad);
         if (token.str().empty()) return Failure{errc::invalid_argument, "the token is empty"};
         std::vector<std::int64_t> fences;
-        if (session_->options().fencing) fences.assign(fencing_tokens.begin(), fencing_tokens.end());
+        for (const std::uint64_t fence : fencing_tokens) {
+            if (fence == 0 || fence > Handoff::largest_fence) {
+                return Failure{errc::invalid_argument,
+                               "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53"};
+            }
+            if (session_->options().fencing) fences.push_back(static_cast<std::int64_t>(fence));
+        }
         if (!fences.empty() && fences.size() != resources.names().size()) {
             return Failure{errc::invalid_argument, "there is not one fencing token per resource"};
         }
-        return locked(session_->adopt(claim_of(resources), token, std::move(fences), ttl));
+        return locked(session_->adopt(claim_of(resources), token, std::move(fences), how));
     }
 
     template <class Lease>
@@ -147,11 +177,12 @@ class Redlock {
     }
 
     [[nodiscard]] std::shared_ptr<const detail::Claim> claim_of(const Resources& resources) const {
+        const Options& options = session_->options();
         auto claim = std::make_shared<detail::Claim>();
         claim->resources = resources.names();
         for (const std::string& name : claim->resources) {
-            if (session_->options().fencing) claim->counters.push_back(detail::fence_key(name));
-            if (session_->options().notify) claim->queues.push_back(detail::queue_key(name));
+            if (options.fencing) claim->counters.push_back(detail::fence_key(name, options.fence_suffix));
+            if (options.notify) claim->queues.push_back(detail::queue_key(name, options.queue_suffix));
         }
         return claim;
     }
@@ -164,6 +195,7 @@ class Redlock {
     [[nodiscard]] std::optional<Failure> check(const Resources& resources, const LockOptions& how) const {
         using namespace std::chrono_literals;
         const auto bad = [](std::string what) { return Failure{errc::invalid_argument, std::move(what)}; };
+        if (!session_) return bad("this Redlock was moved from");
         const auto& names = resources.names();
         if (names.empty()) return bad("the list of resources is empty");
         for (auto name = names.begin(); name != names.end(); ++name) {
@@ -172,20 +204,24 @@ class Redlock {
                 return bad("a resource's name has " + std::to_string(name->size()) + " bytes, but may have " +
                            std::to_string(longest_name));
             }
-            if (std::find(names.begin(), name, *name) != name) return bad("'" + *name + "' is there twice");
+            if (std::find(names.begin(), name, *name) != name) {
+                return bad(detail::in_quotes(*name) + " is there twice");
+            }
         }
-        if (how.wait < 0ms || (how.wait > 87'600h && how.wait != forever)) {
-            return bad("wait is " + std::to_string(how.wait.count()) +
+        for (const auto& [name, wait] :
+             {std::pair{"wait", how.wait}, std::pair{"wait_unreachable", how.wait_unreachable}}) {
+            if (wait >= 0ms && (wait <= 87'600h || wait == forever)) continue;
+            return bad(std::string{name} + " is " + std::to_string(wait.count()) +
                        " ms, but must be 0, up to ten years, or redlock::forever");
         }
-        if (how.renew && how.renew_limit < how.ttl) {
+        if (how.renew_limit < (how.renew ? how.ttl : 0ms)) {
             return bad("renew_limit is " + std::to_string(how.renew_limit.count()) +
                        " ms, but must be at least the ttl of " + std::to_string(how.ttl.count()) + " ms");
         }
         return session_->check_ttl(how.ttl);
     }
 
-    static constexpr std::size_t longest_name = std::size_t{4} << 20U;
+    static constexpr std::size_t longest_name = std::size_t{64} << 10U;
 
     std::shared_ptr<SessionType> session_;
 };

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -68,6 +69,29 @@ enum class Vote : std::uint8_t {
 
 namespace detail {
 
+/// For texts that end in a log: what would break a line or drive a terminal is written as \xNN.
+[[nodiscard]] inline std::string printable(std::string_view text) {
+    std::string plain;
+    for (const char letter : text) {
+        const auto byte = static_cast<unsigned char>(letter);
+        if (byte >= 0x20 && byte != 0x7F) {
+            plain.push_back(letter);
+        } else {
+            plain.append("\\x").append({"0123456789abcdef"[byte >> 4U], "0123456789abcdef"[byte & 0xFU]});
+        }
+    }
+    return plain;
+}
+
+/// A name within a sentence: a long one is cut, between two characters where it is UTF-8.
+[[nodiscard]] inline std::string in_quotes(std::string_view name) {
+    constexpr std::size_t longest = 64;
+    if (name.size() <= longest) return "'" + std::string{name} + "'";
+    std::size_t end = longest;
+    while (end > longest - 3 && (static_cast<unsigned char>(name[end]) & 0xC0U) == 0x80U) --end;
+    return "'" + std::string{name.substr(0, end)} + "…'";
+}
+
 class ErrorCategory final : public std::error_category {
    public:
     [[nodiscard]] const char* name() const noexcept override { return "redlock"; }
@@ -122,7 +146,7 @@ class Failure {
     [[nodiscard]] std::chrono::milliseconds holder_remaining() const noexcept { return holder_remaining_; }
     void set_holder_remaining(std::chrono::milliseconds left) noexcept { holder_remaining_ = left; }
 
-    /// One line: the code, what it was about, and what each node said.
+    /// One line of printable text: the code, what it was about, and what each node said.
     [[nodiscard]] std::string message() const {
         std::string text{to_string(code_)};
         if (!what_.empty()) text.append(": ").append(what_);
@@ -134,7 +158,7 @@ class Failure {
             separator = "; ";
         }
         if (!nodes_.empty()) text.append("]");
-        return text;
+        return detail::printable(text);
     }
 
     // NOLINTNEXTLINE(google-explicit-constructor): it is an error code with more to say

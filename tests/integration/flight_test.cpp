@@ -68,7 +68,7 @@ class Flight : public testing::Test {
             auto claim = std::make_shared<core::Claim>();
             claim->resources.push_back("flight/" + std::to_string(i));
             claim->counters.push_back(core::fence_key(claim->resources.front()));
-            flock.add(protocol.acquire(std::move(claim), 60s, std::nullopt, nullptr));
+            flock.add(protocol.acquire(std::move(claim), 60s, engine.now() + 60s, std::nullopt, nullptr));
         }
         auto results = flock.run([&] {
             const auto now = heap_in_use();
@@ -135,7 +135,7 @@ TEST_F(Flight, rounds_that_a_hung_node_still_owes_an_answer_do_not_keep_the_othe
 // An attempt, and behind it what a waiter does after a split vote: it looks whom to ask first, and connects.
 core::Task<Result<LeasePtr>> attempt_and_look(Engine& engine, Protocol& protocol,
                                               std::shared_ptr<const core::Claim> claim) {
-    auto result = co_await protocol.acquire(claim, 60s, std::nullopt, nullptr);
+    auto result = co_await protocol.acquire(claim, 60s, engine.now() + 60s, std::nullopt, nullptr);
     static_cast<void>(engine.lead_for(claim->resources.front(), std::vector<bool>(engine.size())));
     co_return result;
 }

@@ -127,7 +127,7 @@ TEST(HandoffTest, Detach_stops_renewal_and_unlocks_nothing) {
     Nodes nodes{3};
     auto lock = nodes.hold_everywhere({.ttl = 500ms, .renew = true});
     const Handoff handoff = lock.detach();
-    EXPECT_TRUE(lock.resource().empty());
+    EXPECT_FALSE(lock.owns_lock());
     EXPECT_EQ(lock.unlock().error(), errc::lost);
     EXPECT_EQ(lock.detach().resources.size(), 0U);
     EXPECT_EQ(nodes.cluster.count_holding("name"), 3U);
@@ -199,18 +199,33 @@ TEST(HandoffTest, With_too_few_nodes_it_is_unknown) {
     const Handoff handoff = lock.detach();
     nodes.cluster.pause_first(2);
     EXPECT_EQ(nodes.locks.adopt(handoff, 60s).error(), errc::unknown);
-    EXPECT_EQ(nodes.locks.adopt("name", handoff.token, 60s).error(), errc::unknown);
     nodes.cluster.resume_all();
-    EXPECT_TRUE(nodes.locks.adopt(handoff, 60s));
+    auto adopted = nodes.locks.adopt(handoff, 60s).value();
+    EXPECT_EQ(adopted.fencing_token(), lock.fencing_token());
+
+    const Token token = adopted.detach().token;
+    nodes.cluster.pause_first(2);
+    EXPECT_EQ(nodes.locks.adopt("name", token, 60s).error(), errc::unknown);
+    nodes.cluster.resume_all();
+    EXPECT_GT(nodes.locks.adopt("name", token, 60s).value().fencing_token(), lock.fencing_token());
 }
 
-TEST(HandoffTest, By_the_token_alone_the_fencing_token_does_not_fall) {
+TEST(HandoffTest, What_is_adopted_may_be_renewed) {
+    Nodes nodes{3};
+    const Handoff handoff = nodes.hold_everywhere({.ttl = 500ms}).detach();
+    auto adopted = nodes.locks.adopt(handoff, {.ttl = 500ms, .renew = true}).value();
+    const auto is_lost = [&] { return !adopted.owns_lock(); };
+    EXPECT_TRUE(never_within(1500ms, is_lost));
+    EXPECT_TRUE(adopted.unlock());
+}
+
+TEST(HandoffTest, By_the_token_alone_there_is_a_larger_fencing_token) {
     Nodes nodes{3};
     auto lock = nodes.hold_everywhere({.ttl = 60s});
     const auto fence = lock.fencing_token();
     const Token token = lock.detach().token;
     auto adopted = nodes.locks.adopt("name", token, 60s).value();
-    EXPECT_GE(adopted.fencing_token(), fence);
+    EXPECT_GT(adopted.fencing_token(), fence);
     EXPECT_EQ(adopted.token(), token);
     EXPECT_TRUE(adopted.extend(60s));
     const auto taken = adopted.fencing_token();
@@ -281,7 +296,8 @@ TEST(HandoffText, Anything_else_is_refused) {
           "redlock1 token 5 7 4:name ", "redlock1 token 5 7 4:namex", "redlock1 token 5 7 3:name",
           "redlock1 token 5 7 18446744073709551615:name", "redlock1 token 5 99999999999999999999 4:name",
           "redlock1 to\tken 5 7 4:name", "redlock1 token 5  4:name", " redlock1 token 5 7 4:name",
-          "redlock1 token 5 7 +4:name", "redlock1 token 5 7 4:name\n"}) {
+          "redlock1 token 5 9007199254740993 4:name", "redlock1 token 5 7 +4:name",
+          "redlock1 token 5 7 4:name\n"}) {
         EXPECT_THROW(static_cast<void>(Handoff::parse(text)), std::invalid_argument) << text;
     }
     EXPECT_THROW(static_cast<void>(Handoff::parse(Handoff{}.str())), std::invalid_argument);

@@ -236,5 +236,32 @@ TEST(HoldingLost, The_token_outlives_lock_and_Redlock) {
     EXPECT_FALSE(Lock{}.lost().stop_possible());
 }
 
+// One thread is told by the nodes that it is gone while another asks for lost(), at about the same moment.
+TEST(HoldingLost, Is_triggered_though_it_was_asked_for_while_the_nodes_said_no) {
+    using Steady = std::chrono::steady_clock;
+    Nodes nodes{1};
+    auto delay = std::chrono::nanoseconds{100us};
+    for (int i = 0; i < 1000; ++i) {
+        auto lock = nodes.locks.lock("name", {.ttl = 60s, .wait = 10s}).value();
+        nodes.cluster[0].query({"DEL", "name"});
+        std::atomic<bool> is_ready{false};
+        std::stop_token lost;
+        std::thread asks{[&] {
+            is_ready = true;
+            for (const auto begin = Steady::now(); Steady::now() - begin < delay;) {
+            }
+            lost = lock.lost();
+        }};
+        while (!is_ready) {
+        }
+        const auto begin = Steady::now();
+        EXPECT_FALSE(lock.extend(60s));
+        const std::chrono::nanoseconds took = Steady::now() - begin;
+        asks.join();
+        delay = took - 30us + (i % 400) * 100ns;  // about when the answer comes
+        ASSERT_TRUE(eventually_lost(lost)) << "after " << i;
+    }
+}
+
 }  // namespace
 }  // namespace redlock::test

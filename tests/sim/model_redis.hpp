@@ -94,7 +94,7 @@ class ModelRedis {
 
    private:
     using Entry = ModelStore::Entry;
-    static constexpr std::array<const detail::Script*, 8> scripts{detail::all_scripts};
+    static constexpr auto scripts = detail::all_scripts;
     static constexpr int calls_max = 100;  // in one script
 
     struct Subscription {
@@ -200,11 +200,13 @@ class ModelRedis {
         const bool is_waiting = &script == &detail::enlist_script || &script == &detail::delist_script;
         // Holding says by the number of its arguments whether there are counters.
         const bool holds = is_extend || &script == &detail::put_back_script;
+        const bool is_adopt = &script == &detail::adopt_script;
         if (&script == &detail::fenced_acquire_script || &script == &detail::commit_script || is_waiting ||
-            (holds && scope.arguments.size() > 2)) {
+            is_adopt || (holds && scope.arguments.size() > 2)) {
             scope.companions = scope.resources.subspan(key_count / 2);
             scope.resources = scope.resources.first(key_count / 2);
         }
+        if (is_adopt) return adopt(scope);
         if (&script == &detail::commit_script) return commit(scope);
         if (is_extend) return extend(scope);
         if (&script == &detail::put_back_script) return put_back(scope);
@@ -231,16 +233,33 @@ class ModelRedis {
             return {ModelReply::Kind::array, 0, {}, {0, place, store_.pttl(scope.resources[i])}};
         }
         store_.before_write();
+        ModelReply reply = count_on(scope, 2);
+        for (const std::string_view resource : scope.resources) {
+            store_.put(resource, scope.arguments[0], in_ms(scope.arguments[1]));
+        }
+        return reply;
+    }
+
+    ModelReply adopt(const Scope& scope) {
+        for (std::size_t i = 0; i < scope.resources.size(); ++i) {
+            if (store_.has(scope.resources[i], scope.arguments[0])) continue;
+            const auto place = static_cast<std::int64_t>(i) + 1;
+            return {ModelReply::Kind::array, 0, {}, {0, place, store_.pttl(scope.resources[i])}};
+        }
+        store_.before_write();
+        return count_on(scope, 1);
+    }
+
+    /// The counters' next values. The argument `ttl` is theirs, and the proposals follow it.
+    ModelReply count_on(const Scope& scope, std::size_t ttl) {
         ModelReply reply{ModelReply::Kind::array, 0, {}, {1}};
         constexpr std::int64_t day_us = 86'400'000'000;
         for (std::size_t i = 0; i < scope.companions.size(); ++i) {
-            const std::int64_t proposal = std::min(number(scope.arguments[3 + i]), store_.now_us() + day_us);
+            const std::int64_t proposal =
+                std::min(number(scope.arguments[ttl + 1 + i]), store_.now_us() + day_us);
             const std::int64_t fence = std::max(store_.number_at(scope.companions[i]) + 1, proposal);
-            store_.put(scope.companions[i], std::to_string(fence), in_ms(scope.arguments[2]));
+            store_.put(scope.companions[i], std::to_string(fence), in_ms(scope.arguments[ttl]));
             reply.elements.push_back(fence);
-        }
-        for (const std::string_view resource : scope.resources) {
-            store_.put(resource, scope.arguments[0], in_ms(scope.arguments[1]));
         }
         return reply;
     }
@@ -282,12 +301,18 @@ class ModelRedis {
             if (!exists(resource)) return ModelReply::number(-1);
         }
         store_.before_write();
+        std::int64_t longest = 0;
         for (const std::string_view resource : scope.resources) {
             Entry& entry = *store_.find(resource);
             const std::int64_t end = in_ms(scope.arguments[1]);
-            if (scope.is_exact || entry.expires_ms < end) entry.expires_ms = end;
+            if (scope.is_exact || entry.expires_ms < end) {
+                entry.expires_ms = end;
+            } else {
+                longest = std::max(longest, entry.expires_ms - store_.now_ms());
+            }
         }
         raise_counters(scope);
+        if (longest > 0) return {ModelReply::Kind::array, 0, {}, {1, longest}};
         return ModelReply::number(1);
     }
 

@@ -70,7 +70,7 @@ class RequestSource {
         using Kind = detail::Command::Kind;
         const std::uint64_t which = random_.below(13);
         if (which >= 9) return of_waiting(which);
-        const bool is_fenced = which == 3 || random_.chance(70);
+        const bool is_fenced = which == 3 || which == 6 || random_.chance(70);
         const detail::Claim claim = draw_claim(is_fenced);
         const Token token = Token::parse(random_.chance(50) ? "ours" : "theirs");
         const milliseconds ttl = draw_ttl();
@@ -83,6 +83,7 @@ class RequestSource {
             case 3: return bytes(detail::commit_command(claim, token, fence_ttl, fences));
             case 4: return bytes(detail::hold_command(Kind::extend, claim, token, ttl, fence_ttl, fences));
             case 5: return bytes(detail::hold_command(Kind::put_back, claim, token, ttl, fence_ttl, fences));
+            case 6: return bytes(detail::adopt_command(claim, token, fence_ttl, fences));
             default: return plain(ttl);
         }
     }

@@ -61,5 +61,131 @@ TEST(Adopt, R4_nothing_is_taken_over_whose_validity_is_over) {
     EXPECT_EQ(lock.error().code(), errc::too_slow);
 }
 
+std::uint64_t counter_at(const World& world, std::size_t node) {
+    return std::stoull(world.get(node, detail::fence_key("name")).value_or("0"));
+}
+
+// The holder before had the counters' number, and its late writes must be refused.
+TEST(Adopt, by_the_token_alone_gets_a_fencing_token_of_its_own) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    const std::uint64_t former = locks.try_lock("name", 10s)->fencing_token();
+    world.let_arrive();
+    leave_on(world, 3);  // as a client without fencing
+    world.clock.set_wall_us(0);
+    auto lock = locks.adopt("name", passed_on, 20s);
+    ASSERT_TRUE(lock) << lock.error().message();
+    EXPECT_GT(lock->fencing_token(), former);
+    world.let_arrive();
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(counter_at(world, i), lock->fencing_token());
+    EXPECT_TRUE(lock->unlock());
+    EXPECT_GT(locks.try_lock("name", 10s)->fencing_token(), lock->fencing_token());
+}
+
+TEST(Adopt, what_was_never_fenced_gets_a_fencing_token_too) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    leave_on(world, 2);
+    const auto lock = locks.adopt("name", passed_on, 20s);
+    ASSERT_TRUE(lock) << lock.error().message();
+    EXPECT_GT(lock->fencing_token(), 1'000'000'000'000'000U) << "at the height of the clock";
+}
+
+TEST(Adopt, agrees_on_the_largest_where_the_counters_differ) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    constexpr std::uint64_t ahead = 8'000'000'000'000'000;
+    for (std::size_t i = 0; i < 3; ++i)
+        world.put(i, detail::fence_key("name"), std::to_string(ahead + i), 1h);
+    leave_on(world, 3);
+    const auto lock = locks.adopt("name", passed_on, 20s);
+    ASSERT_TRUE(lock) << lock.error().message();
+    std::size_t committed = 0;
+    world.let_arrive();
+    for (std::size_t i = 0; i < 3; ++i) committed += counter_at(world, i) == lock->fencing_token() ? 1 : 0;
+    EXPECT_GE(committed, 2U);
+}
+
+TEST(Adopt, says_of_each_node_whether_it_is_gone_or_anothers) {
+    World world{3};
+    for (const Options& options : {plain_options(), Options{}}) {
+        auto locks = connected_to(world, options);
+        for (std::size_t i = 0; i < 3; ++i) world.erase(i, "name");
+        world.put(0, "name", "another");
+        const auto lock = locks.adopt("name", passed_on, 20s);
+        ASSERT_FALSE(lock);
+        EXPECT_EQ(lock.error().code(), errc::lost);
+        world.clock.advance(1s);
+        EXPECT_EQ(lock.error().nodes().at(0).vote, Vote::denied);
+        EXPECT_EQ(lock.error().nodes().at(1).vote, Vote::absent);
+    }
+}
+
+// Adopted for a shorter time than the keys have: the release that a node missed is owed for as long as these.
+TEST(Adopt, R20_a_release_is_owed_for_as_long_as_the_keys_last) {
+    World world{3};
+    auto locks = connected_to(world);
+    for (std::size_t i = 0; i < 3; ++i) world.put(i, "name", passed_on.str(), 60s);
+    auto lock = locks.adopt("name", passed_on, 1s);
+    ASSERT_TRUE(lock) << lock.error().message();
+    world.let_arrive();
+    world.refuse(2);
+    ASSERT_TRUE(lock->unlock());
+    world.clock.advance(5s);
+    world.resume(2);
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(100ms);
+        ASSERT_TRUE(locks.try_lock("other", 10s));
+    }
+    world.let_arrive();
+    EXPECT_FALSE(world.get(2, "name"));
+}
+
+TEST(Adopt, R25_a_node_in_quarantine_gives_out_no_fencing_token) {
+    Options options;
+    options.restart_quarantine = 30s;
+    World world{3};
+    world[0].info.uptime = 1s;
+    auto locks = connected_to(world, options);
+    leave_on(world, 3);
+    ASSERT_TRUE(locks.adopt("name", passed_on, 20s));
+    EXPECT_TRUE(world.handed_to(0, "adopt").empty());
+    EXPECT_FALSE(world.handed_to(1, "adopt").empty());
+}
+
+// What was still waiting for a connection when the lock was handed on could come after the next one's unlock.
+TEST(Adopt, R7_what_was_not_sent_before_the_hand_over_is_never_sent) {
+    World world{3};
+    auto locks = connected_to(world);
+    world.cut(2);
+    world[2].connect_time = 30ms;
+    static_cast<void>(locks.try_lock("finds out", 10s));
+    auto lock = locks.try_lock("name", 60s);
+    ASSERT_TRUE(lock);
+    const Handoff handoff = lock->detach();
+    world.clock.advance(1s);
+    ASSERT_TRUE(locks.try_lock("other", 10s));
+    for (const Handed& one : world.handed_to(2, "acquire")) EXPECT_NE(one.request.at(1), "name");
+}
+
+TEST(Adopt, a_fencing_token_that_lua_cannot_count_is_refused) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    leave_on(world, 3);
+    for (const std::uint64_t fence : {std::uint64_t{0}, (std::uint64_t{1} << 53U) + 1, ~std::uint64_t{0}}) {
+        const Handoff handoff{{"name"}, passed_on, {fence}, 10s};
+        EXPECT_EQ(locks.adopt(handoff, 10s).error(), errc::invalid_argument) << fence;
+    }
+    EXPECT_TRUE(world.handed("extend").empty());
+}
+
+TEST(Adopt, takes_a_handoff_in_the_place_of_its_token) {
+    World world{3};
+    auto locks = connected_to(world);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    EXPECT_TRUE(locks.adopt("name", lock->detach(), 10s));
+}
+
 }  // namespace
 }  // namespace redlock::test

@@ -74,6 +74,10 @@ TEST(Construction, every_form_compiles_and_connects_to_nothing) {
     const Redlock with_options{{"redis://a", "redis://b", "redis://c"}, {.node_timeout = 100ms}};
     const Redlock commas{"redis://a,redis://b,redis://c"};
     const Redlock from_range{Names{"redis://a", "redis://b", "redis://c"}};
+    const Redlock in_parentheses({"redis://a"});
+    const Redlock two_in_parentheses({"redis://a", "redis://b"});
+    const Redlock without_inner_braces{"redis://a", "redis://b"};
+    const Redlock of_several_lists{"redis://a,redis://b", Names{"redis://c"}};
     static_assert(std::is_same_v<decltype(one), const Redlock<>>);
     static_assert(std::is_same_v<decltype(three), const Redlock<>>);
     static_assert(std::is_same_v<decltype(commas), const Redlock<>>);
@@ -82,6 +86,9 @@ TEST(Construction, every_form_compiles_and_connects_to_nothing) {
 TEST(Construction, N_0_is_refused) {
     EXPECT_NE(complaint([] { Redlock<> locks{Names{}}; }).find("empty"), std::string::npos);
     EXPECT_NE(complaint([] { Redlock<> locks{""}; }).find("empty"), std::string::npos);
+    for (const char* uris : {",", "redis://a,", ",redis://a", "redis://a,,redis://b", " "}) {
+        EXPECT_NE(complaint([&] { Redlock<> locks{uris}; }).find("an empty URI"), std::string::npos) << uris;
+    }
 }
 
 TEST(Construction, the_same_node_twice_is_refused_and_named) {
@@ -91,6 +98,8 @@ TEST(Construction, the_same_node_twice_is_refused_and_named) {
     EXPECT_NE(message.find("redis://a:6379/3 is there twice"), std::string::npos) << message;
     EXPECT_EQ(message.find("hunter2"), std::string::npos);
     EXPECT_NE(complaint([] { Redlock<> locks{"unix:///a,unix:///a?db=1"}; }), "");
+    EXPECT_NE(complaint([] { Redlock<> locks{"redis://a,redis://b", "redis://a"}; }), "");
+    EXPECT_NE(complaint([] { Redlock<> locks{"redis://a\n"}; }).find("a\\x0a"), std::string::npos);
 }
 
 TEST(Construction, a_bad_uri_or_option_is_refused_by_name) {
@@ -127,7 +136,10 @@ TEST(Calls, what_can_never_work_is_an_error_that_names_it_and_sends_nothing) {
     expect(locks.try_lock({"a", ""}, 10s), "empty");
     expect(locks.try_lock(Names{}, 10s), "empty");
     expect(locks.try_lock({"a", "b", "a"}, 10s), "'a' is there twice");
-    expect(locks.try_lock(std::string(5U << 20U, 'x'), 10s), "5242880 bytes");
+    expect(locks.try_lock(std::string((64U << 10U) + 1, 'x'), 10s), "65537 bytes");
+    expect(locks.try_lock({"line\r\nbreak", "line\r\nbreak"}, 10s), "'line\\x0d\\x0abreak' is there twice");
+    expect(locks.lock("a", {.renew_limit = -5s}), "renew_limit is -5000 ms");
+    expect(locks.lock("a", {.wait_unreachable = -1ms}), "wait_unreachable is -1 ms");
     expect(locks.try_lock("a", 0ms), "0 ms");
     expect(locks.try_lock("a", -1ms), "-1 ms");
     expect(locks.try_lock("a", 2ms), "drift");
@@ -170,6 +182,46 @@ static_assert(std::is_nothrow_move_constructible_v<Lock> && std::is_nothrow_move
 static_assert(std::is_nothrow_destructible_v<Lock> && std::is_nothrow_destructible_v<Redlock<>>);
 static_assert(!std::is_convertible_v<Lock, bool>);
 static_assert(noexcept(std::declval<Lock&>().unlock()));
+
+TEST(Lock, what_was_read_from_it_lives_as_long_as_the_lock_though_it_was_handed_on) {
+    World world{3};
+    auto locks = connected_to(world);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    const Token& token = lock->token();
+    const std::string_view resource = lock->resource();
+    const Handoff handoff = lock->detach();
+    EXPECT_TRUE(handoff);
+    EXPECT_EQ(handoff.token, token);
+    EXPECT_EQ(resource, "name");
+    EXPECT_FALSE(lock->owns_lock());
+    EXPECT_FALSE(lock->detach()) << "nothing is left";
+    EXPECT_EQ(lock->unlock().error(), errc::lost);
+}
+
+TEST(Lock, moved_to_itself_stays_held) {
+    World world{3};
+    auto locks = connected_to(world);
+    auto lock = locks.try_lock("name", 10s).value();
+    auto& same = lock;
+    lock = std::move(same);
+    EXPECT_TRUE(lock.owns_lock());
+    auto other = locks.try_lock("other", 10s).value();
+    lock = std::move(other);
+    world.let_arrive();
+    EXPECT_EQ(world.count_holding("name"), 0U);
+    EXPECT_EQ(lock.resource(), "other");
+}
+
+TEST(Calls, on_a_redlock_that_was_moved_from_are_an_error) {
+    World world{3};
+    auto locks = connected_to(world);
+    const auto there = std::move(locks);
+    const auto lock = locks.try_lock("name", 10s);  // NOLINT(bugprone-use-after-move)
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error(), errc::invalid_argument);
+    EXPECT_EQ(locks.inspect("name").error(), errc::invalid_argument);
+}
 
 }  // namespace
 }  // namespace redlock::test

@@ -197,5 +197,19 @@ TEST(Fencing, off_the_token_is_zero_and_the_request_is_the_plain_set) {
     EXPECT_EQ(world.count_holding(detail::fence_key("name")), 0U);
 }
 
+TEST(Fencing, the_counters_are_where_the_options_say) {
+    Options options;
+    options.fence_suffix = "counter";
+    World world{3};
+    auto locks = connected_to(world, options);
+    auto lock = locks.try_lock({"name", "{tag}x"}, 10s);
+    ASSERT_TRUE(lock);
+    world.let_arrive();
+    EXPECT_EQ(world.count_holding("{name}:counter"), 3U);
+    EXPECT_EQ(world.count_holding("{tag}x::counter"), 3U);
+    EXPECT_EQ(world.count_holding(detail::fence_key("name")), 0U);
+    EXPECT_TRUE(lock->extend(10s));
+}
+
 }  // namespace
 }  // namespace redlock::test

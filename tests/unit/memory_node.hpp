@@ -57,16 +57,17 @@ struct ScriptedReply {
     return words;
 }
 
-// What a request is about: "acquire", "commit", "extend", "put_back", "release", "enlist", "delist", or its
-// first word.
+// What a request is about: "acquire", "adopt", "commit", "extend", "put_back", "release", "enlist", "delist",
+// or its first word.
 [[nodiscard]] inline std::string kind_of(const Request& request) {
     if (request.at(0) == "SET") return "acquire";
     if (request.at(0) != "EVALSHA" && request.at(0) != "EVAL") return request.at(0);
     const std::pair<const detail::Script*, const char*> known[] = {
-        {&detail::acquire_script, "acquire"},   {&detail::fenced_acquire_script, "acquire"},
-        {&detail::commit_script, "commit"},     {&detail::extend_script, "extend"},
-        {&detail::put_back_script, "put_back"}, {&detail::release_script, "release"},
-        {&detail::enlist_script, "enlist"},     {&detail::delist_script, "delist"},
+        {&detail::acquire_script, "acquire"}, {&detail::fenced_acquire_script, "acquire"},
+        {&detail::adopt_script, "adopt"},     {&detail::commit_script, "commit"},
+        {&detail::extend_script, "extend"},   {&detail::put_back_script, "put_back"},
+        {&detail::release_script, "release"}, {&detail::enlist_script, "enlist"},
+        {&detail::delist_script, "delist"},
     };
     for (const auto& [script, name] : known) {
         const std::string_view sha1{script->sha1.data(), script->sha1.size()};
@@ -132,9 +133,10 @@ class MemoryNode {
         const std::string kind = kind_of(request);
         call.is_exact = kind == "extend" && call.args.back() == "exactly";
         if (call.is_exact) call.args = call.args.first(call.args.size() - 1);
-        call.is_fenced = kind == "commit" || (kind != "release" && call.args.size() > 2);
+        call.is_fenced = kind == "commit" || kind == "adopt" || (kind != "release" && call.args.size() > 2);
         call.count = call.is_fenced ? key_count / 2 : key_count;
         if (kind == "acquire") return acquire(call, now);
+        if (kind == "adopt") return adopt(call, now);
         if (kind == "commit") return commit(call, now);
         if (kind == "extend" || kind == "put_back") return hold(call, kind == "put_back", now);
         if (kind == "release") return release(call, now);
@@ -171,15 +173,31 @@ class MemoryNode {
         }
         std::vector<std::int64_t> reply{1};
         for (std::size_t i = 0; i < call.count; ++i) {
-            if (call.is_fenced) {
-                const std::int64_t ceiling = time_us + now.count() / 1000 + 86'400'000'000;
-                const std::int64_t proposal = std::stoll(call.args[3 + i]);
-                reply.push_back(std::max(counter(call, i, now) + 1, std::min(proposal, ceiling)));
-                set(call.keys[call.count + i], std::to_string(reply.back()), milliseconds(call.args[2]), now);
-            }
+            if (call.is_fenced) reply.push_back(count_on(call, i, 2, now));
             set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
         }
         return ScriptedReply::list(reply);
+    }
+
+    ScriptedReply adopt(const Call& call, Time now) {
+        for (std::size_t i = 0; i < call.count; ++i) {
+            const auto owner = get(call.keys[i], now);
+            if (owner == call.args[0]) continue;
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(call.keys[i], now));
+            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), owner ? left.count() : -2});
+        }
+        std::vector<std::int64_t> reply{1};
+        for (std::size_t i = 0; i < call.count; ++i) reply.push_back(count_on(call, i, 1, now));
+        return ScriptedReply::list(reply);
+    }
+
+    // The counter's next value; before the proposals stands the counters' ttl.
+    std::int64_t count_on(const Call& call, std::size_t i, std::size_t ttl, Time now) {
+        const std::int64_t ceiling = time_us + now.count() / 1000 + 86'400'000'000;
+        const std::int64_t proposal = std::stoll(call.args[ttl + 1 + i]);
+        const std::int64_t fence = std::max(counter(call, i, now) + 1, std::min(proposal, ceiling));
+        set(call.keys[call.count + i], std::to_string(fence), milliseconds(call.args[ttl]), now);
+        return fence;
     }
 
     ScriptedReply commit(const Call& call, Time now) {
@@ -206,10 +224,13 @@ class MemoryNode {
             is_absent = is_absent || !owner;
         }
         if (is_absent && !is_put_back) return ScriptedReply::number(-1);
+        std::int64_t longest = 0;
         for (std::size_t i = 0; i < call.count; ++i) {
             const bool is_there = get(call.keys[i], now).has_value();
             const Time ttl = milliseconds(call.args[1]);
-            const bool is_longer = call.is_exact || time_to_live(call.keys[i], now) < ttl;
+            const Time left = time_to_live(call.keys[i], now);
+            const bool is_longer = call.is_exact || left < ttl;
+            if (!is_longer) longest = std::chrono::ceil<std::chrono::milliseconds>(left).count();
             if (is_put_back ? !is_there : is_longer) {
                 set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
             }
@@ -217,6 +238,7 @@ class MemoryNode {
                 set(call.keys[call.count + i], call.args[3 + i], milliseconds(call.args[2]), now);
             }
         }
+        if (!is_put_back && longest > 0) return ScriptedReply::list({1, longest});
         return ScriptedReply::number(1);
     }
 

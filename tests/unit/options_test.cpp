@@ -72,6 +72,11 @@ TEST(Options, a_bad_number_is_named_too) {
         {[](Options& o) { o.client_name = "two words"; }, "Options::client_name", "'two words'"},
         {[](Options& o) { o.client_name = "line\n"; }, "Options::client_name", "line"},
         {[](Options& o) { o.client_name = "naïve"; }, "Options::client_name", "naïve"},
+        {[](Options& o) { o.fence_suffix = ""; }, "Options::fence_suffix", "''"},
+        {[](Options& o) { o.fence_suffix = "{x}"; }, "Options::fence_suffix", "'{x}'"},
+        {[](Options& o) { o.queue_suffix = "a b"; }, "Options::queue_suffix", "'a b'"},
+        {[](Options& o) { o.queue_suffix = std::string(65, 'q'); }, "Options::queue_suffix", "qqq"},
+        {[](Options& o) { o.queue_suffix = o.fence_suffix; }, "Options::queue_suffix", "'fence'"},
     };
     for (const Case& one : cases) {
         const std::string complaint = complaint_about(one.change);

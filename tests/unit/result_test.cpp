@@ -29,6 +29,26 @@ TEST(Failure, its_message_is_one_line_with_code_subject_and_every_node) {
     EXPECT_EQ(Failure{errc::lost}.message(), "lost");
 }
 
+// A name is a user's, and a node's words are the node's: neither may forge a line of a log or drive a
+// terminal.
+TEST(Failure, its_message_is_printable_whatever_was_named_or_said) {
+    const Failure failure{errc::contended,
+                          std::string{"nul\0cr\r\n\x1b[31m\x7fü", 16},
+                          {{"redis://a:6379", Vote::refused, "ERR\n2026 all is well", {}}}};
+    EXPECT_EQ(
+        failure.message(),
+        "contended: nul\\x00cr\\x0d\\x0a\\x1b[31m\\x7fü [redis://a:6379 refused (ERR\\x0a2026 all is well)]");
+}
+
+TEST(Failure, cuts_a_long_name_between_two_characters) {
+    EXPECT_EQ(detail::in_quotes("short"), "'short'");
+    EXPECT_EQ(detail::in_quotes(std::string(65, 'x')), "'" + std::string(64, 'x') + "…'");
+    const std::string umlaut = "ü";
+    EXPECT_EQ(detail::in_quotes(std::string(63, 'x') + umlaut + "y"), "'" + std::string(63, 'x') + "…'");
+    EXPECT_EQ(detail::in_quotes(std::string(62, 'x') + umlaut + "y"),
+              "'" + std::string(62, 'x') + umlaut + "…'");
+}
+
 TEST(Failure, says_after_how_many_attempts_when_there_was_more_than_one) {
     Failure failure{errc::unreachable, "'x'"};
     failure.set_attempts(1);

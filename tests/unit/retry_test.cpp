@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "redlock/mutex.hpp"
 #include "support/eventually.hpp"
 #include "unit/scripted_world.hpp"
 
@@ -216,6 +217,107 @@ TEST(Retry, R9_nothing_is_sent_again_after_its_connection_was_lost) {
     for (const Handed& set : world.handed_to(1, "acquire")) sent += set.request.at(1) == "name" ? 1 : 0;
     EXPECT_EQ(sent, 1U);
     EXPECT_EQ(lock->nodes()[1].vote, Vote::unreachable);
+}
+
+// A wait is used to its end, and short ones are waits as well.
+TEST(Retry, R8_what_is_freed_shortly_before_the_end_of_the_wait_is_got) {
+    for (const auto wait : {10ms, 50ms, 100ms, 1000ms}) {
+        Options options = plain_options();
+        options.retry = {.base = 1ms, .cap = 1ms};
+        World world{3};
+        auto locks = connected_to(world, options);
+        occupy(world, "name", wait - 4ms);
+        const auto before = world.clock.now();
+        EXPECT_TRUE(locks.lock("name", {.ttl = 10s, .wait = wait})) << wait.count() << " ms";
+        EXPECT_LE(world.clock.now() - before, wait);
+    }
+}
+
+// The attempt before said who holds it; one that was cut short says nothing better.
+TEST(Retry, R8_an_attempt_near_the_end_of_the_wait_is_cut_short_by_it) {
+    Options options = plain_options();
+    options.retry = {.base = 1h, .cap = 1h, .multiplier = 1.0};
+    World world{3};
+    auto locks = connected_to(world, options);
+    world.jitter = 255;
+    occupy(world, "name");
+    world.before_telling = [&] {
+        world.before_telling = [&] {
+            for (std::size_t i = 0; i < 3; ++i) world.hang(i);
+        };
+    };
+    const auto before = world.clock.now();
+    const auto lock = locks.lock("name", {.ttl = 10s, .wait = 1s});
+    ASSERT_FALSE(lock);
+    EXPECT_LE(world.clock.now() - before, 1s);
+    EXPECT_EQ(lock.error().attempts(), 2U);
+    EXPECT_EQ(lock.error().code(), errc::contended) << lock.error().message();
+}
+
+TEST(Retry, it_waits_for_a_holder_but_not_for_nodes_that_do_not_answer) {
+    World world{3};
+    auto locks = connected_to(world);
+    occupy(world, "name", 10s);
+    const LockOptions how{.ttl = 10s, .wait = forever, .wait_unreachable = 1s};
+    EXPECT_TRUE(locks.lock("name", how)) << "after ten times as long";
+    for (std::size_t i = 0; i < 3; ++i) world.hang(i);
+    const auto before = world.clock.now();
+    const auto lock = locks.lock("name", how);
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error().code(), errc::unreachable);
+    EXPECT_GE(world.clock.now() - before, 1s);
+    EXPECT_LE(world.clock.now() - before, 2s);
+}
+
+using ScriptedMutex = Mutex<ScriptedTransport, ManualClock>;
+
+TEST(MutexRetry, throws_where_the_policy_gives_up) {
+    Options options = plain_options();
+    options.retry.max_attempts = 2;
+    World world{3};
+    auto locks = connected_to(world, options);
+    occupy(world, "name");
+    ScriptedMutex mutex{locks, "name"};
+    EXPECT_THROW(mutex.lock(), Error);
+    EXPECT_EQ(starts_of(world).size(), 2U);
+}
+
+TEST(MutexRetry, keeps_its_place_in_the_queues_for_as_long_as_it_waits) {
+    Options options = plain_options();
+    options.notify = true;
+    World world{3};
+    world.hears = true;
+    auto locks = connected_to(world, options);
+    occupy(world, "name", 30s);
+    for (std::size_t i = 0; i < 3; ++i) {
+        world[i].says = [](const Request& request) -> std::optional<ScriptedReply> {
+            if (kind_of(request) == "enlist" || kind_of(request) == "delist") return ScriptedReply::number(1);
+            return std::nullopt;
+        };
+    }
+    ScriptedMutex mutex{locks, "name"};
+    mutex.lock();
+    mutex.unlock();
+    std::set<std::string> since;
+    for (const Handed& one : world.handed_to(0, "enlist")) since.insert(one.request.at(6));
+    EXPECT_EQ(since.size(), 1U);
+    EXPECT_GT(world.handed_to(0, "enlist").size(), 5U);
+}
+
+TEST(MutexRetry, any_point_in_time_and_any_duration_will_do) {
+    World world{3};
+    auto locks = connected_to(world);
+    occupy(world, "name");
+    ScriptedMutex mutex{locks, "name"};
+    EXPECT_FALSE(mutex.try_lock_until(std::chrono::steady_clock::time_point::min()));
+    EXPECT_FALSE(mutex.try_lock_until(std::chrono::system_clock::time_point::min()));
+    EXPECT_FALSE(mutex.try_lock_for(std::chrono::hours::min()));
+    EXPECT_EQ(starts_of(world).size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) world.erase(i, "name");
+    EXPECT_TRUE(mutex.try_lock_for(std::chrono::hours::max()));
+    mutex.unlock();
+    EXPECT_TRUE(mutex.try_lock_until(std::chrono::steady_clock::time_point::max()));
+    mutex.unlock();
 }
 
 }  // namespace

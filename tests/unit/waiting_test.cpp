@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "unit/hand_driven.hpp"
 #include "unit/scripted_world.hpp"
 
 namespace redlock::test {
@@ -153,6 +154,46 @@ TEST(Waiting, R23_who_leaves_is_taken_out_also_where_the_script_was_unknown_and_
                                          [](const Handed& one) { return one.request.at(0) == "EVAL"; });
     EXPECT_GT(with_text, 0);
     EXPECT_EQ(static_cast<std::size_t>(2 * with_text), said.size());
+}
+
+// Without queues the keys of the second resource must not be taken for one.
+TEST(Waiting, who_is_not_to_use_the_queues_does_not_however_often_it_is_handed_on) {
+    World world{3};
+    HandDriven client{world};
+    auto held = client.lock("name", {});
+    ASSERT_TRUE(held);
+    auto next = client.start_lock("name", {.wait = forever});
+    for (int i = 0; i < 40; ++i) {
+        client.pass(2ms);
+        auto after = client.start_lock("name", {.wait = forever});
+        const auto unlock = client.start_unlock(held);
+        client.pass(20ms);
+        ASSERT_TRUE(unlock->is_done && next->is_done) << i;
+        held = next->task.take().value();
+        next = std::move(after);
+    }
+    EXPECT_TRUE(world.handed("enlist").empty());
+    EXPECT_TRUE(world.handed("delist").empty());
+    const auto unlock = client.start_unlock(held);
+    client.pass(2s);
+    ASSERT_TRUE(next->is_done);
+}
+
+// As a key that was to last for ever: 300 years are more than fit into nanoseconds.
+TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
+    World world{3};
+    world.hears = true;
+    Options options;
+    auto locks = connected_to(world, options);
+    for (std::size_t i = 0; i < 3; ++i) {
+        world[i].says = [](const Request& request) -> Answer {
+            if (kind_of(request) == "acquire") return ScriptedReply::list({0, 1, 9'999'999'999'000});
+            return ScriptedReply::number(1);
+        };
+    }
+    const auto lock = locks.lock("name", {.ttl = 10s, .wait = 20s});
+    ASSERT_FALSE(lock);
+    EXPECT_LT(lock.error().attempts(), 20U);
 }
 
 }  // namespace

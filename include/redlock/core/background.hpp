@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -29,6 +30,12 @@ class Background final : private Caretaker, private KeeperNews {
     Background(const Background&) = delete;
     Background& operator=(const Background&) = delete;
     ~Background() { stop(); }
+
+    /// Throws std::system_error where no thread can be had: for what the caller is to rely on.
+    void start() {
+        const std::lock_guard lock{mutex_};
+        if (!thread_.joinable() && !is_stopping_) thread_ = std::thread{[this] { run(); }};
+    }
 
     /// Ends the thread; renewals under way are awaited, at most a node_timeout.
     void stop() {
@@ -63,7 +70,12 @@ class Background final : private Caretaker, private KeeperNews {
         has_news_ = true;
         if (call_ != nullptr) engine_.rouse(*call_);
         changed_.notify_one();
-        if (!thread_.joinable() && !is_stopping_) thread_ = std::thread{[this] { run(); }};
+        if (thread_.joinable() || is_stopping_) return;
+        try {
+            thread_ = std::thread{[this] { run(); }};
+        } catch (const std::system_error&) {  // then at the next news; callers drive meanwhile
+            has_leftovers_ = false;
+        }
     }
 
     void run() {
@@ -89,11 +101,12 @@ class Background final : private Caretaker, private KeeperNews {
     }
 
     /// Waits on the engine, as any caller does: for renewals, or until nothing is left over.
-    void attend(std::unique_lock<std::mutex>& lock, const std::optional<TimePoint>& due, bool is_background) {
+    void attend(std::unique_lock<std::mutex>& lock, std::optional<TimePoint> due, bool is_background) {
         if (std::exchange(has_news_, false)) {
             has_leftovers_ = has_leftovers_ || is_background;
             return;
         }
+        if (due) due = std::min(*due, engine_.now() + slice);
         Call call;
         call.is_background = is_background;
         call_ = &call;
@@ -103,9 +116,7 @@ class Background final : private Caretaker, private KeeperNews {
         call_ = nullptr;
     }
 
-    /// In slices: a sleep does not count the time in which the machine is suspended, leases do.
     void sleep(std::unique_lock<std::mutex>& lock, const std::optional<TimePoint>& due) {
-        constexpr std::chrono::nanoseconds slice = std::chrono::seconds{1};
         const auto has_news = [this] { return has_news_; };
         if (!due) {
             changed_.wait(lock, has_news);
@@ -114,6 +125,9 @@ class Background final : private Caretaker, private KeeperNews {
         }
         has_news_ = false;
     }
+
+    /// No wait is longer: none counts the time in which the machine is suspended, and leases do.
+    static constexpr std::chrono::nanoseconds slice = std::chrono::seconds{1};
 
     Engine<Wire, Time>& engine_;
     Keeper<Wire, Time>& keeper_;

@@ -58,6 +58,24 @@ for i = 1, k do
 end
 return reply)"};
 
+/// ARGV: token, fence_ttl, a proposal per resource. As an acquire, for what is held already by this token:
+/// whoever adopts it gets a fencing value of its own, above that of the holder before.
+inline constexpr Script adopt_script{R"(
+local k = #KEYS / 2
+for i = 1, k do
+  if redis.call('GET', KEYS[i]) ~= ARGV[1] then return {0, i, redis.call('PTTL', KEYS[i])} end
+end
+local time = redis.call('TIME')
+local ceiling = time[1] * 1000000 + time[2] + 86400000000
+local reply = {1}
+for i = 1, k do
+  local above = tonumber(redis.call('GET', KEYS[k + i]) or 0) + 1
+  local fence = math.max(above, math.min(tonumber(ARGV[2 + i]), ceiling))
+  redis.call('SET', KEYS[k + i], string.format('%.0f', fence), 'PX', ARGV[2])
+  reply[1 + i] = fence
+end
+return reply)"};
+
 /// ARGV: token, fence_ttl, the fencing value agreed on per resource. Raises the counters to it where the
 /// resources are still ours and nothing larger was given out.
 inline constexpr Script commit_script{R"(
@@ -71,7 +89,8 @@ return 1)"};
 
 /// ARGV: token, ttl, and with fencing: fence_ttl, our fencing value per resource; last 'exactly', where it
 /// may shorten. Without that it does not: it may come late, when who adopted the lease has extended it
-/// further. 1: extended; 0: not ours, or a larger fencing value was given out since; -1: not there.
+/// further. 1: extended; {1, PTTL}: so much was left already, and is; 0: not ours, or a larger fencing value
+/// was given out since; -1: not there.
 inline constexpr Script extend_script{R"(
 local exactly = ARGV[#ARGV] == 'exactly'
 local fenced = #ARGV > (exactly and 3 or 2)
@@ -84,12 +103,17 @@ for i = 1, k do
   absent = absent or not owner
 end
 if absent then return -1 end
+local longest = 0
 for i = 1, k do
-  if exactly or redis.call('PTTL', KEYS[i]) < tonumber(ARGV[2]) then
+  local left = redis.call('PTTL', KEYS[i])
+  if exactly or left < tonumber(ARGV[2]) then
     redis.call('PEXPIRE', KEYS[i], ARGV[2])
+  else
+    longest = math.max(longest, left)
   end
   if fenced then redis.call('SET', KEYS[k + i], ARGV[3 + i], 'PX', ARGV[3]) end
 end
+if longest > 0 then return {1, longest} end
 return 1)"};
 
 /// ARGV as for extend, never 'exactly'. Puts a lease that a quorum still holds back on a node that lost it.
@@ -164,8 +188,8 @@ for i = 1, k do
 end
 return 1)"};
 
-/// KEYS always with counters; ARGV: the token asked about, or none. Per resource: a digest of the holder's
-/// token ('' when free), PTTL, counter, and 1 if the token asked about holds it. Changes nothing.
+/// KEYS always with counters. Per resource: a digest of the holder's token ('' when free), PTTL, counter.
+/// Changes nothing.
 inline constexpr Script peek_script{R"(
 local k = #KEYS / 2
 local reply = {}
@@ -174,7 +198,6 @@ for i = 1, k do
   reply[#reply + 1] = owner and string.sub(redis.sha1hex(owner), 1, 8) or ''
   reply[#reply + 1] = redis.call('PTTL', KEYS[i])
   reply[#reply + 1] = tonumber(redis.call('GET', KEYS[k + i]) or 0)
-  reply[#reply + 1] = owner == ARGV[1] and 1 or 0
 end
 return reply)"};
 
@@ -191,13 +214,13 @@ return reply)"};
 }
 
 /// The key of a resource's fencing counter.
-[[nodiscard]] inline std::string fence_key(std::string_view resource) {
-    return companion_key(resource, "fence");
+[[nodiscard]] inline std::string fence_key(std::string_view resource, std::string_view suffix = "fence") {
+    return companion_key(resource, suffix);
 }
 
 /// The key of the queue of those who wait for a resource.
-[[nodiscard]] inline std::string queue_key(std::string_view resource) {
-    return companion_key(resource, "queue");
+[[nodiscard]] inline std::string queue_key(std::string_view resource, std::string_view suffix = "queue") {
+    return companion_key(resource, suffix);
 }
 
 /// Writes a request in RESP, the protocol that all servers speak.
@@ -236,7 +259,18 @@ class RequestWriter {
 /// One request, the same for every node.
 class Command {
    public:
-    enum class Kind : std::uint8_t { acquire, commit, extend, put_back, release, peek, enlist, delist, load };
+    enum class Kind : std::uint8_t {
+        acquire,
+        adopt,
+        commit,
+        extend,
+        put_back,
+        release,
+        peek,
+        enlist,
+        delist,
+        load
+    };
 
     Command(Kind kind, std::string bytes) : kind_{kind}, bytes_{std::move(bytes)} {}
     Command(Kind kind, const Script& script, std::string bytes, std::size_t tail)
@@ -304,6 +338,15 @@ struct Claim {
     return {kind, script, std::move(writer).take(), tail};
 }
 
+[[nodiscard]] inline Command adopt_command(const Claim& claim, const Token& token,
+                                           std::chrono::milliseconds fence_ttl,
+                                           std::span<const std::int64_t> proposals) {
+    auto [writer, tail] = begin_script(adopt_script, claim.resources, claim.counters, 2 + proposals.size());
+    writer.arg(token.str()).arg(fence_ttl);
+    for (const std::int64_t proposal : proposals) writer.arg(proposal);
+    return {Command::Kind::adopt, adopt_script, std::move(writer).take(), tail};
+}
+
 [[nodiscard]] inline Command commit_command(const Claim& claim, const Token& token,
                                             std::chrono::milliseconds fence_ttl,
                                             std::span<const std::int64_t> fences) {
@@ -348,9 +391,8 @@ struct Claim {
 }
 
 [[nodiscard]] inline Command peek_command(std::span<const std::string> resources,
-                                          std::span<const std::string> counters, std::string_view token) {
-    auto [writer, tail] = begin_script(peek_script, resources, counters, 1);
-    writer.arg(token);
+                                          std::span<const std::string> counters) {
+    auto [writer, tail] = begin_script(peek_script, resources, counters, 0);
     return {Command::Kind::peek, peek_script, std::move(writer).take(), tail};
 }
 
@@ -362,17 +404,17 @@ struct Claim {
 }
 
 /// All scripts, for a connection to begin with.
-inline constexpr std::array<const Script*, 8> all_scripts{
-    &acquire_script,  &fenced_acquire_script, &commit_script, &extend_script,
+inline constexpr std::array<const Script*, 9> all_scripts{
+    &acquire_script,  &fenced_acquire_script, &adopt_script,  &commit_script, &extend_script,
     &put_back_script, &release_script,        &enlist_script, &delist_script};
 
 /// A reply, read as a vote.
 struct Answer {
     Vote vote = Vote::refused;
     std::string words;
-    /// Of an acquire, granted: the fencing values; denied: index from 1, PTTL in ms. Of a peek per
-    /// resource: PTTL in ms, counter, 1 if it is ours (and in `words` the digests, 8 digits each). Of a
-    /// release: one, if a waiter was called.
+    /// Of an acquire or adopt, granted: the fencing values; denied: index from 1, PTTL in ms. Of an extend
+    /// that had no need to: PTTL in ms. Of a peek per resource: PTTL in ms, counter (and in `words` the
+    /// digests, 8 digits each). Of a release: one, if a waiter was called.
     std::vector<std::int64_t> values;
 };
 
@@ -398,7 +440,10 @@ struct Answer {
             answer.values.push_back(element.integer);
         }
         if (verdict == 1) answer.vote = Vote::granted;
-        if (verdict == 0 && answer.values.size() == 2) answer.vote = Vote::denied;
+        constexpr std::int64_t no_such_key = -2;  // as PTTL says it; an acquire is denied by what is there
+        if (verdict == 0 && answer.values.size() == 2) {
+            answer.vote = answer.values[1] == no_such_key ? Vote::absent : Vote::denied;
+        }
     }
     if (answer.vote == Vote::refused) answer.words = "an unexpected reply";
     return answer;
@@ -407,22 +452,26 @@ struct Answer {
 /// Granted: it answered.
 [[nodiscard]] inline Answer read_peek_reply(const Reply& reply) {
     Answer answer{Vote::granted, {}, {}};
-    if (reply.kind != Reply::Kind::array || reply.elements.empty() || reply.elements.size() % 4 != 0) {
+    if (reply.kind != Reply::Kind::array || reply.elements.empty() || reply.elements.size() % 3 != 0) {
         return {Vote::refused, "an unexpected reply", {}};
     }
     for (const Reply& element : reply.elements) {
         if (element.kind == Reply::Kind::text) answer.words.append(element.text);
         if (element.kind == Reply::Kind::integer) answer.values.push_back(element.integer);
     }
-    if (answer.values.size() * 4 != reply.elements.size() * 3) answer.vote = Vote::refused;
+    if (answer.values.size() * 3 != reply.elements.size() * 2) answer.vote = Vote::refused;
     return answer;
 }
 
 /// Only an explicit yes is a yes; an error is a refusal in the node's own words.
 [[nodiscard]] inline Answer read_reply(Command::Kind kind, const Reply& reply) {
     if (reply.kind == Reply::Kind::error) return {Vote::refused, std::string{reply.text}, {}};
-    if (kind == Command::Kind::acquire) return read_acquire_reply(reply);
+    if (kind == Command::Kind::acquire || kind == Command::Kind::adopt) return read_acquire_reply(reply);
     if (kind == Command::Kind::peek) return read_peek_reply(reply);
+    if (kind == Command::Kind::extend && reply.kind == Reply::Kind::array) {
+        Answer answer = read_acquire_reply(reply);
+        if (answer.vote == Vote::granted && answer.values.size() == 1) return answer;
+    }
     if (reply.kind == Reply::Kind::integer) {
         if (reply.integer == 1) return {Vote::granted, {}, {}};
         if (reply.integer == 2 && kind == Command::Kind::release) return {Vote::granted, {}, {1}};

@@ -237,7 +237,7 @@ class Engine final : private Awakening {
         sleepers_.add(call);
         lock.unlock();
         std::optional<std::chrono::nanoseconds> timeout;
-        if (until) timeout = *until - now();
+        if (until) timeout = -(now() - *until);
         Signal signal = call.seat->sleep(timeout);
         lock.lock();
         if (call.is_asleep) {

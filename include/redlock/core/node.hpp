@@ -34,9 +34,9 @@ class Standing {
 
     /// Why the node does not vote; nothing: it does.
     template <class Now>
-    [[nodiscard]] std::optional<Fault> objection(bool is_acquire, Now now) const {
+    [[nodiscard]] std::optional<Fault> objection(bool begins, Now now) const {
         if (is_duplicate_) return Fault{Vote::refused, "it is the same server as another of the nodes"};
-        if (!is_acquire) return std::nullopt;
+        if (!begins) return std::nullopt;
         if (!is_master_) return Fault{Vote::refused, "it is a replica, not a master"};
         if (is_unknown_)
             return Fault{Vote::quarantined, "it does not say when it started; is INFO permitted?"};

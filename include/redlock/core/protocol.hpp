@@ -52,9 +52,9 @@ class Protocol {
 
     void set_watch(LeaseWatch<TimePoint>* watch) noexcept { watch_ = watch; }
 
-    /// One attempt, with a token of its own: the late release of one must not free another. [8]–[14] With a
-    /// `lead` that node is asked first, and the others when it has granted.
-    Task<Result<LeasePtr>> acquire(ClaimPtr claim, std::chrono::milliseconds ttl,
+    /// One attempt, with a token of its own: the late release of one must not free another. [8]–[14] Decided
+    /// by `latest` at the latest. With a `lead` that node is asked first, and the others when it has granted.
+    Task<Result<LeasePtr>> acquire(ClaimPtr claim, std::chrono::milliseconds ttl, TimePoint latest,
                                    std::optional<std::size_t> lead, Call* call) {
         const Options& options = engine_.options();
         const TimePoint started = engine_.now();  // [8] before the first byte is sent
@@ -63,7 +63,8 @@ class Protocol {
         Command command = acquire_command(*claim, token, ttl, options.fence_ttl, proposals);
         const auto limit =
             std::min<std::chrono::nanoseconds>(options.node_timeout, validity_of(ttl, {}, options));
-        const RoundPtr round = engine_.make_round(std::move(command), started, started + limit);
+        const RoundPtr round =
+            engine_.make_round(std::move(command), started, std::min(started + limit, latest));
         round->lead = lead;
         Verdict verdict = co_await engine_.verdict_of(round, call);  // [9] [10]
         RoundPtr last = round;
@@ -119,7 +120,9 @@ class Protocol {
     Task<Result<void>> release(LeasePtr lease, bool* has_called) {
         const TimePoint started = engine_.now();
         const Hold before = lease->begin_release(started);
-        if (before == Hold::released) co_return Failure{errc::lost, "it was unlocked before"};
+        if (before == Hold::released) {
+            co_return Failure{errc::lost, describe(*lease->claim) + " was unlocked before"};
+        }
         const RoundPtr round =
             release_round(*lease->claim, lease->token, lease->acquire, started, lease->longest_ttl());
         if (before == Hold::lost) {
@@ -137,18 +140,25 @@ class Protocol {
     }
 
     /// Goes on holding what another held by this token, if a quorum says that it is so. Without fencing
-    /// tokens at hand it raises the counters, as a second round of an acquire does, and takes that number.
+    /// tokens at hand it takes new ones, as an acquire does: those in the counters may be another holder's.
     Task<Result<LeasePtr>> adopt(ClaimPtr claim, Token token, Values fences, std::chrono::milliseconds ttl) {
-        const TimePoint started = engine_.now();
         if (claim->is_fenced() && fences.empty()) {
-            const RoundPtr peek = peek_round(claim->resources, token.str());
-            co_await engine_.verdict_of(peek, nullptr);
-            fences = held_counters(*peek, claim->counters.size());
-            if (fences.empty()) co_return failed_adoption(*claim, *peek, false);
-            Command command = commit_command(*claim, token, engine_.options().fence_ttl, fences);
-            const RoundPtr commit = engine_.make_round(std::move(command), started, round_end(engine_.now()));
-            const Verdict verdict = co_await engine_.verdict_of(commit, nullptr);
-            if (verdict != Verdict::carried) co_return failed_adoption(*claim, *commit, true);
+            const TimePoint started = engine_.now();
+            const Values proposals(claim->counters.size(), proposal());
+            RoundPtr round =
+                engine_.make_round(adopt_command(*claim, token, engine_.options().fence_ttl, proposals),
+                                   started, round_end(started));
+            Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+            if (verdict == Verdict::carried) {
+                fences = agreed_fences(*round, claim->counters.size());
+                if (fences.empty()) {
+                    fences = largest_fences(*round, claim->counters.size());
+                    round = commit_round(*claim, token, *round, fences);
+                    verdict = co_await engine_.verdict_of(round, nullptr);
+                }
+            }
+            if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
+            for (const std::int64_t fence : fences) note_fence(fence);
         }
         const TimePoint sent = engine_.now();
         Command command =
@@ -156,16 +166,22 @@ class Protocol {
         const RoundPtr round = engine_.make_round(std::move(command), sent, round_end(sent));
         const Verdict verdict = co_await engine_.verdict_of(round, nullptr);
         const auto validity = validity_of(ttl, engine_.now() - sent, engine_.options());
-        if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round, true);
+        if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
         if (validity.count() <= 0) co_return Failure{errc::too_slow, describe(*claim), reports(*round)};
-        for (Ballot& ballot : round->ballots) ballot.handed = true;  // there may be a key on every node
+        auto key_ttl = ttl;  // which may be longer than the lease: the extension shortens nothing
+        for (Ballot& ballot : round->ballots) {
+            ballot.handed = true;  // there may be a key on every node
+            for (const std::int64_t left : ballot.values) {
+                key_ttl = std::max(key_ttl, std::chrono::milliseconds{left});
+            }
+        }
         co_return std::make_shared<LeaseType>(std::move(claim), std::move(token), std::move(fences), round,
-                                              ttl, sent, sent + (ttl - drift_of(ttl, engine_.options())));
+                                              key_ttl, sent, sent + (ttl - drift_of(ttl, engine_.options())));
     }
 
     /// What the nodes say of some resources; answers when all have, or at the end of the node_timeout.
     Task<RoundPtr> peek(std::vector<std::string> resources, Call* call) {
-        const RoundPtr round = peek_round(resources, {});
+        const RoundPtr round = peek_round(resources);
         co_await engine_.verdict_of(round, call);
         co_return round;
     }
@@ -182,11 +198,9 @@ class Protocol {
     }
 
     [[nodiscard]] static std::string describe(const Claim& claim) {
-        constexpr std::size_t longest = 64;
         std::string text;
         for (const std::string& resource : claim.resources) {
-            text.append(text.empty() ? "'" : ", '");
-            text.append(resource, 0, longest).append(resource.size() > longest ? "…'" : "'");
+            text.append(text.empty() ? "" : ", ").append(in_quotes(resource));
         }
         return text;
     }
@@ -200,7 +214,7 @@ class Protocol {
             remaining_ms = std::max(remaining_ms, ballot.values[1]);
             const auto index = static_cast<std::size_t>(ballot.values[0]);
             if (claim.resources.size() > 1 && index >= 1 && index <= claim.resources.size()) {
-                what = "'" + claim.resources[index - 1] + "' of " + describe(claim);
+                what = in_quotes(claim.resources[index - 1]) + " of " + describe(claim);
             }
         }
         Failure failure{reason, std::move(what), reports(round)};
@@ -271,47 +285,28 @@ class Protocol {
         return commit;
     }
 
-    // ---- adopting ----------------------------------------------------------------------------------
+    // ---- parts -------------------------------------------------------------------------------------
 
-    [[nodiscard]] RoundPtr peek_round(const std::vector<std::string>& resources, std::string_view token) {
+    [[nodiscard]] RoundPtr peek_round(const std::vector<std::string>& resources) {
         std::vector<std::string> counters;
         counters.reserve(resources.size());
-        for (const std::string& resource : resources) counters.push_back(fence_key(resource));
+        for (const std::string& resource : resources) {
+            counters.push_back(fence_key(resource, engine_.options().fence_suffix));
+        }
         const TimePoint started = engine_.now();
-        RoundPtr round =
-            engine_.make_round(peek_command(resources, counters, token), started, round_end(started));
+        RoundPtr round = engine_.make_round(peek_command(resources, counters), started, round_end(started));
         round->wants_all = true;
         return round;
     }
 
-    /// The largest counters of the nodes where all is held by the token asked about; empty: no quorum.
-    [[nodiscard]] static Values held_counters(const Round<TimePoint>& peek, std::size_t count) {
-        Values largest(count, 0);
-        std::size_t holding = 0;
-        for (const Ballot& ballot : peek.ballots) {
-            bool is_ours = ballot.vote == Vote::granted && ballot.values.size() == 3 * count;
-            for (std::size_t r = 0; is_ours && r < count; ++r) is_ours = ballot.values[3 * r + 2] == 1;
-            if (!is_ours) continue;
-            ++holding;
-            for (std::size_t r = 0; r < count; ++r)
-                largest[r] = std::max(largest[r], ballot.values[3 * r + 1]);
-        }
-        return holding >= peek.tally.quorum() ? largest : Values{};
-    }
-
-    /// Of a peek, granted says no more than that the node answered.
-    [[nodiscard]] Failure failed_adoption(const Claim& claim, const Round<TimePoint>& round,
-                                          bool is_vote) const {
-        const std::size_t against = is_vote ? round.tally.denied() : round.tally.granted();
-        const bool is_lost = against >= round.tally.quorum();
+    [[nodiscard]] Failure failed_adoption(const Claim& claim, const Round<TimePoint>& round) const {
+        const bool is_lost = round.tally.denied() >= round.tally.quorum();
         return Failure{is_lost ? errc::lost : errc::unknown, describe(claim), reports(round)};
     }
 
     [[nodiscard]] TimePoint round_end(TimePoint started) const {
         return started + engine_.options().node_timeout;
     }
-
-    // ---- parts -------------------------------------------------------------------------------------
 
     [[nodiscard]] Token fresh_token() const {
         std::array<unsigned char, Token::byte_count> bytes{};  // [6]

@@ -89,6 +89,20 @@ struct Round final : Wait<TimePoint> {
     [[nodiscard]] bool is_release() const noexcept { return command.kind() == Command::Kind::release; }
     [[nodiscard]] bool is_acquire() const noexcept { return command.kind() == Command::Kind::acquire; }
 
+    /// Whether it gives out fencing tokens, which a node that may have forgotten must not.
+    [[nodiscard]] bool begins() const noexcept {
+        return is_acquire() || command.kind() == Command::Kind::adopt;
+    }
+
+    [[nodiscard]] bool makes_keys() const noexcept {
+        return is_acquire() || command.kind() == Command::Kind::put_back;
+    }
+
+    /// Whether it would make keys whose release is on the way, or that are another's to release.
+    [[nodiscard]] bool is_unwanted() const noexcept {
+        return is_acquire() ? unwanted : makes_keys() && (!acquire || acquire->unwanted);
+    }
+
     /// Whether it does no harm however late it runs.
     [[nodiscard]] bool may_come_late() const noexcept {
         return is_release() || command.kind() == Command::Kind::delist;
@@ -96,8 +110,7 @@ struct Round final : Wait<TimePoint> {
 
     /// Whether a reply may ask for more: to send the script's text, or to repeat a release.
     [[nodiscard]] bool may_need_more() const noexcept {
-        return command.script() != nullptr &&
-               (may_come_late() || is_acquire() || command.kind() == Command::Kind::put_back);
+        return command.script() != nullptr && (may_come_late() || makes_keys());
     }
 
     /// Whether the acquire may still be on its way to a node, however long ago it was sent.

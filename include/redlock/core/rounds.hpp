@@ -91,6 +91,7 @@ class Rounds final : private TransportEvents {
 
     /// Starts a wait; sends it, where it is a round.
     void begin(WaitPtr wait) {
+        if (wait->decided) return;
         if (wait->call != nullptr) {
             wait->call->current = wait.get();
             if (wait->call->cancelled) return decide(*wait, Verdict::cancelled);
@@ -234,9 +235,8 @@ class Rounds final : private TransportEvents {
     /// To a node that is connected.
     void hand_over(std::size_t i, const RoundPtr& round) {
         auto& node = nodes_[i];
-        if (round->is_acquire() && round->unwanted)
-            return record(i, *round, Vote::unreachable, "it was never sent");
-        if (const auto objection = node.standing.objection(round->is_acquire(), [this] { return now(); })) {
+        if (round->is_unwanted()) return record(i, *round, Vote::unreachable, "it was never sent");
+        if (const auto objection = node.standing.objection(round->begins(), [this] { return now(); })) {
             return record(i, *round, objection->vote, objection->words);
         }
         if (transport_.send(i, round->command.bytes()) != Sent::accepted) {
@@ -337,10 +337,8 @@ class Rounds final : private TransportEvents {
     bool heal(std::size_t i, const RoundPtr& round) {
         Ballot& ballot = round->ballots[i];
         if (!std::exchange(ballot.knows_script, false) || round->command.script() == nullptr) return false;
-        const bool makes_keys = round->is_acquire() || round->command.kind() == Command::Kind::put_back;
-        const auto& acquire = round->is_acquire() ? round : round->acquire;
         const bool is_too_late =
-            makes_keys ? !acquire || acquire->unwanted : !round->may_come_late() && round->decided;
+            round->makes_keys() ? round->is_unwanted() : !round->may_come_late() && round->decided;
         if (is_too_late) {
             teach(i, *round->command.script());
             return false;

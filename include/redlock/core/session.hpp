@@ -9,6 +9,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -44,7 +45,7 @@ class Session {
                     if (last->is_forked()) {
                         last->engine_.transport().abandon();
                     } else if (last->background_.is_this_thread()) {
-                        std::thread{[last] { delete last; }}.detach();
+                        delete_elsewhere(last);
                     } else {
                         delete last;
                     }
@@ -74,12 +75,10 @@ class Session {
 
     [[nodiscard]] Result<LeasePtr> acquire(std::shared_ptr<const Claim> claim, const LockOptions& how) {
         if (is_forked()) return after_fork();
+        if (how.renew) background_.start();  // before anything is held that would need it
         auto result =
             engine_.run(how.stop, [&](Call* call) { return waiting_.acquire(std::move(claim), how, call); });
-        if (result && how.renew) {
-            (*result)->renewal = {how.ttl, (*result)->acquired_at + limit_of(how)};
-            keeper_.keep(*result);
-        }
+        if (result && how.renew) renew(*result, how);
         return result;
     }
 
@@ -101,7 +100,9 @@ class Session {
     }
 
     void keep(const LeasePtr& lease) {
-        if (!is_forked()) keeper_.keep(lease);
+        if (is_forked()) return;
+        background_.start();
+        keeper_.keep(lease);
     }
 
     /// Stops holding it without a word to the nodes. False: it was not held.
@@ -113,11 +114,14 @@ class Session {
     }
 
     [[nodiscard]] Result<LeasePtr> adopt(std::shared_ptr<const Claim> claim, Token token,
-                                         std::vector<std::int64_t> fences, std::chrono::milliseconds ttl) {
+                                         std::vector<std::int64_t> fences, const LockOptions& how) {
         if (is_forked()) return after_fork();
-        return engine_.run({}, [&](Call*) {
-            return protocol_.adopt(std::move(claim), std::move(token), std::move(fences), ttl);
+        if (how.renew) background_.start();
+        auto result = engine_.run({}, [&](Call*) {
+            return protocol_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl);
         });
+        if (result && how.renew) renew(*result, how);
+        return result;
     }
 
     [[nodiscard]] Result<Inspection> inspect(std::string resource) {
@@ -138,12 +142,27 @@ class Session {
         const std::string value = "the ttl is " + std::to_string(ttl.count()) + " ms, ";
         if (ttl > longest) return Failure{errc::invalid_argument, value + "but the longest is one year"};
         if (ttl.count() > 0 && ttl > drift) return std::nullopt;
-        const std::string least = std::to_string(static_cast<double>(drift.count()) / 1e6);
-        return Failure{errc::invalid_argument, value + "but must be more than the drift of " + least + " ms"};
+        const auto least = std::chrono::floor<std::chrono::microseconds>(drift).count();
+        return Failure{errc::invalid_argument,
+                       value + "but must be more than the drift of " + std::to_string(least) + " µs"};
     }
 
-   private:
+    /// Then nothing of it may be touched: a thread that does not exist here may have been at work.
     [[nodiscard]] bool is_forked() const noexcept { return fork_mark_.is_forked(); }
+
+   private:
+    /// Where no thread can be had the memory is left: this one cannot wait for its own end.
+    static void delete_elsewhere(Session* last) noexcept {
+        try {
+            std::thread{[last] { delete last; }}.detach();
+        } catch (const std::system_error&) {
+        }
+    }
+
+    void renew(const LeasePtr& lease, const LockOptions& how) {
+        lease->renewal = {how.ttl, lease->acquired_at + limit_of(how)};
+        keeper_.keep(lease);
+    }
 
     [[nodiscard]] static Failure after_fork() {
         return Failure{errc::invalid_argument,
@@ -170,7 +189,7 @@ class Session {
         for (std::size_t i = 0; i < reports.size(); ++i) {
             const Ballot& ballot = round->ballots[i];
             Inspection::Node node{reports[i], {}, {}, 0};
-            if (ballot.vote == Vote::granted) {
+            if (ballot.vote == Vote::granted && ballot.values.size() == 2) {
                 node.holder = std::exchange(node.report.detail, {});
                 if (!node.holder.empty()) node.ttl = std::chrono::milliseconds{ballot.values[0]};
                 node.fence = static_cast<std::uint64_t>(ballot.values[1]);

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -49,13 +50,15 @@ class Waiting final : private Listener {
 
     /// Attempts until one succeeds, the wait is over or a stop is requested.
     Task<Result<LeasePtr>> acquire(ClaimPtr claim, LockOptions how, Call* call) {
-        if (how.wait.count() == 0) co_return co_await protocol_.acquire(claim, how.ttl, std::nullopt, call);
-        const TimePoint began = engine_.now();
+        const Span span{engine_.now(), std::min(how.wait, ages), engine_.options().node_timeout};
+        if (how.wait.count() == 0) {
+            co_return co_await protocol_.acquire(claim, how.ttl, span.end(), std::nullopt, call);
+        }
         if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(*claim, 0);
         Waiter waiter{*this, claim, engine_.wall_us()};
         if (!waiter.is_first()) {
             const Verdict verdict =
-                co_await engine_.pause(waiter.sleep_until(limit_of(began, how.wait)), call);
+                co_await engine_.pause(waiter.sleep_until(span.last_start(waiter.round)), call);
             if (verdict == Verdict::cancelled) co_return cancelled(*claim, 0);
             if (verdict == Verdict::timed_out) {
                 co_return Failure{errc::contended,
@@ -63,7 +66,7 @@ class Waiting final : private Listener {
             }
         }
         pay_courtesy(waiter);
-        co_return co_await contend(waiter, claim, std::move(how), began, call);
+        co_return co_await contend(waiter, claim, std::move(how), span, call);
     }
 
     /// As the protocol does; and a waiter of this process may have its attempt right behind it.
@@ -84,10 +87,9 @@ class Waiting final : private Listener {
 
     /// The lease is held elsewhere from now on: whoever waits for it here has to ask the nodes.
     Task<bool> let_go(LeasePtr lease) {
-        if (waiters_count_.load(std::memory_order_relaxed) > 0) {
-            co_await engine_.hop(nullptr);
-            hand_over(*lease);
-        }
+        co_await engine_.hop(nullptr);
+        lease->acquire->unwanted = true;  // what was not sent yet must not come after another's release
+        hand_over(*lease);
         co_return true;
     }
 
@@ -102,6 +104,22 @@ class Waiting final : private Listener {
     static constexpr std::chrono::nanoseconds courtesy_min = std::chrono::milliseconds{1};
 
     struct Waiter;
+
+    /// The time that a call may take.
+    struct Span {
+        TimePoint began;
+        std::chrono::nanoseconds wait;
+        std::chrono::nanoseconds node_timeout;
+
+        /// An attempt is cut short by it; the first has a node_timeout in any case.
+        [[nodiscard]] TimePoint end() const { return began + std::max(wait, node_timeout); }
+
+        /// An attempt that begins later could hardly succeed within the wait.
+        [[nodiscard]] TimePoint last_start(std::chrono::nanoseconds round) const {
+            constexpr std::chrono::nanoseconds least = std::chrono::milliseconds{1};
+            return began + (wait - std::min(node_timeout, 2 * round + least));
+        }
+    };
 
     /// Whoever has just released what others were called for does not snatch it from them.
     struct Courtesy {
@@ -205,29 +223,23 @@ class Waiting final : private Listener {
     }
 
     /// Attempts of the first in the queue.
-    Task<Result<LeasePtr>> contend(Waiter& waiter, ClaimPtr claim, LockOptions how, TimePoint began,
-                                   Call* call) {
-        const TimePoint limit = limit_of(began, how.wait);
+    Task<Result<LeasePtr>> contend(Waiter& waiter, ClaimPtr claim, LockOptions how, Span span, Call* call) {
         std::optional<std::size_t> lead;
         std::vector<bool> silent(engine_.size());
         std::optional<Failure> last;
+        TimePoint reached = span.began;  // when a quorum answered last
         for (std::uint32_t attempt = 1;; ++attempt) {
             if (const LeasePtr held = waiter.queue().held) {
                 last = Failure{errc::contended, "this process itself holds " + protocol_.describe(*claim)};
+                const TimePoint limit = span.last_start(waiter.round);
                 co_await engine_.pause(waiter.sleep_until(std::min(held->valid_until(), limit)), call);
                 waiter.queue().held.reset();
             }
-            if (std::exchange(waiter.must_yield, false)) {
-                const TimePoint yielded = engine_.now() + waiter.round + grace;
-                co_await engine_.pause(waiter.sleep_until(std::min(yielded, limit)), call);
-                const Failure nobody{errc::contended};
-                const TimePoint again = co_await enlist(waiter, claim, nobody, engine_.now(), limit, call);
-                if (waiter.calls == 0) co_await engine_.pause(waiter.sleep_until(again), call);
-            }
+            if (std::exchange(waiter.must_yield, false)) co_await give_way(waiter, claim, span, call);
             if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(*claim, attempt - 1);
-            if (last && engine_.now() - limit > lateness) co_return *std::move(last);
             const TimePoint started = engine_.now();
-            Result<LeasePtr> result = co_await protocol_.acquire(claim, how.ttl, lead, call);
+            if (last && started - span.last_start(waiter.round) > lateness) co_return *std::move(last);
+            Result<LeasePtr> result = co_await protocol_.acquire(claim, how.ttl, span.end(), lead, call);
             waiter.round = engine_.now() - started;
             delist(waiter);
             if (result) {
@@ -235,13 +247,21 @@ class Waiting final : private Listener {
                 co_return result;
             }
             result.error().set_attempts(attempt);
+            if (last && result.error() == errc::unreachable && span.end() - started < span.node_timeout) {
+                last->set_attempts(attempt);  // cut short, it says nothing of the nodes
+                co_return *std::move(last);
+            }
             last = result.error();
-            std::optional<TimePoint> next =
-                next_attempt(began, how.wait, delay_after(result.error(), attempt, waiter.round));
+            if (result.error() == errc::contended) reached = engine_.now();
+            if (how.wait_unreachable != forever && engine_.now() - reached >= how.wait_unreachable) {
+                co_return result;
+            }
+            const auto delay = delay_after(result.error(), attempt, waiter.round);
+            std::optional<TimePoint> next = next_attempt(span, delay, waiter.round);
             if (!next) co_return result;
             lead = lead_after(result.error(), *claim, lead, silent);
-            if (result.error() == errc::contended && !claim->queues.empty()) {
-                next = co_await enlist(waiter, claim, result.error(), *next, limit, call);
+            if (result.error() == errc::contended) {
+                next = co_await enlist(waiter, claim, result.error(), *next, span.end(), call);
             }
             if (waiter.calls >= quorum_of(engine_.size())) continue;
             if (waiter.calls > 0) next = std::min(*next, engine_.now() + waiter.round);
@@ -252,21 +272,32 @@ class Waiting final : private Listener {
         }
     }
 
+    /// Lets those who wait elsewhere try first, and lines up behind them.
+    Task<bool> give_way(Waiter& waiter, ClaimPtr claim, Span span, Call* call) {
+        const TimePoint yielded = engine_.now() + waiter.round + grace;
+        const TimePoint limit = span.last_start(waiter.round);
+        co_await engine_.pause(waiter.sleep_until(std::min(yielded, limit)), call);
+        const Failure nobody{errc::contended};
+        const TimePoint again = co_await enlist(waiter, claim, nobody, engine_.now(), limit, call);
+        if (waiter.calls == 0) co_await engine_.pause(waiter.sleep_until(again), call);
+        co_return true;
+    }
+
     // ---- on the nodes ------------------------------------------------------------------------------
 
     /// Into the nodes' queues, unless it is free by now. Returns when to look again at the latest.
     Task<TimePoint> enlist(Waiter& waiter, ClaimPtr claim, const Failure& failure, TimePoint next,
                            TimePoint end, Call* call) {
+        if (claim->queues.empty()) co_return next;
         listen();
         if (engine_.transport().listening() < quorum_of(engine_.size())) co_return next;  // for the next time
         using namespace std::chrono_literals;
         const TimePoint started = engine_.now();
         // A holder that crashes is gone after its ttl; one that calls nobody is looked for now and then.
-        const std::chrono::nanoseconds longest =
-            std::max<std::chrono::nanoseconds>(1s, 4 * engine_.options().retry.cap);
-        std::chrono::nanoseconds patience = failure.holder_remaining() + 2ms;
-        if (failure.holder_remaining().count() <= 0 || patience > longest) patience = longest;
-        const auto life = std::chrono::duration_cast<std::chrono::milliseconds>(2 * longest);
+        const auto longest = std::max<std::chrono::milliseconds>(1s, 4 * engine_.options().retry.cap);
+        const std::chrono::milliseconds left = failure.holder_remaining();  // may be ages
+        const auto patience = left > 0ms && left < longest ? left + 2ms : longest;
+        const auto life = 2 * longest;
         renumber(waiter);
         const TimePoint deadline = std::min(started + engine_.options().node_timeout, end);
         const auto round = engine_.make_round(enlist_command(*claim, name_of(waiter), waiter.since, life),
@@ -378,9 +409,7 @@ class Waiting final : private Listener {
         }
         const std::chrono::nanoseconds cap = retry.cap;
         double bound = static_cast<double>(std::max<std::chrono::nanoseconds>(retry.base, 2 * round).count());
-        for (std::uint32_t i = 1; i < attempt && bound < static_cast<double>(cap.count()); ++i) {
-            bound *= retry.multiplier;
-        }
+        bound *= std::pow(retry.multiplier, attempt - 1);
         std::array<unsigned char, 4> bytes{};
         engine_.transport().random(bytes);
         double fraction = 0;
@@ -389,20 +418,15 @@ class Waiting final : private Listener {
         return std::chrono::nanoseconds{static_cast<std::int64_t>(bound * fraction)};
     }
 
-    /// When to try again, so that the attempt can end within the wait; none: not any more.
-    [[nodiscard]] std::optional<TimePoint> next_attempt(TimePoint began, std::chrono::milliseconds wait,
-                                                        std::optional<std::chrono::nanoseconds> delay) const {
-        if (!delay || wait.count() == 0) return std::nullopt;
+    /// When to try again, within the wait; none: not any more.
+    [[nodiscard]] std::optional<TimePoint> next_attempt(const Span& span,
+                                                        std::optional<std::chrono::nanoseconds> delay,
+                                                        std::chrono::nanoseconds round) const {
+        if (!delay || span.wait.count() == 0) return std::nullopt;
         const TimePoint time = engine_.now();
-        if (wait == forever) return time + *delay;
-        const auto left = wait - (time - began) - engine_.options().node_timeout;
+        const std::chrono::nanoseconds left = -(time - span.last_start(round));
         if (left.count() <= 0) return std::nullopt;
         return time + std::min(*delay, left);
-    }
-
-    /// An attempt that begins by then ends within the wait.
-    [[nodiscard]] TimePoint limit_of(TimePoint began, std::chrono::milliseconds wait) const {
-        return began + (std::min(wait, ages) - engine_.options().node_timeout);
     }
 
     [[nodiscard]] static Failure cancelled(const Claim& claim, std::uint32_t attempts,

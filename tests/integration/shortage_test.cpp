@@ -1,0 +1,77 @@
+// A process that may start no more threads. The library needs one for renewal, for lost() and for work that a
+// call left over; a lock without these must not need it.
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cerrno>
+#include <system_error>
+
+#include "integration/fixture.hpp"
+
+// Sanitizers have a pthread_create of their own.
+#if defined(__has_feature)
+#define REDLOCK_TEST_HAS_FEATURE(name) __has_feature(name)
+#else
+#define REDLOCK_TEST_HAS_FEATURE(name) 0
+#endif
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) && \
+    !REDLOCK_TEST_HAS_FEATURE(thread_sanitizer) && !REDLOCK_TEST_HAS_FEATURE(address_sanitizer)
+
+namespace {
+std::atomic<bool> no_more_threads{false};
+}
+
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                              void* argument) {
+    static const auto real =
+        reinterpret_cast<decltype(&pthread_create)>(::dlsym(RTLD_NEXT, "pthread_create"));
+    return no_more_threads ? EAGAIN : real(thread, attributes, run, argument);
+}
+
+namespace redlock::test {
+namespace {
+
+struct Shortage {
+    Shortage() { no_more_threads = true; }
+    Shortage(const Shortage&) = delete;
+    Shortage& operator=(const Shortage&) = delete;
+    ~Shortage() { no_more_threads = false; }
+};
+
+TEST(Shortage, what_a_call_leaves_over_is_left_to_the_next_call) {
+    Cluster cluster{3};
+    auto locks = connect_to(cluster);
+    {
+        const Shortage shortage;
+        ASSERT_TRUE(locks.lock("name", {.ttl = 60s, .wait = 30s}));
+        cluster.pause_first(1);
+        for (int i = 0; i < 3; ++i) EXPECT_TRUE(locks.try_lock("name", 60s));
+    }
+    cluster.resume_all();
+    EXPECT_TRUE(locks.try_lock("name", 60s));
+    EXPECT_TRUE(eventually(patience, [&] { return is_clean(cluster); }));
+}
+
+// Else nobody would own it, and some day it would be renewed.
+TEST(Shortage, R13_nothing_is_locked_that_could_not_be_renewed) {
+    Cluster cluster{3};
+    auto locks = connect_to(cluster);
+    {
+        const Shortage shortage;
+        EXPECT_THROW(static_cast<void>(locks.lock("name", {.ttl = 60s, .renew = true})), std::system_error);
+        EXPECT_TRUE(is_clean(cluster));
+        auto lock = locks.try_lock("name", 60s);
+        ASSERT_TRUE(lock);
+        EXPECT_THROW(static_cast<void>(lock->lost()), std::system_error);
+        EXPECT_TRUE(lock->owns_lock());
+    }
+    auto lock = locks.lock("name", {.ttl = 60s, .wait = 10s, .renew = true});
+    ASSERT_TRUE(lock);
+    EXPECT_FALSE(lock->lost().stop_requested());
+}
+
+}  // namespace
+}  // namespace redlock::test
+
+#endif
