@@ -1,12 +1,15 @@
 // The simulator as a program: many schedules, or one that is looked at. `--help` says how.
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "sim/run.hpp"
 
@@ -31,16 +34,37 @@ struct Command {
     bool shrinks = false;
 };
 
-[[noreturn]] void leave(const char* why) {
-    std::fprintf(stderr, "%s\n\n%s", why, usage);
+[[noreturn]] void leave(const std::string& why) {
+    std::fprintf(stderr, "redlock_simulator: %s\n\n%s", why.c_str(), usage);
     std::exit(2);
+}
+
+/// All of the text is the number: a seed that was mistyped must not run as another one.
+std::uint64_t number_of(std::string_view option, std::string_view text) {
+    std::uint64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc{} && stop == end) return value;
+    const char* wanted = error == std::errc::result_out_of_range ? "a number below 2^64" : "a whole number";
+    leave(std::string{option} + " needs " + wanted + ", not '" + std::string{text} + "'");
 }
 
 Broken broken_of(std::string_view name) {
     if (name == "drift") return Broken::drift;
     if (name == "jump") return Broken::jump;
     if (name == "memory") return Broken::memory;
-    leave("--break is one of drift, jump and memory");
+    leave("--break is one of drift, jump and memory, not '" + std::string{name} + "'");
+}
+
+/// What would run nothing, or something else than was meant, and call it a success.
+void check(const Command& command) {
+    if (command.seeds.count == 0) leave("--schedules needs at least 1, not '0'");
+    const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - command.seeds.first;
+    if (!command.is_one && command.seeds.count > room) {
+        leave(std::to_string(command.seeds.count) + " schedules from seed " +
+              std::to_string(command.seeds.first) + " go beyond the last seed");
+    }
+    if (command.shrinks && !command.is_one) leave("--shrink needs a --seed, and no --schedules");
 }
 
 Command parse(int argc, char** argv) {
@@ -56,21 +80,23 @@ Command parse(int argc, char** argv) {
             std::fputs(usage, stdout);
             std::exit(0);
         }
-        if (i + 1 == argc) leave("unknown option, or its value is missing");
-        const char* value = argv[++i];
+        if (option != "--seed" && option != "--schedules" && option != "--break") {
+            leave("there is no option '" + std::string{option} + "'");
+        }
+        if (i + 1 == argc) leave(std::string{option} + " needs a value");
+        const std::string_view value = argv[++i];
         if (option == "--seed") {
-            command.seeds.first = std::strtoull(value, nullptr, 10);
+            command.seeds.first = number_of(option, value);
             command.is_one = true;
         } else if (option == "--schedules") {
-            command.seeds.count = std::strtoull(value, nullptr, 10);
+            command.seeds.count = number_of(option, value);
             has_count = true;
-        } else if (option == "--break") {
-            command.broken = broken_of(value);
         } else {
-            leave("unknown option");
+            command.broken = broken_of(value);
         }
     }
     command.is_one = command.is_one && !has_count;
+    check(command);
     return command;
 }
 
