@@ -72,25 +72,49 @@ fi
 
 # --- ending what was started ----------------------------------------------------------------------------
 
-pids=()       # of the examples and servers that this script started
+programs=()   # process ids: of the examples and what else was started by run()
+servers=()    # process ids: of the local nodes
 directory=    # of the local nodes
 compose=()    # the command, once the project has been started
 
 # Still a child of this script, and not another process that was given the number since.
 is_ours() { grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"; }
 
+send() {
+    local signal=$1 pid
+    shift
+    for pid in "$@"; do
+        is_ours "$pid" && kill "-$signal" "$pid"
+    done
+}
+
+# end <signal> <pid>...: asks them to end, gives them 3 s to leave everything tidy, and then insists.
+end() {
+    local tries pid
+    send "$@"
+    shift
+    for pid in "$@"; do
+        for ((tries = 0; tries < 60; ++tries)); do
+            is_ours "$pid" || break
+            sleep 0.05
+        done
+    done
+    send KILL "$@"
+}
+
 clean_up() {
-    local status=$? pid
+    local status=$?
+    set +e # what fails here, such as to end what has just ended, must not keep the rest from being done
     trap '' HUP INT TERM
     trap - EXIT
-    for pid in "${pids[@]}"; do
-        # A process that was stopped does not hear anything else.
-        is_ours "$pid" && kill -KILL "$pid"
-    done 2>/dev/null
-    wait 2>/dev/null || true
+    exec 3>&2 2>/dev/null # the shell would report how each of them ended
+    end TERM "${programs[@]}"
+    send KILL "${servers[@]}" # one that was stopped does not hear anything else
+    wait
+    exec 2>&3 3>&-
     if [[ ${#compose[@]} -gt 0 ]]; then
         say 'ending the nodes ...'
-        "${compose[@]}" unpause >/dev/null 2>&1 || true
+        "${compose[@]}" unpause >/dev/null 2>&1
         "${compose[@]}" down --volumes --timeout 1 >/dev/null 2>&1 ||
             say "this failed: ${compose[*]} down --volumes"
     fi
@@ -110,7 +134,7 @@ run() {
     local pid status=0
     "$@" &
     pid=$!
-    pids+=("$pid")
+    programs+=("$pid")
     wait "$pid" || status=$?
     return "$status"
 }
@@ -191,8 +215,7 @@ make_directory() {
 start_server() {
     "$server" --port 0 --unixsocket "$directory/$1.sock" --unixsocketperm 700 --save '' --appendonly no \
         --daemonize no --dir "$directory" --logfile "$directory/$1.log" </dev/null >/dev/null 2>&1 &
-    pids+=("$!")
-    server_pids+=("$!")
+    servers+=("$!")
     disown "$!" # the shell need not report how it ended
 }
 
@@ -211,7 +234,7 @@ await_servers() {
 }
 
 start_local_nodes() {
-    local server server_pids=() names=() i
+    local server names=() i
     server=$(find_server)
     if [[ -z $server ]]; then
         install_missing run
@@ -231,8 +254,8 @@ start_local_nodes() {
         start_server data
     fi
     await_servers "${names[@]}"
-    break_options=(--kill-node2 "kill -KILL ${server_pids[1]}" --hang-node4 "kill -STOP ${server_pids[3]}"
-        --wake-node4 "kill -CONT ${server_pids[3]}")
+    break_options=(--kill-node2 "kill -KILL ${servers[1]}" --hang-node4 "kill -STOP ${servers[3]}"
+        --wake-node4 "kill -CONT ${servers[3]}")
 }
 
 start_nodes() {
@@ -259,16 +282,16 @@ play_cron() {
     local first i instances=()
     for i in 1 2 3; do
         "$build/examples/cron" "$nodes" "instance-$i" &
-        pids+=("$!")
+        programs+=("$!")
         instances+=("$!")
-        sleep 0.3
+        run sleep 0.3
     done
-    sleep 3.5
+    run sleep 3.5
     first=${instances[0]}
     say "--- kill -9 $first: instance-1 dies; its lock ends by its ttl"
     kill -KILL "$first"
     wait "$first" 2>/dev/null || true
-    sleep 5
+    run sleep 5
     say '--- SIGTERM to the others: who has the lock gives it back'
     kill -TERM "${instances[1]}" "${instances[2]}"
     wait "${instances[1]}" "${instances[2]}"
