@@ -35,3 +35,16 @@ function(redlock_program name)
   target_link_libraries(${name} PRIVATE redlock::redlock redlock_development)
   set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
 endfunction()
+
+# redlock_use_libpq(<program>): PostgreSQL's client library, and REDLOCK_HAS_LIBPQ. Where it is not installed,
+# neither: the program says that it does without.
+function(redlock_use_libpq program)
+  find_path(redlock_libpq_INCLUDE libpq-fe.h PATH_SUFFIXES postgresql pgsql)
+  find_library(redlock_libpq_LIBRARY pq)
+  mark_as_advanced(redlock_libpq_INCLUDE redlock_libpq_LIBRARY)
+  if(redlock_libpq_INCLUDE AND redlock_libpq_LIBRARY)
+    target_include_directories(${program} SYSTEM PRIVATE "${redlock_libpq_INCLUDE}")
+    target_link_libraries(${program} PRIVATE "${redlock_libpq_LIBRARY}")
+    target_compile_definitions(${program} PRIVATE REDLOCK_HAS_LIBPQ)
+  endif()
+endfunction()
