@@ -1,127 +1,194 @@
-// Why a lock alone is not enough, and what fencing does about it:  fencing URI,URI,... DATA_URI
+// Why a lock alone is not enough, and what fencing does about it:  fencing URI,URI,... DATA_URI [option]
 //
 // A holder is paused just before it writes, for longer than its lock lasts. Another gets the lock and
 // writes. Then the first goes on: it still believes that it holds the lock. Without a fence its late write
-// goes through; with one, the data node refuses it. All processes, pauses and writes are real.
+// goes through; with one, the place that keeps the data refuses it. Shown on Redis, and on PostgreSQL where
+// there is one. All processes, pauses and writes are real.
 
-#include <hiredis/hiredis.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <iostream>
 #include <memory>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 
-#include <redlock/hiredis/fenced.hpp>
 #include <redlock/redlock.hpp>
+
+#include "fencing/postgres.hpp"
+#include "fencing/process.hpp"
+#include "fencing/redis.hpp"
+#include "fencing/store.hpp"
 
 using namespace std::chrono_literals;
 
-namespace {
+namespace fencing {
 
-const std::string resource = "example/stock/" + std::to_string(::getpid());  // the lock, and the key written
+constexpr const char* usage = R"(usage: fencing URI,URI,... DATA_URI [option]
 
-/// The Redis that holds the data; not one of those that vote.
-class DataNode {
-   public:
-    explicit DataNode(const redlock::Endpoint& at)
-        : connection_{at.scheme() == redlock::Endpoint::Scheme::unix_socket
-                          ? redisConnectUnix(at.path().c_str())
-                          : redisConnect(at.host().c_str(), at.port())} {
-        if (!connection_ || connection_->err != 0)
-            throw std::runtime_error{"no connection to " + at.display()};
-        if (!at.user().empty()) run("AUTH %s %s", at.user().c_str(), at.password().c_str());
-        if (at.user().empty() && !at.password().empty()) run("AUTH %s", at.password().c_str());
-        if (at.db() != 0) run("SELECT %u", at.db());
-    }
+  URI,URI,...              the nodes that lock
+  DATA_URI                 the Redis that keeps the data; may be one of them
 
-    /// What is in the way of a late writer is the last argument alone: SET, and the token of the lock.
-    redlock::Result<void> write(const std::string& value, std::uint64_t token, bool is_fenced) {
-        if (!is_fenced) return run("SET %s %s", resource.c_str(), value.c_str()), redlock::Result<void>{};
-        auto reply =
-            redlock::hiredis::fenced(*connection_, resource + ":fence", token, {"SET", resource, value});
-        if (!reply) return reply.error();
-        return {};
-    }
+  --postgres CONNINFO      a PostgreSQL that keeps data, as in "host=/run/postgresql dbname=test"; the example
+                           makes a schema there, and drops it
+  --no-postgres WHY        why there is none
+  --has-postgres           says by its exit status whether this program was built with libpq
+)";
 
-    std::string read() { return run("GET %s", resource.c_str())->str; }
-    void clean_up() { run("DEL %s %s:fence", resource.c_str(), resource.c_str()); }
+constexpr const char* slows_text = "7 screws (slow's, out of date)";
+constexpr const char* quicks_text = "3 screws (quick's, right)";
 
-   private:
-    template <class... Arguments>
-    redlock::hiredis::ReplyPtr run(const char* format, Arguments... arguments) {
-        redlock::hiredis::ReplyPtr reply{
-            static_cast<redisReply*>(redisCommand(connection_.get(), format, arguments...))};
-        if (!reply) throw std::runtime_error{connection_->errstr};
-        if (reply->type == REDIS_REPLY_ERROR) throw std::runtime_error{reply->str};
-        return reply;
-    }
-
-    struct Close {
-        void operator()(redisContext* context) const noexcept { redisFree(context); }
-    };
-    std::unique_ptr<redisContext, Close> connection_;
+/// What the processes of one run agree on. The name is new in each run, and nobody else's.
+struct Scene {
+    std::string nodes;
+    std::string resource;  ///< the lock
+    std::function<std::unique_ptr<Store>()> open_store;
+    bool is_fenced = false;
 };
 
 void say(std::string_view who, const std::string& what) {
     std::cout << "  " << who << std::string(7 - who.size(), ' ') << what << std::endl;
 }
 
+redlock::Redlock<> make_locks(const Scene& scene) {
+    // The nodes need not remember the counters of an example for a day.
+    return redlock::Redlock{scene.nodes, {.fence_ttl = 1min}};
+}
+
 /// Locks, and stops between the last look at its lock and the write: the worst moment, and one that no
 /// library can rule out. A page fault, a garbage collector or a virtual machine on the move stops just so.
-int slow_holder(const std::string& nodes, const std::string& data, bool is_fenced) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    redlock::Redlock locks{nodes};
-    DataNode node{redlock::Endpoint{data}};
-    const auto lock = locks.lock(resource, {.ttl = 1s, .wait = 2s}).value();
+void be_slow(const Scene& scene) {
+    redlock::Redlock locks = make_locks(scene);
+    const auto store = scene.open_store();
+    const auto lock = locks.lock(scene.resource, {.ttl = 1s, .wait = 2s}).value();
     const std::uint64_t token = lock.fencing_token();
-    if (!lock.owns_lock()) return 1;
+    if (!lock.owns_lock()) throw std::runtime_error{"the lock is over already"};
     say("slow", "holds the lock for 1 s, token " + std::to_string(token) + "; is paused before it writes");
     ::raise(SIGSTOP);
-    const auto written = node.write("stock: 7 (slow's, out of date)", token, is_fenced);
-    say("slow", written ? "wakes up and writes: done" : "wakes up and writes: " + written.error().message());
-    return 0;
+    const auto written = store->write(slows_text, token, scene.is_fenced);
+    if (!written && written.error() != redlock::errc::fenced) throw redlock::Error{written.error()};
+    say("slow", std::string{"wakes up and writes: "} + (written ? "done" : "refused"));
+    if (!written) say("", written.error().message());
 }
 
-void play(const std::string& nodes, const std::string& data, bool is_fenced) {
-    std::cout << (is_fenced ? "With a fence:\n" : "Without a fence:\n") << std::flush;
-    const pid_t child = ::fork();  // before there is a Redlock here
-    if (child == 0) ::_exit(slow_holder(nodes, data, is_fenced));
-    int status = 0;
-    ::waitpid(child, &status, WUNTRACED);
-    if (!WIFSTOPPED(status)) throw std::runtime_error{"the slow holder could not lock"};
+/// Locks when the other's time is over, writes and unlocks.
+void be_quick(const Scene& scene) {
+    redlock::Redlock locks = make_locks(scene);
+    const auto store = scene.open_store();
+    const auto lock = locks.lock(scene.resource, {.ttl = 2s, .wait = 5s}).value();
+    say("quick", "holds the lock after slow's ttl, token " + std::to_string(lock.fencing_token()));
+    store->write(quicks_text, lock.fencing_token(), scene.is_fenced).value();
+    say("quick", "writes: done; unlocks");
+}
 
-    redlock::Redlock locks{nodes};
-    DataNode node{redlock::Endpoint{data}};
-    {
-        const auto lock = locks.lock(resource, {.ttl = 2s, .wait = 5s}).value();
-        say("quick", "holds the lock after slow's ttl, token " + std::to_string(lock.fencing_token()));
-        node.write("stock: 3 (quick's, right)", lock.fencing_token(), is_fenced).value();
-        say("quick", "writes: done; unlocks");
+Process start(const char* name, void (*role)(const Scene&), const Scene& scene) {
+    return Process{[=, &scene] {
+        try {
+            role(scene);
+            return 0;
+        } catch (const std::exception& error) {
+            std::cerr << "  " << name << ": " << error.what() << std::endl;
+            return 1;
+        }
+    }};
+}
+
+void play(const Scene& scene) {
+    Process slow = start("slow", be_slow, scene);
+    if (!slow.wait()) throw std::runtime_error{"slow could not lock"};
+    Process quick = start("quick", be_quick, scene);
+    if (!quick.wait()) throw std::runtime_error{"quick could not lock and write"};
+    slow.go_on();
+    if (!slow.wait()) throw std::runtime_error{"slow could not go on"};
+}
+
+/// Once without and once with a fence. Leaves nothing in the store, however it ends.
+void show(const std::string& place, Scene scene) {
+    for (const bool is_fenced : {false, true}) {
+        std::cout << place << (is_fenced ? ", with a fence:" : ", without a fence:") << std::endl;
+        scene.is_fenced = is_fenced;
+        const auto store = scene.open_store();
+        store->prepare();
+        std::string text;
+        try {
+            play(scene);
+            text = store->read();
+        } catch (...) {
+            store->clean_up();
+            throw;
+        }
+        store->clean_up();
+        std::cout << "  What is stored: " << text << "\n" << std::endl;
+        if (text != (is_fenced ? quicks_text : slows_text)) {
+            throw std::runtime_error{"this is not what should have come of it"};
+        }
     }
-    ::kill(child, SIGCONT);
-    ::waitpid(child, &status, 0);
-    std::cout << "  The data node has \"" << node.read() << "\"\n\n" << std::flush;
-    node.clean_up();
 }
 
-}  // namespace
+struct Settings {
+    std::string nodes;
+    std::string data;
+    std::string postgres;  ///< empty: there is none
+    std::string why_no_postgres = "no server was given, see --postgres";
+};
+
+Settings parse(int argc, char** argv) {
+    if (argc < 3) throw std::invalid_argument{"the nodes and the URI of the data are needed (see --help)"};
+    Settings settings{.nodes = argv[1], .data = argv[2], .postgres = {}};
+    for (int i = 3; i < argc; i += 2) {
+        const std::string option = argv[i];
+        if (option != "--postgres" && option != "--no-postgres") {
+            throw std::invalid_argument{"there is no option " + option + " (see --help)"};
+        }
+        if (i + 1 == argc) throw std::invalid_argument{option + " needs a value (see --help)"};
+        (option == "--postgres" ? settings.postgres : settings.why_no_postgres) = argv[i + 1];
+    }
+    constexpr const char* not_built = "this program was built without libpq (libpq-dev on Debian and Ubuntu)";
+    if (!has_postgres && !settings.postgres.empty()) throw std::invalid_argument{not_built};
+    if (!has_postgres) settings.why_no_postgres = not_built;
+    return settings;
+}
+
+void run(const Settings& settings) {
+    const std::string number = std::to_string(std::random_device{}());
+    Scene scene{.nodes = settings.nodes, .resource = "example/stock/" + number, .open_store = {}};
+    const redlock::Endpoint data{settings.data};
+    // A key that is not the lock's own, for the data may be on one of the nodes.
+    scene.open_store = [data, key = scene.resource + "/data"] { return std::make_unique<Redis>(data, key); };
+    show("Redis", scene);
+    if (settings.postgres.empty()) {
+        std::cout << "PostgreSQL is left out: " << settings.why_no_postgres << std::endl;
+        return;
+    }
+    scene.open_store = [&settings, number] {
+        return open_postgres(settings.postgres, "example_stock_" + number);
+    };
+    show("PostgreSQL", scene);
+}
+
+}  // namespace fencing
 
 int main(int argc, char** argv) {
-    if (argc != 3) return std::cerr << "usage: fencing URI,URI,... DATA_URI\n", 2;
+    const std::string_view first = argc > 1 ? argv[1] : "";
+    if (first == "--has-postgres") return fencing::has_postgres ? 0 : 1;
+    if (first == "-h" || first == "--help") return std::cout << fencing::usage, 0;
     try {
-        play(argv[1], argv[2], false);
-        play(argv[1], argv[2], true);
+        const fencing::Settings settings = fencing::parse(argc, argv);
+        fencing::Process::block_signals();
+        fencing::run(settings);
         return 0;
+    } catch (const fencing::Interrupted& by) {
+        return 128 + by.signal;
+    } catch (const std::invalid_argument& error) {
+        std::cerr << "fencing: " << error.what() << '\n';
+        return 2;
     } catch (const std::exception& error) {
-        std::cerr << error.what() << '\n';
+        std::cerr << "fencing: " << error.what() << '\n';
         return 1;
     }
 }

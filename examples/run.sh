@@ -7,14 +7,17 @@
 #   examples/run.sh fencing             a holder that wakes up too late, with and without a fence
 #
 #   --nodes URI,URI,...   use these nodes and start none; they are locked and unlocked, never killed
-#   --data-node URI       for fencing: the Redis that is guarded (otherwise one of its own, or the first node)
 #   --node-timeout MS     for the tour: how long a node may take to answer (50)
+#   --data-node URI       for fencing: the Redis that is guarded (otherwise one of its own, or the first node)
+#   --postgres CONNINFO   for fencing: a PostgreSQL that is guarded too; the example makes a schema in it, and
+#                         drops it. Otherwise one of its own, where initdb and postgres are installed
 #   --docker, --local     start the nodes with docker compose, or as processes of this machine; without
 #                         either: docker compose where a Docker engine answers and the ports are free
 #   --no-setup            install nothing
 #
 # The nodes are new ones, keep nothing on disk when they end, and are ended with the script, on Ctrl-C too.
-# $REDIS_SERVER chooses the server program, $REDIS_IMAGE the image.
+# $REDIS_SERVER chooses the server program, $REDIS_IMAGE the image, $POSTGRES_BIN the folder of initdb and
+# postgres.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -38,6 +41,7 @@ example=
 nodes=
 data_node=
 node_timeout=
+postgres=
 where=
 setup=yes
 while [[ $# -gt 0 ]]; do
@@ -46,12 +50,13 @@ while [[ $# -gt 0 ]]; do
         [[ -z $example ]] || fail_usage "one example at a time, not $example and $1"
         example=$1
         ;;
-    --nodes | --data-node | --node-timeout)
+    --nodes | --data-node | --node-timeout | --postgres)
         [[ -n ${2:-} ]] || fail_usage "$1 needs a value"
         case $1 in
         --nodes) nodes=$2 ;;
         --data-node) data_node=$2 ;;
         --node-timeout) node_timeout=$2 ;;
+        --postgres) postgres=$2 ;;
         esac
         shift
         ;;
@@ -74,7 +79,8 @@ fi
 
 programs=()   # process ids: of the examples and what else was started by run()
 servers=()    # process ids: of the local nodes
-directory=    # of the local nodes
+postgres_pid= # of the PostgreSQL that this script started
+directory=    # of all that
 compose=()    # the command, once the project has been started
 
 # Still a child of this script, and not another process that was given the number since.
@@ -109,6 +115,7 @@ clean_up() {
     trap - EXIT
     exec 3>&2 2>/dev/null # the shell would report how each of them ended
     end TERM "${programs[@]}"
+    [[ -z $postgres_pid ]] || end QUIT "$postgres_pid"
     send KILL "${servers[@]}" # one that was stopped does not hear anything else
     wait
     exec 2>&3 3>&-
@@ -205,6 +212,7 @@ find_server() {
 # Unix sockets have short paths, and URIs have no blanks.
 make_directory() {
     local parent=${TMPDIR:-/tmp}
+    [[ -z $directory ]] || return 0
     if [[ ! $parent =~ ^/[A-Za-z0-9._/-]{0,60}$ || ! -w $parent ]]; then
         parent=/tmp
     fi
@@ -276,6 +284,83 @@ start_nodes() {
     fi
 }
 
+# --- PostgreSQL, where it is installed ------------------------------------------------------------------
+
+# The folder of its programs: the one that was named, that of the programs in PATH, or the newest of Debian's.
+find_postgres() {
+    local folder folders=()
+    if [[ -n ${POSTGRES_BIN:-} ]]; then
+        folders=("$POSTGRES_BIN")
+    else
+        folder=$(command -v initdb) && folders=("$(dirname -- "$(readlink -f -- "$folder")")")
+        mapfile -t -O "${#folders[@]}" folders < <(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV)
+    fi
+    for folder in "${folders[@]}"; do
+        if [[ -x $folder/initdb && -x $folder/postgres ]]; then
+            printf '%s\n' "$folder"
+            return
+        fi
+    done
+}
+
+# It refuses to run as root: then it is one of these users, if there is a way to become one.
+find_postgres_user() {
+    local name
+    command -v setpriv >/dev/null || return 0
+    for name in postgres nobody; do
+        if id -u "$name" >/dev/null 2>&1; then
+            printf '%s\n' "$name"
+            return
+        fi
+    done
+}
+
+# Sets `postgres`; or, where there can be none, `why_no_postgres`: that is no reason to stop.
+start_postgres() {
+    local bin home log user='' as_user=() tries
+    bin=$(find_postgres)
+    if [[ -z $bin ]]; then
+        why_no_postgres='initdb and postgres are not installed here, and --postgres gave no other'
+        return
+    fi
+    if [[ $EUID -eq 0 ]]; then
+        user=$(find_postgres_user)
+        if [[ -z $user ]]; then
+            why_no_postgres='it refuses to run as root, and there is no setpriv or no other user'
+            return
+        fi
+        as_user=(setpriv "--reuid=$user" "--regid=$(id -g "$user")" --clear-groups --)
+    fi
+    make_directory
+    home=$directory/postgres
+    log=$directory/postgres.log
+    mkdir -m 700 -- "$home"
+    if [[ -n $user ]]; then
+        chmod 711 -- "$directory" # its way to its own folder
+        chown -- "$user" "$home"
+    fi
+    as_user=(env "--chdir=$home" LC_ALL=C "${as_user[@]}")
+    say 'starting a PostgreSQL of its own ...'
+    run "${as_user[@]}" "$bin/initdb" --pgdata "$home/data" --auth=trust --username=example --no-sync \
+        --locale=C >"$log" 2>&1 || {
+        why_no_postgres="initdb failed: $(tail -n 1 -- "$log")"
+        return
+    }
+    "${as_user[@]}" "$bin/postgres" -D "$home/data" -k "$home" -p 5432 -c listen_addresses= -c fsync=off \
+        </dev/null >"$log" 2>&1 &
+    postgres_pid=$!
+    disown "$postgres_pid"
+    for ((tries = 0; ; ++tries)); do
+        grep -qs '^ready' "$home/data/postmaster.pid" && break
+        if [[ $tries -eq 200 ]] || ! is_ours "$postgres_pid"; then
+            why_no_postgres="it did not start: $(tail -n 1 -- "$log")"
+            return
+        fi
+        sleep 0.05
+    done
+    postgres="host=$home port=5432 user=example dbname=postgres"
+}
+
 # --- the examples ---------------------------------------------------------------------------------------
 
 play_cron() {
@@ -297,6 +382,15 @@ play_cron() {
     wait "${instances[1]}" "${instances[2]}"
 }
 
+play_fencing() {
+    local program=$build/examples/fencing why_no_postgres=
+    if [[ -z $postgres ]] && "$program" --has-postgres; then
+        start_postgres
+    fi
+    run "$program" "$nodes" "${data_node:-${nodes%%,*}}" ${postgres:+--postgres "$postgres"} \
+        ${why_no_postgres:+--no-postgres "$why_no_postgres"}
+}
+
 play() {
     local program=$build/examples/$example
     case $example in
@@ -304,7 +398,7 @@ play() {
         "${break_options[@]}" ;;
     quickstart) run "$program" "$nodes" ;;
     cron) play_cron ;;
-    fencing) run "$program" "$nodes" "${data_node:-${nodes%%,*}}" ;;
+    fencing) play_fencing ;;
     esac
 }
 

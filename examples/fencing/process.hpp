@@ -1,0 +1,71 @@
+// A child process that stops and goes on.
+#pragma once
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <functional>
+#include <system_error>
+
+namespace fencing {
+
+/// Thrown where a wait is ended by Ctrl-C or SIGTERM, so that what was begun is tidied up on the way out.
+struct Interrupted {
+    int signal;
+};
+
+/// Ends with its owner, and with its owner's process.
+class Process {
+   public:
+    /// Of the whole program, before the first Process: from then on only wait() hears these signals.
+    static void block_signals() {
+        const sigset_t set = signals();
+        ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    }
+
+    /// Runs `body`, whose result is the exit status, in a copy of this process.
+    explicit Process(const std::function<int()>& body) : pid_{::fork()} {
+        if (pid_ < 0) throw std::system_error{errno, std::generic_category(), "fork"};
+        if (pid_ > 0) return;
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ::_exit(body());
+    }
+    Process(const Process&) = delete;
+    Process& operator=(const Process&) = delete;
+    ~Process() {
+        if (has_ended_) return;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+    }
+
+    /// Until it stops or ends. True: it has done what it was to do up to there.
+    bool wait() {
+        const sigset_t set = signals();
+        int status = 0;
+        while (::waitpid(pid_, &status, WNOHANG | WUNTRACED) == 0) {
+            int signal = 0;
+            ::sigwait(&set, &signal);
+            if (signal != SIGCHLD) throw Interrupted{signal};
+        }
+        has_ended_ = !WIFSTOPPED(status);
+        return WIFSTOPPED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+
+    void go_on() const { ::kill(pid_, SIGCONT); }
+
+   private:
+    static sigset_t signals() {
+        sigset_t set{};
+        ::sigemptyset(&set);
+        for (const int signal : {SIGCHLD, SIGHUP, SIGINT, SIGTERM}) ::sigaddset(&set, signal);
+        return set;
+    }
+
+    pid_t pid_;
+    bool has_ended_ = false;
+};
+
+}  // namespace fencing
