@@ -60,7 +60,10 @@ while [[ $# -gt 0 ]]; do
         esac
         shift
         ;;
-    --docker | --local) where=${1#--} ;;
+    --docker | --local)
+        [[ -z $where || $where == "${1#--}" ]] || fail_usage "--$where or $1: choose one"
+        where=${1#--}
+        ;;
     --no-setup) setup=no ;;
     -h | --help)
         usage
@@ -71,9 +74,32 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 example=${example:-tour}
-if [[ -n $nodes && -n $where ]]; then
-    fail_usage "--$where starts nodes, and --nodes brings them: choose one"
-fi
+
+# check_uris <option> <URI,URI,...>: refuses at once what the program could only refuse once it is built.
+check_uris() {
+    local uri uris
+    mapfile -t -d , uris < <(printf '%s' "$2")
+    for uri in "${uris[@]}"; do
+        uri=${uri#"${uri%%[! ]*}"} # blanks may stand before it
+        # What may hold a password is not shown.
+        [[ $uri =~ ^(redis|unix)://. ]] ||
+            fail_usage "$1: '${uri/*@/***@}' is not like redis://10.0.0.1:6379 or unix:///run/redis.sock"
+    done
+}
+
+check_options() {
+    local name=${example/#tour/the tour}
+    [[ -z $node_timeout || $example == tour ]] || fail_usage "--node-timeout is for the tour, not for $name"
+    [[ -z $data_node || $example == fencing ]] || fail_usage "--data-node is for fencing, not for $name"
+    [[ -z $postgres || $example == fencing ]] || fail_usage "--postgres is for fencing, not for $name"
+    [[ -z $nodes || -z $where ]] || fail_usage "--$where starts nodes, and --nodes brings them: choose one"
+    [[ -z $node_timeout || ($node_timeout =~ ^[1-9][0-9]{0,4}$ && $node_timeout -le 60000) ]] ||
+        fail_usage "--node-timeout needs a number of milliseconds up to 60000, not '$node_timeout'"
+    [[ -z $nodes ]] || check_uris --nodes "$nodes"
+    [[ $data_node != *,* ]] || fail_usage '--data-node is one URI, and has no comma'
+    [[ -z $data_node ]] || check_uris --data-node "$data_node"
+}
+check_options
 
 # --- ending what was started ----------------------------------------------------------------------------
 

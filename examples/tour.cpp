@@ -392,29 +392,45 @@ class Tour {
 
 // ---- before the tour -------------------------------------------------------------------------------
 
+/// What each node says of an attempt to lock, those included that were not waited for.
+std::vector<redlock::NodeReport> ask_nodes(const Settings& settings, redlock::Redlock<>& locks) {
+    const std::string resource = settings.resource + "/check";
+    const auto lock = locks.try_lock(resource, 2s);
+    if (lock) {
+        std::this_thread::sleep_for(settings.options.node_timeout);  // for the late votes
+        return lock->nodes();
+    }
+    // There are no late votes on what has failed: whoever had not voted is asked what it knows.
+    auto votes = lock.error().nodes();
+    const auto seen = locks.inspect(resource);
+    for (std::size_t i = 0; seen && i < votes.size(); ++i) {
+        if (votes[i].vote == redlock::Vote::pending) votes[i] = seen->nodes[i].report;
+    }
+    return votes;
+}
+
 /// Waits until all nodes vote, or for a while until a quorum does. Returns how many nodes there are.
 std::size_t check_nodes(const Settings& settings) {
     redlock::Redlock locks{settings.nodes, settings.options};
-    std::vector<redlock::NodeReport> nodes;
-    for (const auto end = time_now() + 5s;; std::this_thread::sleep_for(50ms)) {
-        auto lock = locks.try_lock(settings.resource + "/check", 2s);
-        if (lock) std::this_thread::sleep_for(settings.options.node_timeout);  // for the late votes
-        nodes = lock ? lock->nodes() : lock.error().nodes();
-        const bool has_all = std::all_of(nodes.begin(), nodes.end(), [](const redlock::NodeReport& node) {
-            return node.vote == redlock::Vote::granted;
-        });
-        if (has_all) return nodes.size();
-        if (time_now() < end) continue;
-        for (const redlock::NodeReport& node : nodes) {
-            using redlock::Vote;
-            if (node.vote == Vote::granted || node.vote == Vote::pending) continue;
-            std::fprintf(stderr, "tour: %s: %s%s%s\n", node.endpoint.c_str(),
-                         std::string{to_string(node.vote)}.c_str(), node.detail.empty() ? "" : ": ",
-                         node.detail.c_str());
-        }
-        if (!lock) throw std::runtime_error{"no quorum of the nodes can be used"};
-        return nodes.size();
+    const auto is_good = [](const redlock::NodeReport& node) { return node.vote == redlock::Vote::granted; };
+    const auto end = time_now() + 3s;
+    auto nodes = ask_nodes(settings, locks);
+    while (!std::all_of(nodes.begin(), nodes.end(), is_good) && time_now() < end) {
+        std::this_thread::sleep_for(50ms);
+        nodes = ask_nodes(settings, locks);
     }
+    std::size_t good = 0;
+    for (const redlock::NodeReport& node : nodes) {
+        if (is_good(node)) {
+            ++good;
+            continue;
+        }
+        std::fprintf(stderr, "tour: %s: %s%s%s\n", node.endpoint.c_str(),
+                     std::string{to_string(node.vote)}.c_str(), node.detail.empty() ? "" : ": ",
+                     node.detail.c_str());
+    }
+    if (good <= nodes.size() / 2) throw std::runtime_error{"no quorum of the nodes can be used"};
+    return nodes.size();
 }
 
 int parse_number(std::string_view option, std::string_view text) {
