@@ -76,7 +76,8 @@ int main(int argc, char** argv) {
         stop.request_stop();
     }}.detach();
     try {
-        redlock::Redlock locks{std::string{argv[1]}};
+        // An example's counter need not be kept for a day; a job that writes with its token has it kept.
+        redlock::Redlock locks{std::string{argv[1]}, {.fence_ttl = 1min}};
         serve(locks, argv[2], stop.get_token());
         return 0;
     } catch (const std::invalid_argument& error) {

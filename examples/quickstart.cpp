@@ -5,10 +5,13 @@
 #include <exception>
 #include <iostream>
 #include <mutex>
+#include <stdexcept>
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include <redlock/inspect.hpp>
 #include <redlock/mutex.hpp>
 #include <redlock/redlock.hpp>
 
@@ -50,6 +53,33 @@ void quickstart(const std::string& nodes) {
     std::cout << (both ? "both accounts are locked\n" : both.error().message() + "\n");
 }
 
+// ---- for guests on nodes that others use ------------------------------------------------------------
+//
+// The names above are those of an application, and may be one's there.
+
+const std::vector<std::string> names{"orders/42", "account/1", "account/2"};
+
+/// Refuses where one of them is held, or was in the last 24 hours (Options::fence_ttl).
+void check_unused(const std::string& nodes) {
+    redlock::Redlock locks{nodes};
+    for (const std::string& name : names) {
+        const auto seen = locks.inspect(name).value();
+        for (const redlock::Inspection::Node& node : seen.nodes) {
+            if (node.holder.empty() && node.fence == 0) continue;
+            throw std::runtime_error{"'" + name + "' is in use on " + node.report.endpoint +
+                                     ": the quickstart does not touch it"};
+        }
+    }
+}
+
+/// Lets the nodes forget the counters of the fencing tokens in a second: the time counts from the last use.
+void forget(const std::string& nodes) {
+    using namespace std::chrono_literals;
+    redlock::Redlock locks{nodes, {.fence_ttl = 1s}};
+    const auto last_use = locks.lock(names, {.ttl = 1s, .wait = 1s});
+    if (!last_use) std::cerr << last_use.error().message() << '\n';
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -58,7 +88,9 @@ int main(int argc, char** argv) {
         return 2;
     }
     try {
+        check_unused(argv[1]);
         quickstart(argv[1]);
+        forget(argv[1]);
         return 0;
     } catch (const std::exception& error) {  // a bad URI, or no quorum for the mutex
         std::cerr << error.what() << '\n';

@@ -444,7 +444,7 @@ int parse_number(std::string_view option, std::string_view text) {
 
 Settings parse(int argc, char** argv) {
     Settings settings;
-    settings.resource = "redlock-tour/" + std::to_string(std::random_device{}());
+    settings.resource = "example/tour/" + std::to_string(std::random_device{}());
     settings.options.fence_ttl = 10min;  // the counters of a tour need not be kept for a day
     settings.options.client_name = "redlock-tour";
     for (int i = 1; i < argc; i += 2) {
