@@ -41,10 +41,14 @@ void pause(std::chrono::milliseconds time, const std::stop_token& stop) {
 void serve(redlock::Redlock<>& locks, std::string_view name, const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         // The lock is renewed in the background; a job that hangs for a day has it no longer.
-        auto lock = locks.lock(
-            "example/report",
-            {.ttl = 2s, .wait = redlock::forever, .renew = true, .renew_limit = 24h, .stop = stop});
-        if (!lock) continue;
+        auto lock = locks.lock("example/report",
+                               {.ttl = 2s, .wait = 10s, .renew = true, .renew_limit = 24h, .stop = stop});
+        if (!lock) {
+            // That another has it is as it should be; that nodes are down is worth a line now and then.
+            const bool is_usual = lock.error() == redlock::errc::contended || stop.stop_requested();
+            if (!is_usual) say(name, lock.error().message());
+            continue;
+        }
         say(name, "has the lock");
         const std::stop_token lost = lock->lost();
         // Whichever comes first ends the pause between two runs.

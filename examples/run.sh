@@ -15,6 +15,7 @@
 #                         either: docker compose where a Docker engine answers and the ports are free
 #   --no-setup            install nothing
 #
+# The programs are built in build/examples/examples; each says how to run it by hand.
 # The nodes are new ones, keep nothing on disk when they end, and are ended with the script, on Ctrl-C too.
 # $REDIS_SERVER chooses the server program, $REDIS_IMAGE the image, $POSTGRES_BIN the folder of initdb and
 # postgres.
@@ -181,8 +182,12 @@ install_missing() {
 
 build_examples() {
     local log=$build/build.log
+    if [[ -x $build/examples/$example ]]; then
+        say 'building ...'
+    else
+        say 'building, which takes a while the first time ...'
+    fi
     mkdir -p -- "$build"
-    say 'building ...'
     {
         cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DREDLOCK_BUILD_TESTS=OFF \
             -DREDLOCK_BUILD_BENCH=OFF -DREDLOCK_BUILD_EXAMPLES=ON &&
@@ -399,6 +404,7 @@ play_cron() {
     done
     run sleep 3.5
     first=${instances[0]}
+    is_ours "$first" || fail 'instance-1 has ended'
     say "--- kill -9 $first: instance-1 dies; its lock ends by its ttl"
     kill -KILL "$first"
     wait "$first" 2>/dev/null || true
