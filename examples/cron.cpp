@@ -63,11 +63,8 @@ void serve(redlock::Redlock<>& locks, std::string_view name, const std::stop_tok
     }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-    if (argc != 3) return std::cerr << "usage: cron URI,URI,... NAME\n", 2;
-    // Ctrl-C and SIGTERM become a stop request, on a thread that does nothing else.
+/// Ctrl-C and SIGTERM become a stop request, on a thread that does nothing else.
+std::stop_source stop_on_signals() {
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
@@ -79,9 +76,18 @@ int main(int argc, char** argv) {
         sigwait(&signals, &signal);
         stop.request_stop();
     }}.detach();
+    return stop;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 3) return std::cerr << "usage: cron URI,URI,... NAME\n", 2;
+    const std::stop_source stop = stop_on_signals();
     try {
-        // An example's counter need not be kept for a day; a job that writes with its token has it kept.
-        redlock::Redlock locks{std::string{argv[1]}, {.fence_ttl = 1min}};
+        redlock::Options options;
+        options.fence_ttl = 1min;  // an example's counter; of a job that writes with its token, leave it
+        redlock::Redlock locks{std::string{argv[1]}, options};
         serve(locks, argv[2], stop.get_token());
         return 0;
     } catch (const std::invalid_argument& error) {

@@ -56,8 +56,9 @@ void say(std::string_view who, const std::string& what) {
 }
 
 redlock::Redlock<> make_locks(const Scene& scene) {
-    // The nodes need not remember the counters of an example for a day.
-    return redlock::Redlock{scene.nodes, {.fence_ttl = 1min}};
+    redlock::Options options;
+    options.fence_ttl = 1min;  // the nodes need not remember the counters of an example for a day
+    return redlock::Redlock{scene.nodes, options};
 }
 
 /// Locks, and stops between the last look at its lock and the write: the worst moment, and one that no

@@ -60,8 +60,7 @@ void quickstart(const std::string& nodes) {
 const std::vector<std::string> names{"orders/42", "account/1", "account/2"};
 
 /// Refuses where one of them is held, or was in the last 24 hours (Options::fence_ttl).
-void check_unused(const std::string& nodes) {
-    redlock::Redlock locks{nodes};
+void check_unused(redlock::Redlock<>& locks) {
     for (const std::string& name : names) {
         const auto seen = locks.inspect(name).value();
         for (const redlock::Inspection::Node& node : seen.nodes) {
@@ -72,11 +71,10 @@ void check_unused(const std::string& nodes) {
     }
 }
 
-/// Lets the nodes forget the counters of the fencing tokens in a second: the time counts from the last use.
-void forget(const std::string& nodes) {
+/// Uses them a last time: how long the nodes remember a counter depends on its last use.
+void forget(redlock::Redlock<>& forgetful) {
     using namespace std::chrono_literals;
-    redlock::Redlock locks{nodes, {.fence_ttl = 1s}};
-    const auto last_use = locks.lock(names, {.ttl = 1s, .wait = 1s});
+    const auto last_use = forgetful.lock(names, {.ttl = 1s, .wait = 1s});
     if (!last_use) std::cerr << last_use.error().message() << '\n';
 }
 
@@ -88,9 +86,12 @@ int main(int argc, char** argv) {
         return 2;
     }
     try {
-        check_unused(argv[1]);
+        redlock::Options options;
+        options.fence_ttl = std::chrono::seconds{1};
+        redlock::Redlock forgetful{std::string{argv[1]}, options};
+        check_unused(forgetful);
         quickstart(argv[1]);
-        forget(argv[1]);
+        forget(forgetful);
         return 0;
     } catch (const std::exception& error) {  // a bad URI, or no quorum for the mutex
         std::cerr << error.what() << '\n';
