@@ -91,15 +91,16 @@ class Redlock {
     /// Redlock{{"redis://a", "redis://b"}}, Redlock{"redis://a,redis://b"} or any range of URIs. Throws
     /// std::invalid_argument for what can never work: no nodes, the same node twice, a bad URI, an option
     /// out of its range. Connects to nothing yet.
-    explicit Redlock(const Endpoints& nodes, const Options& options = {})
+    explicit Redlock(const Endpoints& nodes, const Options& options = Options::defaults())
         : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
 
     /// Redlock{"redis://a", "redis://b"}: lists, all taken together.
-    explicit Redlock(std::initializer_list<Endpoints> nodes, const Options& options = {})
+    explicit Redlock(std::initializer_list<Endpoints> nodes, const Options& options = Options::defaults())
         : Redlock{Endpoints::all_of(nodes), options} {}
 
     /// With a transport of one's own, as tests have.
-    explicit Redlock(std::unique_ptr<Transport> transport, const Options& options = {}, Clock clock = {})
+    explicit Redlock(std::unique_ptr<Transport> transport, const Options& options = Options::defaults(),
+                     Clock clock = {})
         : session_{SessionType::make(std::move(transport), std::move(clock), validated(options))} {}
 
     Redlock(Redlock&&) noexcept = default;
