@@ -1,4 +1,5 @@
-// Contention: who waits is called, against polling; from many processes and from many threads.
+// Contention: a release calls one waiter, against telling all of them and against polling; from many
+// processes and from many threads.
 //
 // Contenders are processes of their own: this program again (run_contender), which finds on a board in shared
 // memory what it is to do, and writes there when it did it (CLOCK_MONOTONIC is the same for all). Variants
@@ -28,6 +29,7 @@
 #include <vector>
 
 #include "benchmarks.hpp"
+#include "broadcast.hpp"
 #include "environment.hpp"
 #include "latency.hpp"
 #include "support/child_process.hpp"
@@ -43,14 +45,15 @@ constexpr std::size_t passages_max = std::size_t{1} << 17U;
 constexpr const char* contender_flag = "--contender";
 
 // How a contender learns that the resource may be free.
-enum class Manner : std::uint8_t { called, polls_50_to_250, polls_100, polls_by_default };
+enum class Manner : std::uint8_t { called, broadcast, polls_50_to_250, polls_100, polls_by_default };
 
-constexpr std::array manners{Manner::called, Manner::polls_50_to_250, Manner::polls_100,
+constexpr std::array manners{Manner::called, Manner::broadcast, Manner::polls_50_to_250, Manner::polls_100,
                              Manner::polls_by_default};
 
 std::string name_of(Manner manner) {
     switch (manner) {
         case Manner::called: return "called";
+        case Manner::broadcast: return "broadcast";
         case Manner::polls_50_to_250: return "polls_50_to_250";
         case Manner::polls_100: return "polls_100";
         case Manner::polls_by_default: break;
@@ -62,6 +65,7 @@ Options options_of(Manner manner, bool fencing) {
     Options options;
     options.fencing = fencing;
     options.notify = manner == Manner::called;
+    if (manner == Manner::broadcast) options.retry.decide = BroadcastListener::after_split;
     if (manner == Manner::polls_100) options.retry.decide = [](auto, const auto&) { return 100ms; };
     if (manner == Manner::polls_50_to_250) {
         options.retry.decide = [random = std::mt19937{std::random_device{}()}](auto, const auto&) mutable {
@@ -91,11 +95,13 @@ struct Board {
     bool fencing;
     bool is_resource_of_each;  // none wants what another wants
     std::int64_t hold_us;
-    std::int64_t rest_us;  // between unlocking and wanting it again
+    std::int64_t spread_us;  // held up to this much longer, at random
+    std::int64_t rest_us;    // between unlocking and wanting it again
     std::array<char, 4096> uris;
     std::array<char, 256> resource;
     std::atomic<std::uint32_t> ready;
     std::atomic<bool> go;
+    std::atomic<std::uint64_t> acquires;  // sent, to each node
     std::array<std::atomic<std::uint64_t>, processes_max> counts;
     std::array<Passage, passages_max> passages;  // room for each process: an equal part of it
     std::uint32_t processes;
@@ -128,20 +134,31 @@ class SharedBoard {
 
 // ---- in a contender -------------------------------------------------------------------------------
 
-// Notices the second round trip of an acquisition.
-class CountingTransport : public hiredis::Transport {
+// Counts the requests to acquire, each a SET or a script with a SET in it; notices the second round trip of
+// an acquisition; and says the releases in the words of a broadcast where that is wanted.
+class ContendersTransport : public hiredis::Transport {
    public:
-    using hiredis::Transport::Transport;
+    ContendersTransport(std::vector<Endpoint> nodes, const Options& options,
+                        std::atomic<std::uint64_t>& acquires)
+        : hiredis::Transport{std::move(nodes), options}, acquires_{acquires} {}
 
     detail::Sent send(std::size_t node, std::string_view request) {
-        constexpr auto& name = detail::commit_script.sha1;
-        if (request.find(std::string_view{name.data(), name.size()}) != std::string_view::npos) ++commits_;
+        const auto names = [=](const detail::Script& script) {
+            return request.find(sha1_of(script)) != request.npos;
+        };
+        constexpr std::string_view set = "*6\r\n$3\r\nSET\r\n";
+        if (request.starts_with(set) || names(detail::fenced_acquire_script)) ++acquires_;
+        if (names(detail::commit_script)) ++commits_;
+        if (is_broadcasting_) return hiredis::Transport::send(node, as_broadcast(request));
         return hiredis::Transport::send(node, request);
     }
     [[nodiscard]] std::uint64_t commits() const noexcept { return commits_; }
+    void set_broadcasting(bool is_on) noexcept { is_broadcasting_ = is_on; }
 
    private:
+    std::atomic<std::uint64_t>& acquires_;
     std::atomic<std::uint64_t> commits_{0};
+    std::atomic<bool> is_broadcasting_{false};
 };
 
 // Locks, holds and unlocks until it is killed.
@@ -150,21 +167,28 @@ class CountingTransport : public hiredis::Transport {
     if (board.is_resource_of_each) resource += "/" + std::to_string(index);
     const Options options = options_of(board.manner, board.fencing);
     const Endpoints nodes = std::string_view{board.uris.data()};
-    auto transport = std::make_unique<CountingTransport>(nodes.list(), options);
-    const CountingTransport& wire = *transport;
+    auto transport = std::make_unique<ContendersTransport>(nodes.list(), options, board.acquires);
+    ContendersTransport& wire = *transport;
     Redlock locks{std::move(transport), options};
+    std::optional<BroadcastListener> listener;
+    if (board.manner == Manner::broadcast) listener.emplace(nodes, resource);
+    std::mt19937 random{std::random_device{}()};
+    std::uniform_int_distribution spread{std::int64_t{0}, board.spread_us};
     static_cast<void>(locks.inspect(resource));  // connects
     ++board.ready;
     while (!board.go) std::this_thread::sleep_for(1ms);
     for (std::uint64_t count = 0;; ++count) {
         Passage passage{now_ns(), 0, 0, false};
         const auto commits = wire.commits();
-        auto lock = locks.lock(resource, {.ttl = 10s, .wait = forever});
+        auto lock =
+            listener ? listener->lock(locks, resource) : locks.lock(resource, {.ttl = 10s, .wait = forever});
         if (!lock) throw Error{lock.error()};
         passage.granted_ns = now_ns();
         passage.is_second_trip = wire.commits() != commits;
-        std::this_thread::sleep_for(std::chrono::microseconds{board.hold_us});
+        std::this_thread::sleep_for(std::chrono::microseconds{board.hold_us + spread(random)});
+        wire.set_broadcasting(listener.has_value());
         static_cast<void>(lock->unlock());
+        wire.set_broadcasting(false);
         passage.unlocked_ns = now_ns();
         if (count < board.room()) board.passages[index * board.room() + count] = passage;
         board.counts[index] = count + 1;
@@ -180,6 +204,7 @@ struct Setting {
     bool fencing = false;
     Path path = Path::unix_socket;
     std::chrono::microseconds hold{1000};
+    std::chrono::microseconds spread{0};
     std::chrono::microseconds rest{0};
     bool is_resource_of_each = false;
     std::chrono::milliseconds warm_up{300};
@@ -189,7 +214,7 @@ struct Setting {
 // What a run showed, within its window.
 struct Outcome {
     double locks_per_s = 0;
-    double sets_per_lock = 0;   // per node
+    double sets_per_lock = 0;   // per node; with fencing, scripts in place of SETs
     double requests_per_s = 0;  // at all nodes
     double wait_p50_us = 0;
     double wait_max_us = 0;
@@ -238,6 +263,7 @@ class Contest {
         board_->fencing = setting.fencing;
         board_->is_resource_of_each = setting.is_resource_of_each;
         board_->hold_us = setting.hold.count();
+        board_->spread_us = setting.spread.count();
         board_->rest_us = setting.rest.count();
         board_->processes = static_cast<std::uint32_t>(setting.processes);
     }
@@ -268,13 +294,20 @@ class Contest {
     Outcome measure() {
         std::this_thread::sleep_for(setting_.warm_up);
         const auto begin = now_ns();
+        const std::uint64_t acquires = board_->acquires;
         const auto before = Requests::now();
         std::this_thread::sleep_for(setting_.window);
         const auto end = now_ns();
-        const auto after = Requests::now();
+        const Traffic traffic{board_->acquires - acquires, Requests::now().all - before.all};
         for (auto& process : processes_) process->kill();
-        return evaluate(begin, end, {after.sets - before.sets, after.all - before.all});
+        return evaluate(begin, end, traffic);
     }
+
+    // Within the window.
+    struct Traffic {
+        std::uint64_t acquires;  // as the contenders counted them
+        std::uint64_t requests;  // as the nodes did
+    };
 
     struct Turn {
         Passage passage;
@@ -296,15 +329,15 @@ class Contest {
         return all;
     }
 
-    [[nodiscard]] Outcome evaluate(std::int64_t begin, std::int64_t end, const Requests& requests) const {
+    [[nodiscard]] Outcome evaluate(std::int64_t begin, std::int64_t end, const Traffic& traffic) const {
         const auto all = turns(begin, end);
         const double seconds = static_cast<double>(end - begin) / 1e9;
         Outcome outcome;
-        outcome.requests_per_s = static_cast<double>(requests.all) / seconds;
+        outcome.requests_per_s = static_cast<double>(traffic.requests) / seconds;
         if (all.empty()) return outcome;
         const auto count = static_cast<double>(all.size());
         outcome.locks_per_s = count / seconds;
-        outcome.sets_per_lock = static_cast<double>(requests.sets) / count / node_count;
+        outcome.sets_per_lock = static_cast<double>(traffic.acquires) / count / node_count;
         std::vector<double> waits;
         std::vector<double> handovers;
         std::vector<std::int64_t> last(setting_.processes, begin);
@@ -343,8 +376,9 @@ class Contest {
 
 // ---- the benchmarks -------------------------------------------------------------------------------
 
-// Eight processes want one resource, against one alone. Who polls is often not there when it is free: then
-// one process takes it again and again, which is fast, and the others starve. So the hand-overs tell more.
+// Eight processes want one resource, against one alone. A process that polls is often asleep when the
+// resource is free: then another takes it again and again, which is fast, and the rest starve. So the
+// hand-overs tell more.
 void eight_processes(benchmark::State& state, bool fencing) {
     Setting setting{.fencing = fencing, .window = windows(10)};
     setting.processes = 1;
@@ -374,20 +408,24 @@ void fairness(benchmark::State& state) {
 }
 
 // From the end of one's unlock() to the other's grant, far away. Held long enough for the other to be
-// waiting.
+// waiting, and not always equally long: one that polls every 100 ms would come at the same moment each time.
 void handover(benchmark::State& state) {
     Setting setting{.processes = 1, .fencing = true, .path = Path::delayed, .hold = 200ms, .rest = 150ms};
+    setting.spread = 100ms;
     setting.window = windows(20);
     state.counters["round_trip_us"] = Contest::run(setting).wait_p50_us;
     setting.processes = 2;
-    state.counters["called_us"] = Contest::run(setting).handover_p50_us;
-    setting.manner = Manner::polls_50_to_250;
-    state.counters["polls_50_to_250_us"] = Contest::run(setting).handover_p50_us;
+    for (const auto manner : manners) {
+        setting.manner = manner;
+        state.counters[name_of(manner) + "_us"] = Contest::run(setting).handover_p50_us;
+    }
 }
 
-// A hundred processes wait for what nobody gives back.
+// A hundred processes wait for what nobody gives back. Not for a broadcast: without a release its backstop is
+// all that would be measured.
 void idle(benchmark::State& state) {
     for (const auto manner : manners) {
+        if (manner == Manner::broadcast) continue;
         const auto outcome = Contest::run({.processes = processes_max,
                                            .manner = manner,
                                            .fencing = true,

@@ -19,7 +19,7 @@ PATHS = {
 NODE_COUNTS = (1, 3, 5, 9)
 MODES = ("plain", "fenced")
 THREADS = (1, 8, 64)
-MANNERS = ("called", "polls_50_to_250", "polls_100", "polls_by_default")
+MANNERS = ("called", "broadcast", "polls_50_to_250", "polls_100", "polls_by_default")
 
 
 class Results:
@@ -191,11 +191,10 @@ def print_contention(results):
             columns = (("per_s/alone_per_s", ".0%"), ("handovers_per_s", ".0f"), ("sets", ".2f"))
             for counter, form in (*columns, ("wait_p50_us", ".0f"), ("wait_max_us", ".0f")):
                 cells.append(show(results.median(f"contention/processes/{mode}", f"{manner}_{counter}"), form))
-            if mode == "fenced":
-                cells[2] = "-"  # a SET that failed is no SET there
             rows.append([f"{manner.replace('_', ' ')}, {mode}", *cells])
     head = ["", "of one alone", "hand-overs/s", "SETs/lock", "wait p50 µs", "longest"]
-    table("Eight processes, one resource, held 1 ms, N=5, unix sockets (SETs per node)", head, rows)
+    title = "Eight processes, one resource, held 1 ms, N=5, unix sockets (SETs per node; fenced: acquire scripts)"
+    table(title, head, rows)
     who = (("one process", "alone"), ("eight processes, called", "called"))
     rows = [
         [label, show(results.median("contention/processes/fenced", f"{name}_second_trips"), ".2%")]
@@ -205,16 +204,11 @@ def print_contention(results):
     cells = [show(results.median("contention/idle", f"{manner}_requests_per_s"), ".0f") for manner in MANNERS]
     head = ["", *(manner.replace("_", " ") for manner in MANNERS)]
     table("A hundred processes waiting for what is held: requests per second at five nodes", head, [["", *cells]])
-    trips = [
-        show(results.median("contention/handover", counter), form)
-        for counter, form in (
-            ("round_trip_us", ".0f"),
-            ("called_us/round_trip_us", ".2f"),
-            ("polls_50_to_250_us/round_trip_us", ".2f"),
-        )
-    ]
-    head = ["", "round trip µs", "called: round trips", "polls 50 to 250"]
-    table("Hand-over between two processes, 0.8 ms each way: end of unlock to grant", head, [["median", *trips]])
+    handover = "contention/handover"
+    cells = [show(results.median(handover, "round_trip_us"), ".0f")]
+    cells += [show(results.median(handover, f"{manner}_us/round_trip_us"), ".2f") for manner in MANNERS]
+    title = "Hand-over between two processes, 0.8 ms each way: end of unlock to grant, in round trips"
+    table(title, ["", "round trip µs", *head[1:]], [["median", *cells]])
 
 
 def targets_of_waiting(results):
