@@ -25,7 +25,8 @@ fail() {
 
 # configure <cmake argument...>: the user's project, where redlock comes from REDLOCK_FROM.
 configure() {
-    "$cmake" -S "$here/project" -B "$scratch/build" -DCMAKE_CXX_FLAGS="${strict[*]}" "$@"
+    "$cmake" -S "$here/project" -B "$scratch/build" -DCMAKE_BUILD_TYPE=Release \
+        -DCMAKE_CXX_FLAGS="${strict[*]}" "$@"
 }
 
 build_and_run() {

@@ -159,6 +159,7 @@ TEST(Waiting, R23_who_leaves_is_taken_out_also_where_the_script_was_unknown_and_
 // Without queues the keys of the second resource must not be taken for one.
 TEST(Waiting, who_is_not_to_use_the_queues_does_not_however_often_it_is_handed_on) {
     World world{3};
+    world.hears = true;
     HandDriven client{world};
     auto held = client.lock("name", {});
     ASSERT_TRUE(held);
