@@ -95,6 +95,7 @@ class Redlock {
         : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
 
     /// Redlock{"redis://a", "redis://b"}: lists, all taken together.
+    // NOLINTNEXTLINE(google-explicit-constructor): connections are not made by the way
     explicit Redlock(std::initializer_list<Endpoints> nodes, const Options& options = Options::defaults())
         : Redlock{Endpoints::all_of(nodes), options} {}
 
