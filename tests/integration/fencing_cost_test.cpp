@@ -5,6 +5,8 @@
 #include <iostream>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "integration/fencing_parts.hpp"
 #include "support/cluster.hpp"
@@ -29,14 +31,17 @@ double sum(Cluster& nodes, const std::string& command, const std::string& field)
 /// Acquisitions of different resources that are never released.
 std::uint64_t acquire_many(Cluster& nodes, const Options& options) {
     Watched client{nodes.uris(), options};
+    std::vector<WatchedRedlock::lock_type>
+        held;  // to the end: what is handed on is not sent to a node that is still to connect
     for (std::uint64_t i = 0; i < acquisitions; ++i) {
         auto lock = client.locks.try_lock("cost/" + std::to_string(i), 1h);
         if (!lock) {
             ADD_FAILURE() << lock.error().message();
             break;
         }
-        lock->detach();
+        held.push_back(*std::move(lock));
     }
+    for (auto& lock : held) lock.detach();
     return client.wire->commits;
 }
 
