@@ -197,5 +197,23 @@ TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
     EXPECT_LT(lock.error().attempts(), 20U);
 }
 
+// Nobody calls it: the holder's keys end by their ttl, shortly before the wait does.
+TEST(Waiting, R8_who_is_not_called_looks_once_more_before_the_end_of_its_wait) {
+    World world{3};
+    world.hears = true;
+    auto locks = connected_to(world, with_calls());
+    occupy(world, 990ms);
+    for (std::size_t i = 0; i < 3; ++i) {
+        world[i].says = [](const Request& request) -> Answer {
+            if (kind_of(request) == "enlist" || kind_of(request) == "delist") return ScriptedReply::number(1);
+            return std::nullopt;
+        };
+    }
+    const auto before = world.clock.now();
+    const auto lock = locks.lock("name", {.ttl = 10s, .wait = 1s});
+    EXPECT_TRUE(lock) << lock.error().message();
+    EXPECT_LE(world.clock.now() - before, 1s);
+}
+
 }  // namespace
 }  // namespace redlock::test

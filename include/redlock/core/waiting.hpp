@@ -261,7 +261,8 @@ class Waiting final : private Listener {
             if (!next) co_return result;
             lead = lead_after(result.error(), *claim, lead, silent);
             if (result.error() == errc::contended) {
-                next = co_await enlist(waiter, claim, result.error(), *next, span.end(), call);
+                next = co_await enlist(waiter, claim, result.error(), *next, span.last_start(waiter.round),
+                                       call);
             }
             if (waiter.calls >= quorum_of(engine_.size())) continue;
             if (waiter.calls > 0) next = std::min(*next, engine_.now() + waiter.round);
