@@ -18,7 +18,8 @@ PATHS = {
 }
 NODE_COUNTS = (1, 3, 5, 9)
 MODES = ("plain", "fenced")
-THREADS = (1, 8, 64)
+THREADS = (1, 2, 8, 64)
+THREAD_MODES = (("unix", "plain"), ("unix", "fenced"), ("tcp", "plain"))
 MANNERS = ("called", "broadcast", "polls_50_to_250", "polls_100", "polls_by_default")
 
 
@@ -122,15 +123,17 @@ def print_hung(results):
     table("With hung nodes (SIGSTOP), one thread", head, rows)
 
 
-def of_threads(results, mode, threads, counter):
-    return results.median(f"threads/{mode}/T{threads}", counter)
+def of_threads(results, threads, counter, path="unix", mode="plain"):
+    return results.median(f"threads/{path}/{mode}/T{threads}", counter)
 
 
 def print_threads(results):
     columns = (
         ("own_connections_per_s", ".0f"),
+        ("redlock_each_per_s", ".0f"),
         ("redlock_per_s", ".0f"),
         ("redlock_per_s/own_connections_per_s", ".2f"),
+        ("own_connections_processor_us/redlock_processor_us", ".2f"),
         ("redlock_per_s/pipelined_per_s", ".0%"),
         ("redlock_per_s/pipelined_in_two_per_s", ".0%"),
         ("redlock_p50_us", ".0f"),
@@ -138,14 +141,15 @@ def print_threads(results):
         ("hung_per_s/redlock_per_s", ".2f"),
         ("hung_resident_growth_kib", ".0f"),
     )
-    head = ["", "own conns/s", "redlock/s", "ratio", "of pipelined", "of it in two", "p50 µs", "p99÷p50"]
-    head += ["1 hung", "+KiB"]
+    head = ["", "own conns/s", "one each/s", "redlock/s", "× own", "CPU: own ÷ ours", "of pipelined", "of it in two"]
+    head += ["p50 µs", "p99÷p50", "1 hung", "+KiB"]
     rows = []
-    for mode in MODES:
+    for path, mode in THREAD_MODES:
         for threads in THREADS:
-            cells = [show(of_threads(results, mode, threads, counter), form) for counter, form in columns]
-            rows.append([f"{mode}, {threads} thread{'s' if threads > 1 else ''}", *cells])
-    table("Lock + unlock cycles per second, N=5, unix sockets, distinct resources, one Redlock", head, rows)
+            cells = [show(of_threads(results, threads, counter, path, mode), form) for counter, form in columns]
+            rows.append([f"{PATHS[path]}, {mode}, {threads} thread{'s' if threads > 1 else ''}", *cells])
+    title = "Lock + unlock cycles per second, N=5, distinct resources, one Redlock for all (CPU: without the nodes')"
+    table(title, head, rows)
 
 
 def print_leases(results):
@@ -237,17 +241,17 @@ def targets(results):
     nine, three = (latency(results, "delayed", mode, n, "redlock_p50_us") for n in (9, 3))
     yield "N=9, 0.8 ms each way: × N=3", ratio(nine, three), 1.3, True
     of_own = "redlock_per_s/own_connections_per_s"
-    yield "8 threads: × own connections", of_threads(results, mode, 8, of_own), 1.8, False
-    yield "64 threads: × own connections", of_threads(results, mode, 64, of_own), 3.0, False
+    yield "8 threads: × own connections", of_threads(results, 8, of_own), 1.8, False
+    yield "64 threads: × own connections", of_threads(results, 64, of_own), 3.0, False
     of_bound = "redlock_per_s/pipelined_per_s"
-    yield "64 threads: of the pipelined bound", of_threads(results, mode, 64, of_bound), 0.30, False
+    yield "64 threads: of the pipelined bound", of_threads(results, 64, of_bound), 0.30, False
     tail = "redlock_p99_us/redlock_p50_us"
-    yield "64 threads: p99 ÷ median", of_threads(results, mode, 64, tail), 4.0, True
+    yield "64 threads: p99 ÷ median", of_threads(results, 64, tail), 4.0, True
     for path, counter in (("delayed", "ratio"), ("unix", "processor_ratio")):
         what = "time" if counter == "ratio" else "processor time"
         measured = results.median(f"leases/batch/{path}", counter)
         yield f"1000 renewals one by one, {PATHS[path]}: × {what} of a batch", measured, 5.0, False
-    yield "64 threads, 1 of 5 hung: × healthy", of_threads(results, mode, 64, "hung_per_s/redlock_per_s"), 0.90, False
+    yield "64 threads, 1 of 5 hung: × healthy", of_threads(results, 64, "hung_per_s/redlock_per_s"), 0.90, False
 
 
 def print_targets(results):
@@ -305,7 +309,7 @@ def picture(results):
     hung = [(label, [latency(results, "delayed", "plain", 5, c, n) for n in (0, 1, 2)]) for label, c in who]
     panels.append(("nodes hung, of 5, 0.8 ms each way: median µs", ["none", "1", "2"], hung))
     throughput = [
-        (label, [of_threads(results, "plain", t, counter) for t in THREADS])
+        (label, [of_threads(results, t, counter) for t in THREADS])
         for label, counter in (("own connections", "own_connections_per_s"), ("one Redlock for all", "redlock_per_s"))
     ]
     threads = [f"{t} threads" if t > 1 else "1 thread" for t in THREADS]

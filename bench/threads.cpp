@@ -1,7 +1,13 @@
 // Many threads, distinct resources, five nodes: one Redlock for all of them, against threads that each own
-// their connections (raw sockets), and against the pipelined bound (one thread that writes 64 whole cycles at
-// once). All run one after another within each repetition, so that the ratios compare neighbours in time.
+// their connections (raw sockets), against threads that each have a Redlock, and against the pipelined bound
+// (one thread that writes 64 whole cycles at once). All run one after another within each repetition, so that
+// the ratios compare neighbours in time.
+//
+// Each contender has nodes of its own and runs for a while before it is measured. The scheduler remembers of
+// a process who woke whom, for seconds: on nodes that served the one before, a contender is measured in the
+// traces of that, which a service that runs for days never sees.
 #include <benchmark/benchmark.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <chrono>
@@ -21,18 +27,30 @@
 #include "environment.hpp"
 #include "latency.hpp"
 #include "raw_sockets.hpp"
+#include "support/cluster.hpp"
 
 namespace redlock::bench {
 namespace {
 
 constexpr std::size_t node_count = 5;
 constexpr std::size_t batch = 64;  // cycles that the pipelined bound writes at once
+constexpr std::chrono::milliseconds settling{1000};
 
-// How long each contender of a repetition runs: REDLOCK_BENCH_WINDOW_MS, for a look at a long run.
+// How long each contender of a repetition is measured: REDLOCK_BENCH_WINDOW_MS, for a look at a long run.
 std::chrono::milliseconds window() {
     constexpr long usual_ms = 300;
     const char* chosen = std::getenv("REDLOCK_BENCH_WINDOW_MS");
     return std::chrono::milliseconds{chosen != nullptr ? std::atol(chosen) : usual_ms};
+}
+
+// Of this process, without the nodes'.
+double processor_us() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto us = [](const timeval& time) {
+        return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
+    };
+    return us(usage.ru_utime) + us(usage.ru_stime);
 }
 
 long resident_kib() {
@@ -48,6 +66,7 @@ struct Outcome {
     double calls_per_s = 0;
     double p50_us = 0;
     double p99_us = 0;
+    double processor_us = 0;  // per call
     double resident_growth_kib = 0;
 };
 
@@ -58,15 +77,17 @@ class Race {
    public:
     // `make_cycle()` is called in each thread and returns what that thread repeats.
     template <class MakeCycle>
-    static Outcome run(std::size_t threads, std::size_t hung, MakeCycle make_cycle) {
+    static Outcome run(std::size_t threads, test::Cluster& nodes, std::size_t hung, MakeCycle make_cycle) {
         Race race{threads};
         std::vector<std::thread> running;
         for (std::size_t i = 0; i < threads; ++i) {
             running.emplace_back([&race, &make_cycle, i] { race.take_part(i, make_cycle); });
         }
         while (race.warm_ < threads) std::this_thread::sleep_for(std::chrono::milliseconds{1});
-        const HungNodes paused{hung};
+        nodes.pause_first(hung);
+        std::this_thread::sleep_for(settling);
         const auto outcome = race.measure(running);
+        nodes.heal();
         if (race.failure_) std::rethrow_exception(race.failure_);
         return outcome;
     }
@@ -96,10 +117,12 @@ class Race {
 
     Outcome measure(std::vector<std::thread>& running) {
         const auto resident_before = resident_kib();
+        const auto processor_before = processor_us();
         const auto start = SteadyClock::now();
         phase_ = Phase::measuring;
         std::this_thread::sleep_for(window());
         const auto resident_after = resident_kib();
+        const auto processor_after = processor_us();
         phase_ = Phase::over;
         for (auto& thread : running) thread.join();
         const std::chrono::duration<double> elapsed = SteadyClock::now() - start;
@@ -107,6 +130,7 @@ class Race {
         for (const auto& mine : latencies_) calls += static_cast<double>(mine.count());
         const auto sorted = Latencies::sorted(latencies_);
         return {calls / elapsed.count(), quantile(sorted, 0.50), quantile(sorted, 0.99),
+                (processor_after - processor_before) / calls,
                 static_cast<double>(resident_after - resident_before)};
     }
 
@@ -117,77 +141,121 @@ class Race {
     std::exception_ptr failure_;  // guarded by mutex_
 };
 
-std::shared_ptr<RawNodes> connect_raw() {
-    return std::make_shared<RawNodes>(Environment::instance().uris(Path::unix_socket, node_count));
-}
+struct Contest {
+    Path path;
+    Mode mode;
+    std::size_t threads;
 
-Outcome own_connections(Mode mode, std::size_t threads) {
-    return Race::run(threads, 0, [mode] {
-        return [nodes = connect_raw(), bytes = CycleBytes::of(Environment::fresh_resource(), mode)] {
-            nodes->round(bytes.lock);
-            nodes->round(bytes.unlock);
-        };
-    });
-}
+    // The five nodes of one contender.
+    class Nodes {
+       public:
+        explicit Nodes(Path path) : cluster_{node_count, options()}, path_{path} {}
 
-// One write per node holds all the cycles of the batch, each a lock and an unlock.
-Outcome pipelined(Mode mode) {
-    return Race::run(1, 0, [mode] {
-        std::string all;
-        for (std::size_t i = 0; i < batch; ++i) {
-            const auto bytes = CycleBytes::of(Environment::fresh_resource(), mode);
-            all += bytes.lock + bytes.unlock;
+        [[nodiscard]] test::Cluster& cluster() noexcept { return cluster_; }
+        [[nodiscard]] std::vector<std::string> uris() const {
+            return path_ == Path::tcp ? cluster_.tcp_uris() : cluster_.uris();
         }
-        return [nodes = connect_raw(), all] {
-            nodes->settle(2 * batch);
-            nodes->round(all, 2 * batch);
-        };
-    });
-}
 
-// The same in two writes, as it must be for callers who learn that they have the lock before they unlock it.
-Outcome pipelined_in_two(Mode mode) {
-    return Race::run(1, 0, [mode] {
-        CycleBytes all;
-        for (std::size_t i = 0; i < batch; ++i) {
-            const auto bytes = CycleBytes::of(Environment::fresh_resource(), mode);
-            all.lock += bytes.lock;
-            all.unlock += bytes.unlock;
+       private:
+        static test::ServerOptions options() {
+            test::ServerOptions options;
+            options.tcp = true;
+            return options;
         }
-        return [nodes = connect_raw(), all] {
-            nodes->settle(2 * batch);
-            nodes->round(all.lock, batch);
-            nodes->round(all.unlock, batch);
-        };
-    });
-}
 
-Outcome one_redlock(Mode mode, std::size_t threads, std::size_t hung) {
-    using namespace std::chrono_literals;
-    Options options;
-    options.fencing = mode == Mode::fenced;
-    Redlock<> locks{Environment::instance().uris(Path::unix_socket, node_count), options};
-    return Race::run(threads, hung, [&locks] {
-        return [&locks, resource = Environment::fresh_resource()] {
-            auto lock = locks.try_lock(resource, 10s).value();
-            if (!lock.unlock()) throw std::runtime_error("unlock was not confirmed");
-        };
-    });
-}
+        test::Cluster cluster_;
+        Path path_;
+    };
 
-void contest(benchmark::State& state, Mode mode, std::size_t threads) {
+    [[nodiscard]] Options options() const {
+        Options options;
+        options.fencing = mode == Mode::fenced;
+        return options;
+    }
+
+    [[nodiscard]] Outcome own_connections() const {
+        Nodes nodes{path};
+        return Race::run(threads, nodes.cluster(), 0, [&] {
+            return [raw = std::make_shared<RawNodes>(nodes.uris()),
+                    bytes = CycleBytes::of(Environment::fresh_resource(), mode)] {
+                raw->round(bytes.lock);
+                raw->round(bytes.unlock);
+            };
+        });
+    }
+
+    [[nodiscard]] Outcome one_redlock(std::size_t hung) const {
+        Nodes nodes{path};
+        Redlock<> locks{nodes.uris(), options()};
+        return Race::run(threads, nodes.cluster(), hung, [&locks] {
+            return [&locks, resource = Environment::fresh_resource()] { lock_and_unlock(locks, resource); };
+        });
+    }
+
+    [[nodiscard]] Outcome a_redlock_each() const {
+        Nodes nodes{path};
+        return Race::run(threads, nodes.cluster(), 0, [&] {
+            return [locks = std::make_shared<Redlock<>>(nodes.uris(), options()),
+                    resource = Environment::fresh_resource()] { lock_and_unlock(*locks, resource); };
+        });
+    }
+
+    // One write per node holds all the cycles of the batch, each a lock and an unlock.
+    [[nodiscard]] double pipelined_per_s() const {
+        return run_pipelined(
+            [](RawNodes& raw, const CycleBytes& all) { raw.round(all.lock + all.unlock, 2 * batch); });
+    }
+
+    // The same in two writes, as it must be for callers who learn that they have the lock before they unlock.
+    [[nodiscard]] double pipelined_in_two_per_s() const {
+        return run_pipelined([](RawNodes& raw, const CycleBytes& all) {
+            raw.round(all.lock, batch);
+            raw.round(all.unlock, batch);
+        });
+    }
+
+   private:
+    static void lock_and_unlock(Redlock<>& locks, const std::string& resource) {
+        using namespace std::chrono_literals;
+        auto lock = locks.try_lock(resource, 10s).value();
+        if (!lock.unlock()) throw std::runtime_error("unlock was not confirmed");
+    }
+
+    template <class Write>
+    [[nodiscard]] double run_pipelined(Write write) const {
+        Nodes nodes{path};
+        const auto outcome = Race::run(1, nodes.cluster(), 0, [&] {
+            CycleBytes all;
+            for (std::size_t i = 0; i < batch; ++i) {
+                const auto bytes = CycleBytes::of(Environment::fresh_resource(), mode);
+                all.lock += bytes.lock;
+                all.unlock += bytes.unlock;
+            }
+            return [raw = std::make_shared<RawNodes>(nodes.uris()), all, write] {
+                raw->settle(2 * batch);
+                write(*raw, all);
+            };
+        });
+        return outcome.calls_per_s * batch;
+    }
+};
+
+void hold(benchmark::State& state, const Contest& contest) {
     while (state.KeepRunning()) {
-        const auto own = own_connections(mode, threads);
-        const auto ours = one_redlock(mode, threads, 0);
         auto& counters = state.counters;
+        const auto own = contest.own_connections();
         counters["own_connections_per_s"] = own.calls_per_s;
+        counters["own_connections_p50_us"] = own.p50_us;
+        counters["own_connections_processor_us"] = own.processor_us;
+        const auto ours = contest.one_redlock(0);
         counters["redlock_per_s"] = ours.calls_per_s;
         counters["redlock_p50_us"] = ours.p50_us;
         counters["redlock_p99_us"] = ours.p99_us;
-        counters["own_connections_p50_us"] = own.p50_us;
-        counters["pipelined_per_s"] = pipelined(mode).calls_per_s * batch;
-        counters["pipelined_in_two_per_s"] = pipelined_in_two(mode).calls_per_s * batch;
-        const auto hung = one_redlock(mode, threads, 1);
+        counters["redlock_processor_us"] = ours.processor_us;
+        counters["redlock_each_per_s"] = contest.a_redlock_each().calls_per_s;
+        counters["pipelined_per_s"] = contest.pipelined_per_s();
+        counters["pipelined_in_two_per_s"] = contest.pipelined_in_two_per_s();
+        const auto hung = contest.one_redlock(1);
         counters["hung_per_s"] = hung.calls_per_s;
         counters["hung_p50_us"] = hung.p50_us;
         counters["hung_p99_us"] = hung.p99_us;
@@ -195,12 +263,13 @@ void contest(benchmark::State& state, Mode mode, std::size_t threads) {
     }
 }
 
-void add(Mode mode, std::size_t threads) {
-    const auto name =
-        std::string{"threads/"} + (mode == Mode::plain ? "plain/T" : "fenced/T") + std::to_string(threads);
-    const auto run = [mode, threads](benchmark::State& state) {
+void add(const Contest& contest) {
+    const auto name = std::string{"threads/"} + name_of(contest.path) +
+                      (contest.mode == Mode::plain ? "/plain/T" : "/fenced/T") +
+                      std::to_string(contest.threads);
+    const auto run = [contest](benchmark::State& state) {
         try {
-            contest(state, mode, threads);
+            hold(state, contest);
         } catch (const std::exception& failure) {
             state.SkipWithError(failure.what());
         }
@@ -214,8 +283,9 @@ void add(Mode mode, std::size_t threads) {
 }  // namespace
 
 void register_threads() {
-    for (const auto mode : {Mode::plain, Mode::fenced}) {
-        for (const std::size_t threads : {1U, 8U, 64U}) add(mode, threads);
+    for (const std::size_t threads : {1U, 2U, 8U, 64U}) {
+        for (const auto mode : {Mode::plain, Mode::fenced}) add({Path::unix_socket, mode, threads});
+        add({Path::tcp, Mode::plain, threads});
     }
 }
 
