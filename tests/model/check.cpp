@@ -297,6 +297,33 @@ std::vector<Variant> right_variants() {
     };
 }
 
+// Those who adopt by A's token alone, each as an acquisition of its own.
+std::vector<Variant> adoption_variants() {
+    constexpr auto holds = Expect::holds;
+    constexpr auto any_time = PutBack::any_time;
+    return {
+        {"one adopts", holds, {.adopters = 1, .extend = true, .put_back = any_time}},
+        {"one adopts, client proposals",
+         holds,
+         {.proposal_max = 3, .adopters = 1, .extend = true, .put_back = any_time}},
+        {"two adopt by one token", holds, {.adopters = 2, .extend = true, .put_back = any_time}},
+        {"two adopt by one token, client proposals",
+         holds,
+         {.proposal_max = 3, .adopters = 2, .extend = true, .put_back = any_time}},
+        {"one adopts, duplicate delivery",
+         holds,
+         {.acquisitions = 2, .deliveries = 2, .adopters = 1, .extend = true, .put_back = any_time}},
+        {"two adopt by one token", holds, {.nodes = 5, .adopters = 2, .extend = true}, true},
+        {"two adopt by one token and one acquires",
+         holds,
+         {.acquisitions = 4, .adopters = 2, .extend = true},
+         true},
+        {"two adopt by one token and commit the largest value they were given",
+         Expect::tokens_wrong,
+         {.adopters = 2, .adopt_commits_above = false}},
+    };
+}
+
 std::vector<Variant> wrong_variants() {
     constexpr auto tokens_wrong = Expect::tokens_wrong;
     return {
@@ -422,6 +449,9 @@ std::string never_taken(const Model& m, const Outcome& outcome) {
     if (m.put_back != PutBack::never) {
         due.emplace_back(Kind::put_back, "put-back");
     }
+    if (m.adopters > 0) {
+        due.emplace_back(Kind::adopt, "adopt");
+    }
     if (m.forgetting != Forgetting::never) {
         due.emplace_back(Kind::forget, "forget");
     }
@@ -539,7 +569,7 @@ int main(int argc, char** argv) {
     std::vector<Row> rows;
     bool good = true;
     for (const auto& list :
-         {right_variants(), wrong_variants(), forgetting_variants(), forgetting_and_put_back_variants()}) {
+         {right_variants(), adoption_variants(), wrong_variants(), forgetting_variants(), forgetting_and_put_back_variants()}) {
         for (const Variant& variant : list) {
             if ((variant.takes_long && !arguments.takes_long) ||
                 variant.name.find(arguments.only) == std::string::npos) {

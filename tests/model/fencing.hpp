@@ -18,6 +18,8 @@
 //  - A holder extends as often as it likes and the answers of many rounds count together. A key may
 //    be put back at any time after the acquisition, not only after a quorum of yes; that is narrowed
 //    (PutBack::after_quorum) only where a violation is expected, so that the trace is a real one.
+//  - Who adopts begins once the holder whose token it has been given has completed, at any moment after that,
+//    and any number of them may adopt by one token. The holder goes on as if it had handed nothing over.
 //  - No step depends on mutual exclusion or on validity: late holders complete and extend.
 // A refusal changes nothing on the node, and leaves the client where a request that never arrived
 // leaves it. So refusals need no steps either.
@@ -63,11 +65,13 @@ struct Model {
     int quorum = nodes / 2 + 1;
     int proposal_max = 0;  // 0: the counters alone give the tokens
     int deliveries = 1;    // how often one acquire may arrive at one node
+    int adopters = 0;      // of the acquisitions: from B on, who adopt by A's token alone
     bool extend = false;
     PutBack put_back = PutBack::never;
     Agreement agreement = Agreement::second_round;
     bool commit_checks_owner = true;
     bool commit_checks_counter = true;
+    bool adopt_commits_above = true;  // no: as an acquire, the largest value that it was given
     bool extend_checks_counter = true;
     bool put_back_checks_counter = true;
     bool put_back_needs_counter = false;  // no: a missing counter is 0, as everywhere
@@ -126,6 +130,7 @@ struct State {
 enum class Kind {
     begin,
     grant,
+    adopt,
     agree,
     choose,
     commit,
@@ -163,10 +168,11 @@ struct Step {
     const std::string gone =
         step.evicted == nobody ? "" : name_of(step.evicted) + "'s key is gone from " + node + "; ";
     switch (step.kind) {
-        case Kind::begin: return who + " begins to acquire";
+        case Kind::begin: return who + " begins";
         case Kind::grant: return gone + node + " grants " + who + " the value " + value;
+        case Kind::adopt: return node + " grants " + who + ", who adopts, the value " + value;
         case Kind::agree: return who + " has what it needs and completes with token " + value;
-        case Kind::choose: return who + " takes the largest value it was granted: M = " + value;
+        case Kind::choose: return who + " has no value from a quorum, and commits M = " + value;
         case Kind::commit: return node + " runs " + who + "'s commit, counter is now " + value;
         case Kind::complete: return who + " completes with token " + value;
         case Kind::give_up: return who + " gives up";
@@ -193,8 +199,8 @@ class Steps {
     void all() const {
         for (int who = 0; who < m_.acquisitions; ++who) {
             if (at(who).phase == idle) {
-                begin(who);
-                break;  // acquisitions are alike, so they begin in the order of their names
+                if (may_begin(who)) begin(who);
+                continue;
             }
             decide(who);
             complete(who);
@@ -203,7 +209,7 @@ class Steps {
             for (int node = 0; node < m_.nodes; ++node) {
                 const bool here = at_node(node).presence == present;
                 if (here) {
-                    acquire(who, node);
+                    adopts(who) ? adopt(who, node) : acquire(who, node);
                     commit(who, node);
                 }
                 if (here || m_.away_from_acquires_only) {
@@ -229,14 +235,28 @@ class Steps {
         if (before.links[index(who)].acquires == m_.deliveries) {
             return;
         }
-        const int least = std::max(before.counter + 1, at(who).proposal);
+        grant({Kind::grant, who, node, 0, before.owner});
+    }
+
+    // if GET resource != token: denied
+    // f = max(counter + 1, proposal); SET counter f; granted f
+    void adopt(int who, int node) const {
+        const Node& before = at_node(node);
+        if (before.links[index(who)].acquires < m_.deliveries && before.owner == token_of(who)) {
+            grant({Kind::adopt, who, node});
+        }
+    }
+
+    void grant(Step step) const {
+        const int who = step.who;
+        const int least = std::max(at_node(step.node).counter + 1, at(who).proposal);
         for (int f = least; f <= std::max(least, m_.proposal_max); ++f) {
-            const Step step{Kind::grant, who, node, f, before.owner};
+            step.value = f;
             State next = s_;
-            Node& changed = next.nodes[index(node)];
+            Node& changed = next.nodes[index(step.node)];
             Link& link = changed.links[index(who)];
             changed.counter = f;
-            changed.owner = who;
+            changed.owner = token_of(who);
             ++link.acquires;
             if (at(who).phase == acquiring) {
                 if (link.vote != 0) {
@@ -250,12 +270,14 @@ class Steps {
         }
     }
 
-    // if GET resource = token and counter <= M: SET counter M, ok
+    // if GET resource = token and counter <= M (of an adopter: < M): SET counter M, ok
     void commit(int who, int node) const {
         const Node& before = at_node(node);
         const int M = at(who).token;
-        if (before.links[index(who)].commit_sent == 0 || (m_.commit_checks_owner && before.owner != who) ||
-            (m_.commit_checks_counter && before.counter > M)) {
+        const int most = commits_above(who) ? M - 1 : M;
+        if (before.links[index(who)].commit_sent == 0 ||
+            (m_.commit_checks_owner && before.owner != token_of(who)) ||
+            (m_.commit_checks_counter && before.counter > most)) {
             return;
         }
         State next = s_;
@@ -271,7 +293,7 @@ class Steps {
     void extend(int who, int node) const {
         const Node& before = at_node(node);
         const int T = at(who).token;
-        if (!m_.extend || !holds(who) || before.owner != who ||
+        if (!m_.extend || !holds(who) || before.owner != token_of(who) ||
             (m_.extend_checks_counter && before.counter > T)) {
             return;
         }
@@ -290,10 +312,10 @@ class Steps {
     void send_put_back(int who, int node) const {
         int extended = 0;
         for (int other = 0; other < m_.nodes; ++other) {
-            const bool yes = at_node(other).owner == who && at_node(other).counter <= at(who).token;
-            extended += yes ? 1 : 0;
+            const bool is_ours = at_node(other).owner == token_of(who);
+            extended += is_ours && at_node(other).counter <= at(who).token ? 1 : 0;
         }
-        if (m_.put_back == PutBack::after_quorum && holds(who) && at_node(node).owner != who &&
+        if (m_.put_back == PutBack::after_quorum && holds(who) && at_node(node).owner != token_of(who) &&
             extended >= m_.quorum) {
             State next = s_;
             next.nodes[index(node)].owner = nobody;
@@ -314,11 +336,19 @@ class Steps {
         }
         State next = s_;
         next.nodes[index(node)].counter = T;
-        next.nodes[index(node)].owner = who;
+        next.nodes[index(node)].owner = token_of(who);
         emit({Kind::put_back, who, node, T, before.owner}, next);
     }
 
     // ---- what the clients do -------------------------------------------------------------------
+
+    // Acquisitions are alike, and so are adopters: each kind begins in the order of its names.
+    [[nodiscard]] bool may_begin(int who) const {
+        for (int earlier = 0; earlier < who; ++earlier) {
+            if (at(earlier).phase == idle && adopts(earlier) == adopts(who)) return false;
+        }
+        return !adopts(who) || holds(token_of(who));
+    }
 
     void begin(int who) const {
         State next = s_;
@@ -330,7 +360,7 @@ class Steps {
     }
 
     // On any quorum of the grants: a value that a quorum gave is the token; otherwise the largest
-    // is committed. A quorum whose largest is M exists if at least that many gave M or less.
+    // is committed, or one above it. A quorum whose largest is M exists if at least that many gave M or less.
     void decide(int who) const {
         for (int node = 0; node < m_.nodes && at(who).phase == acquiring; ++node) {
             const int M = at_node(node).links[index(who)].vote;
@@ -350,13 +380,15 @@ class Steps {
                 emit_completed({Kind::agree, who, nobody, M}, next);
                 continue;
             }
+            const int chosen = commits_above(who) ? M + 1 : M;
             next.acquisitions[index(who)].phase = committing;
+            next.acquisitions[index(who)].token = chosen;
             for (Node& other : next.nodes) {
                 Link& link = other.links[index(who)];
-                count_vote(link, link.vote, M);
+                count_vote(link, link.vote, chosen);
                 link.vote = 0;
             }
-            emit({Kind::choose, who, nobody, M}, next);
+            emit({Kind::choose, who, nobody, chosen}, next);
         }
     }
 
@@ -475,6 +507,9 @@ class Steps {
     const Node& at_node(int node) const { return s_.nodes[index(node)]; }
     const Acquisition& at(int who) const { return s_.acquisitions[index(who)]; }
     [[nodiscard]] bool holds(int who) const { return at(who).phase == completed; }
+    [[nodiscard]] bool adopts(int who) const { return who >= 1 && who <= m_.adopters; }
+    [[nodiscard]] int token_of(int who) const { return adopts(who) ? 0 : who; }
+    [[nodiscard]] bool commits_above(int who) const { return adopts(who) && m_.adopt_commits_above; }
     [[nodiscard]] bool under_way(int who) const {
         return at(who).phase == acquiring || at(who).phase == committing;
     }
@@ -528,8 +563,8 @@ class Steps {
             for (int who = 0; who < m_.acquisitions; ++who) {
                 Link& link = node.links[index(who)];
                 const Acquisition& a = next.acquisitions[index(who)];
-                const bool never_owner_again = m_.commit_checks_owner && node.owner != who &&
-                                               link.acquires == m_.deliveries &&
+                const bool never_owner_again = m_.commit_checks_owner && m_.adopters == 0 &&
+                                               node.owner != who && link.acquires == m_.deliveries &&
                                                m_.put_back == PutBack::never;
                 const bool same_as_extend = m_.extend && m_.extend_checks_counter && a.phase == completed;
                 if (never_owner_again || same_as_extend) {

@@ -19,6 +19,11 @@ needs the key to be absent (acquire, put-back) or their own (commit, extend), an
 The owner of a node is therefore A, B or neither, and "neither" covers absent: A may be granted a node that
 a third acquisition still holds, which is more than it can really do.
 
+Who adopts holds by the token of another acquisition, which had completed before. So A and B are one of five pairs
+(PAIRS), and where a token is shared the others that hold by it may, on a node that has it or none, raise the
+counter to anything and put the key there (`others of the token`). That is more than their scripts can do: a late
+acquire, an adopt, a commit, an extend, a put-back.
+
 A key vanishes at any moment (`vanish`): expiry, eviction, deletion, release. A message that is sent may be
 executed at any later moment, any number of times, in any order, or never, since no step removes it. The value
 granted is any number above the counter, which covers every proposal, every clock and the cap on proposals.
@@ -35,7 +40,8 @@ gets such evidence.
     counter   no evidence is above the node's counter: counters never fall
     unique    on one node A's evidence and B's never have the same value
     owner     while A owns a node and has not completed, the counter there is above all of B's evidence;
-              this is what the owner check in commit keeps, and it is why `unique` survives a commit
+              this is what the owner check in commit keeps, and it is why `unique` survives a commit. It is not
+              claimed of who adopts: the owner is no guard there, and the counter below M is one instead
     quorum    who completed with T has evidence of T on a quorum
     order     if A had completed before B began: where A has evidence of its token, all of B's is above it
     extend    if a larger token had completed before A's extend round began, then no node that has evidence of
@@ -59,6 +65,15 @@ except ImportError:
     sys.exit(77)
 
 NEITHER, A, B = 0, 1, 2
+THIRD, FOURTH = 3, 4  # acquisitions that are not in focus
+# Whose token A and B hold by: their own, if they acquire; that of the other or of a third, if they adopt.
+PAIRS = {
+    "both acquire": {A: A, B: B},
+    "B adopts from A": {A: A, B: A},
+    "B adopts from a third": {A: A, B: THIRD},
+    "both adopt from a third": {A: THIRD, B: THIRD},
+    "they adopt from others": {A: THIRD, B: FOURTH},
+}
 IDLE, ACQUIRING, COMMITTING, DONE = range(4)
 
 
@@ -119,10 +134,11 @@ def step(before, after, condition, changes):
 
 
 class System:
-    """The algorithm for N nodes. `broken` leaves out one of its checks."""
+    """The algorithm for N nodes and a pair of acquisitions. `broken` leaves out one of its checks."""
 
-    def __init__(self, nodes, quorum=None, broken=""):
+    def __init__(self, nodes, quorum=None, broken="", pair="both acquire"):
         self.nodes = nodes
+        self.token = PAIRS[pair]
         self.quorum = quorum or nodes // 2 + 1
         self.broken = broken
         self.s = State(nodes)
@@ -130,6 +146,9 @@ class System:
 
     def unless(self, broken, check):
         return [] if self.broken == broken else [check]
+
+    def adopts(self, x):
+        return self.token[x] != x
 
     def count(self, bools):
         return z3.AtLeast(*bools, self.quorum)
@@ -156,28 +175,36 @@ class System:
         yield "vanish", step(s, t, [], [(s.owner[n], NEITHER)])
         raised = z3.Int("raised")
         yield "others", step(s, t, [s.owner[n] == NEITHER, raised >= s.counter[n]], [(s.counter[n], raised)])
+        for token in {self.token[x] for x in (A, B) if self.adopts(x)}:
+            completed = [s.done(A)] if token == A else []
+            yield "others of the token", step(
+                s, t, completed + [z3.Or(s.owner[n] == NEITHER, s.owner[n] == token), raised >= s.counter[n]],
+                [(s.counter[n], raised), (s.owner[n], token)])
 
     def scripts(self, x, n):
         """What node n does for x: each script, atomic."""
         s, t = self.s, self.t
         f, reply_used = z3.Int("f"), z3.Bool("reply_used")
         undecided = z3.Or(s.phase[x] == ACQUIRING, s.phase[x] == COMMITTING)
-        yield "acquire", step(
-            s, t, [s.phase[x] != IDLE, s.owner[n] == NEITHER, f > s.counter[n]],
-            [(s.counter[n], f), (s.owner[n], x),
+        token, adopts = self.token[x], self.adopts(x)
+        yield "adopt" if adopts else "acquire", step(
+            s, t, [s.phase[x] != IDLE, s.owner[n] == (token if adopts else NEITHER), f > s.counter[n]],
+            [(s.counter[n], f), (s.owner[n], token),
              (s.granted[x][n], z3.If(z3.And(undecided, reply_used), f, s.granted[x][n]))])
 
+        above = adopts and self.broken != "adoption commits what others may have"
         yield "commit", step(
             s, t,
             [s.phase[x] >= COMMITTING]
-            + self.unless("commit without the owner check", s.owner[n] == x)
-            + self.unless("commit without counter <= M", s.counter[n] <= s.M[x]),
+            + self.unless("commit without the owner check", s.owner[n] == token)
+            + self.unless("commit without counter <= M",
+                          s.counter[n] < s.M[x] if above else s.counter[n] <= s.M[x]),
             [(s.counter[n], s.M[x]),
              (s.committed[x][n], z3.Or(s.committed[x][n], s.phase[x] == COMMITTING))])
 
         yield "extend", step(
             s, t,
-            [s.done(x), s.owner[n] == x]
+            [s.done(x), s.owner[n] == token]
             + self.unless("extend without counter <= T", s.counter[n] <= s.T[x]),
             [(s.counter[n], z3.If(s.counter[n] <= s.T[x], s.T[x], s.counter[n])), (s.yes[x][n], True)])
 
@@ -185,13 +212,15 @@ class System:
             s, t,
             [s.done(x), s.owner[n] == NEITHER]
             + self.unless("put-back without counter <= T", s.counter[n] <= s.T[x]),
-            [(s.counter[n], s.T[x]), (s.owner[n], x)])
+            [(s.counter[n], s.T[x]), (s.owner[n], token)])
 
     def decisions(self, x):
         """What the client x does."""
         s, t, nodes = self.s, self.t, range(self.nodes)
         y, v = other(x), z3.Int("v")
-        yield "begin", step(s, t, [s.phase[x] == IDLE], [(s.phase[x], ACQUIRING), (s.after[x], s.done(y))])
+        has_token = [s.done(y)] if self.token[x] == y else []
+        yield "begin", step(
+            s, t, [s.phase[x] == IDLE] + has_token, [(s.phase[x], ACQUIRING), (s.after[x], s.done(y))])
 
         yield "agree", step(
             s, t,
@@ -213,7 +242,8 @@ class System:
         """The lines of Inv, by name."""
         lines = {name: [] for name in ("sane", "counter", "unique", "owner", "quorum", "order", "extend")}
         for n in range(self.nodes):
-            lines["sane"] += [s.counter[n] >= 0, s.owner[n] >= NEITHER, s.owner[n] <= B]
+            lines["sane"] += [
+                s.counter[n] >= 0, z3.Or([s.owner[n] == o for o in {NEITHER, *self.token.values()}])]
             for ours, v in s.evidence(A, n):
                 for theirs, w in s.evidence(B, n):
                     lines["unique"].append(z3.Implies(z3.And(ours, theirs), v != w))
@@ -234,11 +264,13 @@ class System:
             lines["sane"] += [
                 s.granted[x][n] >= 0,
                 z3.Implies(s.phase[x] == IDLE, z3.And(s.granted[x][n] == 0, s.owner[n] != x)),
+                z3.Implies(z3.And(s.phase[x] != IDLE, self.token[x] == y), s.done(y)),
                 z3.Implies(s.committed[x][n], s.phase[x] >= COMMITTING)]
             for is_there, value in s.evidence(x, n):
                 lines["counter"].append(z3.Implies(is_there, value <= s.counter[n]))
-                lines["owner"].append(z3.Implies(
-                    z3.And(s.owner[n] == y, z3.Not(s.done(y)), is_there), value < s.counter[n]))
+                if not self.adopts(y):
+                    lines["owner"].append(z3.Implies(
+                        z3.And(s.owner[n] == y, z3.Not(s.done(y)), is_there), value < s.counter[n]))
                 lines["order"].append(z3.Implies(
                     z3.And(s.after[x], s.has(y, n, s.T[y]), is_there), value > s.T[y]))
             lines["extend"].append(z3.Implies(
@@ -290,13 +322,15 @@ def prove(system):
     return count, sorted(failed)
 
 
-BROKEN = [  # what is left out, N, quorum, what has to fail
-    ("commit without the owner check", 3, None, "commit: unique"),
-    ("commit without counter <= M", 3, None, "commit: counter"),
-    ("no second round", 3, None, "agree: quorum"),
-    ("extend without counter <= T", 3, None, "extend: extend"),
-    ("put-back without counter <= T", 3, None, "put-back: counter"),
-    ("quorum of 2 of 4", 4, 2, "claim (a)"),
+BROKEN = [  # what is left out, the pair, N, quorum, what has to fail
+    ("commit without the owner check", "both acquire", 3, None, "commit: unique"),
+    ("commit without counter <= M", "both acquire", 3, None, "commit: counter"),
+    ("no second round", "both acquire", 3, None, "agree: quorum"),
+    ("extend without counter <= T", "both acquire", 3, None, "extend: extend"),
+    ("put-back without counter <= T", "both acquire", 3, None, "put-back: counter"),
+    ("quorum of 2 of 4", "both acquire", 4, 2, "claim (a)"),
+    ("adoption commits what others may have", "both adopt from a third", 3, None, "commit: unique"),
+    ("extend without counter <= T", "B adopts from A", 3, None, "extend: extend"),
 ]
 
 
@@ -319,17 +353,17 @@ def main():
     arguments = parser.parse_args()
 
     sizes = range(1, 10 if arguments.long else 8)
-    cases = [("the algorithm", nodes, None, None) for nodes in sizes] + BROKEN
-    rows = [("variant", "size", "expected", "steps", "seconds", "result")]
+    cases = [("the algorithm", pair, nodes, None, None) for pair in PAIRS for nodes in sizes] + BROKEN
+    rows = [("variant", "pair", "size", "expected", "steps", "seconds", "result")]
     surprises = 0
-    for variant, nodes, quorum, must_fail in cases:
+    for variant, pair, nodes, quorum, must_fail in cases:
         began = time.monotonic()
-        system = System(nodes, quorum, variant)
+        system = System(nodes, quorum, variant, pair)
         count, failed = prove(system)
         surprise = must_fail not in failed if must_fail else bool(failed)
         surprises += surprise
         result = "fails: " + ", ".join(failed) if failed else "proved"
-        rows.append((variant, f"N={nodes} q={system.quorum}", f"fails: {must_fail}" if must_fail else "proved",
+        rows.append((variant, pair, f"N={nodes} q={system.quorum}", f"fails: {must_fail}" if must_fail else "proved",
                      str(count), f"{time.monotonic() - began:.1f}",
                      result + ("  <-- NOT AS EXPECTED" if surprise else "")))
         print("  ".join(rows[-1]), file=sys.stderr, flush=True)

@@ -107,6 +107,7 @@ class ModelRedis {
         Words companions;
         Words arguments;
         bool is_exact = false;  ///< of an extension: it may shorten
+        bool is_above = false;  ///< of a commit: the counters must be below
     };
     /// What came of calling the first of a queue.
     enum class Called : std::uint8_t { nobody, somebody, forbidden };
@@ -196,7 +197,10 @@ class ModelRedis {
         Scope scope{words.subspan(1, key_count), {}, words.subspan(1 + key_count)};
         const bool is_extend = &script == &detail::extend_script;
         scope.is_exact = is_extend && scope.arguments.back() == "exactly";
-        if (scope.is_exact) scope.arguments = scope.arguments.first(scope.arguments.size() - 1);
+        scope.is_above = &script == &detail::commit_script && scope.arguments.back() == "above";
+        if (scope.is_exact || scope.is_above) {
+            scope.arguments = scope.arguments.first(scope.arguments.size() - 1);
+        }
         const bool is_waiting = &script == &detail::enlist_script || &script == &detail::delist_script;
         // Holding says by the number of its arguments whether there are counters.
         const bool holds = is_extend || &script == &detail::put_back_script;
@@ -267,9 +271,8 @@ class ModelRedis {
     ModelReply commit(const Scope& scope) {
         for (std::size_t i = 0; i < scope.resources.size(); ++i) {
             if (!store_.has(scope.resources[i], scope.arguments[0])) return ModelReply::number(0);
-            if (store_.number_at(scope.companions[i]) > number(scope.arguments[2 + i])) {
-                return ModelReply::number(0);
-            }
+            const std::int64_t least = store_.number_at(scope.companions[i]) + (scope.is_above ? 1 : 0);
+            if (least > number(scope.arguments[2 + i])) return ModelReply::number(0);
         }
         store_.before_write();
         for (std::size_t i = 0; i < scope.companions.size(); ++i) {

@@ -80,7 +80,7 @@ class RequestSource {
             case 0:
             case 1: return bytes(detail::acquire_command(claim, token, ttl, fence_ttl, fences));
             case 2: return bytes(detail::release_command(with_queues(claim), token));
-            case 3: return bytes(detail::commit_command(claim, token, fence_ttl, fences));
+            case 3: return bytes(detail::commit_command(claim, token, fence_ttl, fences, random_.chance(50)));
             case 4: return bytes(detail::hold_command(Kind::extend, claim, token, ttl, fence_ttl, fences));
             case 5: return bytes(detail::hold_command(Kind::put_back, claim, token, ttl, fence_ttl, fences));
             case 6: return bytes(detail::adopt_command(claim, token, fence_ttl, fences));

@@ -106,6 +106,48 @@ TEST(Adopt, agrees_on_the_largest_where_the_counters_differ) {
     EXPECT_GE(committed, 2U);
 }
 
+// A hand-over that is delivered twice has two who adopt by one token, and the owner check tells them not apart.
+class AdoptedTwice : public ::testing::Test {
+   protected:
+    static constexpr std::uint64_t ahead = 8'000'000'000'000'000;  // of the clock: the counters decide
+
+    void SetUp() override {
+        set_counter(0, 4);
+        set_counter(1, 5);
+        leave_on(world, 3);
+        world.refuse(2);  // here; the other reaches it
+    }
+    void set_counter(std::size_t node, std::uint64_t value) {
+        world.put(node, detail::fence_key("name"), std::to_string(ahead + value), 1h);
+    }
+    // Ours, if the counter of node 0 becomes another when we have been given 5 there, and 6 by node 1.
+    Result<ScriptedRedlock::lock_type> adopt_while_counter_becomes(std::uint64_t value) {
+        become_once_granted(value);
+        return locks.adopt("name", passed_on, 20s);
+    }
+    void become_once_granted(std::uint64_t value) {
+        world.before_telling = [this, value] {
+            counter_at(world, 0) == ahead + 5 ? set_counter(0, value) : become_once_granted(value);
+        };
+    }
+
+    World world{3};
+    ScriptedRedlock locks = connected_to(world, Options{});
+};
+
+TEST_F(AdoptedTwice, none_takes_the_number_that_a_node_gave_the_other) {
+    const auto lock = adopt_while_counter_becomes(6);  // the other has 6 from node 0, and 6 from node 2
+    ASSERT_TRUE(lock) << lock.error().message();
+    EXPECT_GT(lock->fencing_token(), ahead + 6);
+}
+
+TEST_F(AdoptedTwice, only_the_first_commits_a_number) {
+    const auto lock = adopt_while_counter_becomes(7);  // which the other has committed
+    ASSERT_FALSE(lock) << "with the number " << lock->fencing_token() - ahead;
+    EXPECT_EQ(lock.error().code(), errc::unknown) << lock.error().message();
+    EXPECT_EQ(counter_at(world, 0), ahead + 7);
+}
+
 TEST(Adopt, says_of_each_node_whether_it_is_gone_or_anothers) {
     World world{3};
     for (const Options& options : {plain_options(), Options{}}) {

@@ -132,7 +132,8 @@ class MemoryNode {
         call.args = std::span{request}.subspan(3 + key_count);
         const std::string kind = kind_of(request);
         call.is_exact = kind == "extend" && call.args.back() == "exactly";
-        if (call.is_exact) call.args = call.args.first(call.args.size() - 1);
+        call.is_above = kind == "commit" && call.args.back() == "above";
+        if (call.is_exact || call.is_above) call.args = call.args.first(call.args.size() - 1);
         call.is_fenced = kind == "commit" || kind == "adopt" || (kind != "release" && call.args.size() > 2);
         call.count = call.is_fenced ? key_count / 2 : key_count;
         if (kind == "acquire") return acquire(call, now);
@@ -154,6 +155,7 @@ class MemoryNode {
         std::size_t count = 0;  // of resources; with fencing their counters follow
         bool is_fenced = false;
         bool is_exact = false;  // of an extension: it may shorten
+        bool is_above = false;  // of a commit: the counters must be below
     };
 
     ScriptedReply plain_set(const Request& request, Time now) {
@@ -203,7 +205,7 @@ class MemoryNode {
     ScriptedReply commit(const Call& call, Time now) {
         for (std::size_t i = 0; i < call.count; ++i) {
             const bool is_ours = get(call.keys[i], now) == call.args[0];
-            if (!is_ours || counter(call, i, now) > std::stoll(call.args[2 + i])) {
+            if (!is_ours || counter(call, i, now) + (call.is_above ? 1 : 0) > std::stoll(call.args[2 + i])) {
                 return ScriptedReply::number(0);
             }
         }

@@ -167,10 +167,12 @@ struct Claim {
 
 [[nodiscard]] inline Command commit_command(const Claim& claim, const Token& token,
                                             std::chrono::milliseconds fence_ttl,
-                                            std::span<const std::int64_t> fences) {
-    auto [writer, tail] = begin_script(commit_script, claim.resources, claim.counters, 2 + fences.size());
+                                            std::span<const std::int64_t> fences, bool above = false) {
+    const std::size_t count = 2 + fences.size() + (above ? 1 : 0);
+    auto [writer, tail] = begin_script(commit_script, claim.resources, claim.counters, count);
     writer.arg(token.str()).arg(fence_ttl);
     for (const std::int64_t fence : fences) writer.arg(fence);
+    if (above) writer.arg("above");
     return {Command::Kind::commit, commit_script, std::move(writer).take(), tail};
 }
 

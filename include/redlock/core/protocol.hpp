@@ -152,8 +152,10 @@ class Protocol {
             if (verdict == Verdict::carried) {
                 fences = agreed_fences(*round, claim->counters.size());
                 if (fences.empty()) {
+                    // Others may adopt by the same token: a number that one of them was given would not do.
                     fences = largest_fences(*round, claim->counters.size());
-                    round = commit_round(*claim, token, *round, fences);
+                    for (std::int64_t& fence : fences) ++fence;
+                    round = commit_round(*claim, token, *round, fences, true);
                     verdict = co_await engine_.verdict_of(round, nullptr);
                 }
             }
@@ -267,10 +269,11 @@ class Protocol {
         return ballot.vote == Vote::granted && ballot.values.size() == count;
     }
 
-    /// Writes the largest values back to those that granted smaller ones. Same deadline: one attempt.
+    /// Writes values that none is above back to those that granted smaller ones. Same deadline: one attempt.
     [[nodiscard]] RoundPtr commit_round(const Claim& claim, const Token& token,
-                                        const Round<TimePoint>& granted, const Values& fences) {
-        Command command = commit_command(claim, token, engine_.options().fence_ttl, fences);
+                                        const Round<TimePoint>& granted, const Values& fences,
+                                        bool above = false) {
+        Command command = commit_command(claim, token, engine_.options().fence_ttl, fences, above);
         RoundPtr commit = engine_.make_round(std::move(command), granted.started, granted.deadline);
         for (std::size_t i = 0; i < granted.ballots.size(); ++i) {
             const Ballot& ballot = granted.ballots[i];

@@ -65,13 +65,16 @@ for i = 1, k do
 end
 return reply)"};
 
-/// ARGV: token, fence_ttl, the fencing value agreed on per resource. Raises the counters to it where the
-/// resources are still ours and nothing larger was given out.
+/// ARGV: token, fence_ttl, the fencing value agreed on per resource; last 'above', where the counters must be
+/// below it. Raises them to it where the resources are still ours and nothing larger was given out. Who holds
+/// by a token of its own may find the value there already, as its own grant; among several who adopt by one
+/// token, as another's.
 inline constexpr Script commit_script{R"(
 local k = #KEYS / 2
+local above = ARGV[#ARGV] == 'above' and 1 or 0
 for i = 1, k do
   if redis.call('GET', KEYS[i]) ~= ARGV[1] then return 0 end
-  if tonumber(redis.call('GET', KEYS[k + i]) or 0) > tonumber(ARGV[2 + i]) then return 0 end
+  if tonumber(redis.call('GET', KEYS[k + i]) or 0) + above > tonumber(ARGV[2 + i]) then return 0 end
 end
 for i = 1, k do redis.call('SET', KEYS[k + i], ARGV[2 + i], 'PX', ARGV[2]) end
 return 1)"};
