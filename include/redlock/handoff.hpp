@@ -15,7 +15,9 @@
 namespace redlock {
 
 /// What Lock::detach() gives and Redlock::adopt() takes. Whoever has it can hold, extend and unlock: send
-/// it as you would a password, and adopt it once. Copyable; holds nothing itself.
+/// it as you would a password, and adopt it once. Two who adopt it both hold the lock, and with the same
+/// fencing tokens; where that could be, hand over the token alone, and each gets fencing tokens of its own.
+/// Copyable; holds nothing itself.
 struct Handoff {
     std::vector<std::string> resources;
     Token token;

@@ -237,6 +237,30 @@ TEST_F(BetweenTheRounds, a_counter_that_vanished_is_written_anew) {
     EXPECT_EQ(counter(nodes[0]), base + 11);
 }
 
+// The same for one who adopts. Others may do so by the same token, and reach node 2.
+class AdoptedBetweenTheRounds : public BetweenTheRounds {
+   protected:
+    Result<WatchedRedlock::lock_type> adopt(std::function<void()> between) {
+        const Token token = Token::parse("handed-on-twice");
+        for (int i = 0; i < 2; ++i) nodes[i].query({"SET", "name", token.str(), "PX", "60000"});
+        client.wire->before_commit = std::move(between);
+        auto lock = client.locks.adopt("name", token, 10s);
+        EXPECT_EQ(client.wire->commits, 2U) << "one for each of the nodes";
+        return lock;
+    }
+};
+
+TEST_F(AdoptedBetweenTheRounds, a_value_that_another_was_given_is_not_taken) {
+    const auto lock = adopt([&] { set_counter(nodes[0], base + 11); });
+    ASSERT_TRUE(lock) << lock.error().message();
+    EXPECT_EQ(token_of(lock), base + 12) << "above both that it was given, 6 and 11";
+}
+
+TEST_F(AdoptedBetweenTheRounds, a_value_that_another_has_committed_is_not_taken) {
+    EXPECT_FALSE(adopt([&] { set_counter(nodes[0], base + 12); }));
+    EXPECT_EQ(counter(nodes[0]), base + 12);
+}
+
 // --- extend ----------------------------------------------------------------------------------------------
 
 TEST_F(FencingOrder, an_extension_does_not_count_a_node_whose_counter_is_past_our_token) {

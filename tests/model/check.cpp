@@ -568,8 +568,8 @@ int main(int argc, char** argv) {
     const Arguments arguments = parse(argc, argv);
     std::vector<Row> rows;
     bool good = true;
-    for (const auto& list :
-         {right_variants(), adoption_variants(), wrong_variants(), forgetting_variants(), forgetting_and_put_back_variants()}) {
+    for (const auto& list : {right_variants(), adoption_variants(), wrong_variants(), forgetting_variants(),
+                             forgetting_and_put_back_variants()}) {
         for (const Variant& variant : list) {
             if ((variant.takes_long && !arguments.takes_long) ||
                 variant.name.find(arguments.only) == std::string::npos) {

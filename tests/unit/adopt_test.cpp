@@ -106,7 +106,8 @@ TEST(Adopt, agrees_on_the_largest_where_the_counters_differ) {
     EXPECT_GE(committed, 2U);
 }
 
-// A hand-over that is delivered twice has two who adopt by one token, and the owner check tells them not apart.
+// A hand-over that is delivered twice has two who adopt by one token, and the owner check tells them not
+// apart.
 class AdoptedTwice : public ::testing::Test {
    protected:
     static constexpr std::uint64_t ahead = 8'000'000'000'000'000;  // of the clock: the counters decide
