@@ -144,7 +144,7 @@ class BasicLock {
 
     /// Gives up ownership without unlocking: the keys stay until the ttl ends, or whoever adopts the
     /// hand-over unlocks. No round trip; blocks shortly when others are driving. Empty when this Lock owns
-    /// nothing.
+    /// nothing, or its validity is over; what may be left of it is released then.
     Handoff detach() {
         Handoff handoff;
         if (!lease_) return handoff;

@@ -16,6 +16,7 @@
 #include "redlock/core/keeper.hpp"
 #include "redlock/core/protocol.hpp"
 #include "redlock/core/waiting.hpp"
+#include "sim/handovers.hpp"
 #include "sim/history.hpp"
 #include "sim/network.hpp"
 #include "sim/relay.hpp"
@@ -30,9 +31,10 @@ class SimClient {
     template <class T>
     using Task = detail::Task<T>;
 
-    SimClient(Network& network, History& history, std::uint32_t index)
+    SimClient(Network& network, History& history, HandOvers& handovers, std::uint32_t index)
         : network_{network},
           history_{history},
+          handovers_{handovers},
           plan_{network.plan()},
           index_{index},
           time_{make_time()},
@@ -189,7 +191,13 @@ class SimClient {
         for (std::uint32_t i = 0; i < plan_.operation_count && !is_over_; ++i) {
             const auto think = random.spread(std::chrono::nanoseconds{10'000}, half(plan_.ttl));
             co_await engine_.sleep_until(engine_.now() + think, nullptr);
-            if (!is_over_) co_await use_lock(random);
+            if (is_over_) break;
+            const auto handed = plan_.hands_over ? handovers_.take(random) : std::nullopt;
+            if (handed) {
+                co_await use_adopted(*handed, random);
+            } else {
+                co_await use_lock(random);
+            }
         }
         co_return true;
     }
@@ -235,6 +243,18 @@ class SimClient {
         }
         const SimLeasePtr lease = co_await acquire(draw_claim(random), how, cancel_at);
         if (!lease || is_over_) co_return false;
+        co_return co_await hold_on(lease, how, random);
+    }
+
+    Task<bool> use_adopted(HandedOver handed, Random& random) {
+        const LockOptions how{.ttl = draw_ttl(random)};
+        const SimLeasePtr lease = co_await adopt(std::move(handed), how.ttl);
+        if (!lease || is_over_) co_return false;
+        co_return co_await hold_on(lease, how, random);
+    }
+
+    /// From the moment it is held to its end.
+    Task<bool> hold_on(SimLeasePtr lease, LockOptions how, Random& random) {
         if (how.renew) {
             lease->renewal = {how.ttl, lease->acquired_at + how.renew_limit};
             keep(lease);
@@ -257,6 +277,7 @@ class SimClient {
             if (lost.stop_possible()) check_told(*lease, told_at);
         }
         if (is_over_) co_return false;
+        if (plan_.hands_over && random.chance(80)) co_return co_await hand_over(lease, random);
         if (ending < 9) co_return co_await release(lease);
         note("abandons ", lease->token.str().substr(0, 6));
         keeper_.forget(*lease);
@@ -290,6 +311,38 @@ class SimClient {
         note("has ", lease->token.str().substr(0, 6), " for ", lease->remaining(engine_.now()),
              ", fencing token ", lease->fences.empty() ? 0 : lease->fences.front());
         history_.acquired(index_, lease, time_);
+        co_return lease;
+    }
+
+    /// Holds it no longer, without a word to the nodes. From then on its keys may be left behind.
+    Task<bool> hand_over(SimLeasePtr lease, Random& random) {
+        keeper_.forget(*lease);
+        if (!co_await waiting_.let_go(lease) || is_over_) co_return false;
+        note("detaches ", lease->token.str().substr(0, 6));
+        abandoned_.push_back(lease->token.str());
+        auto fences = random.chance(25) ? lease->fences : std::vector<std::int64_t>{};
+        handovers_.post({lease->claim->resources, lease->token, std::move(fences)});
+        co_return true;
+    }
+
+    Task<SimLeasePtr> adopt(HandedOver handed, milliseconds ttl) {
+        const TimePoint began = engine_.now();
+        const Instant began_true = network_.now();
+        const auto paused_before = paused_total_;
+        const bool is_same_fence = !handed.fences.empty();
+        auto claim = claim_of(handed.resources);
+        auto result = co_await protocol_.adopt(std::move(claim), handed.token, handed.fences, ttl);
+        if (is_over_) co_return nullptr;
+        const std::string token = handed.token.str().substr(0, 6);
+        check_bound("adopt", began, 2 * plan_.options.node_timeout + paused_total_ - paused_before);
+        if (!result) {
+            note("does not adopt ", token, ": ", to_string(result.error().code()));
+            co_return nullptr;
+        }
+        const SimLeasePtr& lease = *result;
+        note("adopts ", token, " for ", lease->remaining(engine_.now()), ", fencing token ",
+             lease->fences.empty() ? 0 : lease->fences.front(), is_same_fence ? " as before" : "");
+        history_.adopted(index_, lease, time_, began_true, is_same_fence);
         co_return lease;
     }
 
@@ -389,6 +442,7 @@ class SimClient {
 
     Network& network_;
     History& history_;
+    HandOvers& handovers_;
     const Plan& plan_;
     std::uint32_t index_;
     ClientTime time_;

@@ -314,6 +314,31 @@ TEST_F(ModelAgainstRedis, cuts_wild_proposals_alike) {
     EXPECT_LT(modelled.elements[1], wild);
 }
 
+// What one who adopts commits must be above the counter, what one who acquired commits need not.
+TEST_F(ModelAgainstRedis, commits_above_the_counter_alike) {
+    const detail::Claim claim{{"red"}, {detail::fence_key("red")}};
+    const Token token = Token::parse("ours");
+    using Both = std::pair<std::int64_t, std::int64_t>;
+    const auto says_both = [&](const detail::Command& command) {
+        const std::string request = command.with_script_text();
+        std::string_view stream = request;
+        EXPECT_TRUE(take_request(stream, words_));
+        std::vector<std::string> words;
+        for (const std::string_view word : words_) words.emplace_back(word);
+        const test::Reply real = ask(words);
+        const ModelReply modelled = model_.execute(words_, now_us_);
+        return Both{real.integer, modelled.integer};
+    };
+    const auto commit = [&](std::int64_t fence, bool above) {
+        return detail::commit_command(claim, token, 1h, std::array{fence}, above);
+    };
+    says_both(detail::acquire_command(claim, token, 60s, 1h, std::array{std::int64_t{7}}));
+    EXPECT_EQ(says_both(commit(7, false)), (Both{1, 1}));
+    EXPECT_EQ(says_both(commit(7, true)), (Both{0, 0}));
+    EXPECT_EQ(says_both(commit(8, true)), (Both{1, 1}));
+    EXPECT_EQ(says_both(commit(7, false)), (Both{0, 0}));
+}
+
 TEST_F(ModelAgainstRedis, expires_at_the_same_millisecond) {
     for (int i = 0; i < 20; ++i) {
         const std::string set =

@@ -103,6 +103,7 @@ class SimNode {
     };
     if (is(detail::acquire_script) || is(detail::fenced_acquire_script)) return "acquire";
     if (is(detail::commit_script)) return "commit";
+    if (is(detail::adopt_script)) return "adopt";
     if (is(detail::extend_script)) return "extend";
     if (is(detail::put_back_script)) return "put back";
     if (is(detail::enlist_script)) return "enlist";

@@ -109,6 +109,7 @@ struct Plan {
     std::chrono::nanoseconds tail_max{0};
     std::array<bool, clients_max> calls_nobody{};  ///< as a client that knows of no queues
     bool loads_scripts = false;                    ///< when connecting; else they are sent when missing
+    bool hands_over = false;                       ///< locks are detached and adopted, some of them twice
     bool hides_run_ids = false;  ///< INFO is forbidden: connections cannot end their predecessors
     std::vector<Fault> faults;
 
@@ -177,6 +178,9 @@ class Planner {
         plan_.options.notify = random_.chance(80);
         for (bool& is_silent : plan_.calls_nobody) is_silent = random_.one_in(12);
         plan_.loads_scripts = random_.chance(70);
+        constexpr std::uint64_t every = 8;  // by the seed itself, so that the others stay as they are
+        plan_.hands_over = plan_.broken == Broken::none && plan_.seed % every == 0;
+        if (plan_.hands_over) plan_.operation_count += 2;
     }
 
     void draw_times() {

@@ -13,6 +13,7 @@
 
 #include "sim/client.hpp"
 #include "sim/events.hpp"
+#include "sim/handovers.hpp"
 #include "sim/history.hpp"
 #include "sim/network.hpp"
 #include "sim/plan.hpp"
@@ -40,7 +41,8 @@ class World {
           timeline_{is_told},
           network_{plan_, now_, queue_, timeline_},
           history_{plan_, now_, timeline_} {
-        for (std::uint32_t c = 0; c < plan_.client_count; ++c) clients_.emplace_back(network_, history_, c);
+        for (std::uint32_t c = 0; c < plan_.client_count; ++c)
+            clients_.emplace_back(network_, history_, handovers_, c);
     }
     World(const World&) = delete;
     World& operator=(const World&) = delete;
@@ -307,6 +309,7 @@ class World {
     Timeline timeline_;
     Network network_;
     History history_;
+    HandOvers handovers_;
     std::deque<SimClient> clients_;
     Outcome outcome_;
 };

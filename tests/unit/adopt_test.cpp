@@ -211,6 +211,21 @@ TEST(Adopt, R7_what_was_not_sent_before_the_hand_over_is_never_sent) {
     for (const Handed& one : world.handed_to(2, "acquire")) EXPECT_NE(one.request.at(1), "name");
 }
 
+// Its keys live longer than its validity, by the drift, and after extensions that were not confirmed by more.
+TEST(Adopt, R7_nothing_is_left_of_a_lock_that_was_over_when_it_was_handed_on) {
+    World world{3};
+    auto locks = connected_to(world);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    world.clock.advance(9950ms);
+    ASSERT_EQ(world.count_holding("name"), 3U);
+    ASSERT_FALSE(lock->owns_lock());
+    EXPECT_FALSE(lock->detach());
+    world.let_arrive();
+    EXPECT_EQ(world.count_holding("name"), 0U);
+    EXPECT_FALSE(lock->detach()) << "again";
+}
+
 TEST(Adopt, a_fencing_token_that_lua_cannot_count_is_refused) {
     World world{3};
     auto locks = connected_to(world, Options{});

@@ -123,8 +123,7 @@ class Protocol {
         if (before == Hold::released) {
             co_return Failure{errc::lost, describe(*lease->claim) + " was unlocked before"};
         }
-        const RoundPtr round =
-            release_round(*lease->claim, lease->token, lease->acquire, started, lease->longest_ttl());
+        const RoundPtr round = release_round(*lease, started);
         if (before == Hold::lost) {
             engine_.post(round);
             co_return Failure{errc::lost, "the validity of " + describe(*lease->claim) + " had ended"};
@@ -138,6 +137,9 @@ class Protocol {
         const bool is_gone = round->tally.denied() >= round->tally.quorum();
         co_return Failure{is_gone ? errc::lost : errc::unknown, describe(*lease->claim), reports(*round)};
     }
+
+    /// As a release of what was lost, for which nobody waits. In the driver's turn only.
+    void clean_up(const LeaseType& lease) { engine_.post(release_round(lease, engine_.now())); }
 
     /// Goes on holding what another held by this token, if a quorum says that it is so. Without fencing
     /// tokens at hand it takes new ones, as an acquire does: those in the counters may be another holder's.
@@ -325,6 +327,10 @@ class Protocol {
         RoundPtr round = engine_.make_round(std::move(command), started, deadline);
         round->acquire = lease.acquire;
         return round;
+    }
+
+    [[nodiscard]] RoundPtr release_round(const LeaseType& lease, TimePoint started) const {
+        return release_round(*lease.claim, lease.token, lease.acquire, started, lease.longest_ttl());
     }
 
     [[nodiscard]] RoundPtr release_round(const Claim& claim, const Token& token, RoundPtr acquire,

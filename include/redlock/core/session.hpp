@@ -109,7 +109,6 @@ class Session {
     [[nodiscard]] bool let_go(const LeasePtr& lease) {
         if (is_forked()) return false;
         keeper_.forget(*lease);
-        if (lease->begin_release(engine_.now()) != Hold::held) return false;
         return engine_.run({}, [&](Call*) { return waiting_.let_go(lease); });
     }
 

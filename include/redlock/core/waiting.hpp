@@ -85,11 +85,18 @@ class Waiting final : private Listener {
         co_return result;
     }
 
-    /// The lease is held elsewhere from now on: whoever waits for it here has to ask the nodes.
+    /// The lease is held elsewhere from now on: whoever waits for it here has to ask the nodes. False: it was
+    /// not held, and what may be left of it is released.
     Task<bool> let_go(LeasePtr lease) {
+        const Hold before = lease->begin_release(engine_.now());
+        if (before == Hold::released) co_return false;
         co_await engine_.hop(nullptr);
-        lease->acquire->unwanted = true;  // what was not sent yet must not come after another's release
         hand_over(*lease);
+        if (before == Hold::lost) {
+            protocol_.clean_up(*lease);
+            co_return false;
+        }
+        lease->acquire->unwanted = true;  // what was not sent yet must not come after another's release
         co_return true;
     }
 
