@@ -82,7 +82,8 @@ struct Options {
     /// Fencing tokens: on unless switched off. Off, the plain SET NX PX is sent and the token is 0. All
     /// clients of one resource that use tokens must have it on.
     bool fencing = true;
-    /// How long a node remembers a resource's fencing counter after its last use. 1 s to 10 years.
+    /// How long a node remembers a resource's fencing counter after its last use; longer than the leases, or
+    /// it may forget one that is held. 1 s to 10 years.
     std::chrono::milliseconds fence_ttl = std::chrono::hours{24};
     /// What follows the name of a resource in the keys of its counter and of its queue: `{name}:fence`. All
     /// clients of a resource must have the same. 1 to 64 printable characters but for blanks and braces; two

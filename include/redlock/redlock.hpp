@@ -82,7 +82,8 @@ class Resources {
 ///   | its Locks outlive it   | –                                 | nothing; the last Lock's is |
 ///   |                        |                                   | as above                    |
 ///
-/// Time is measured on `Clock`; nodes are reached through `Transport`.
+/// Time is measured on `Clock`; nodes are reached through `Transport`. Where memory runs out, a call throws
+/// std::bad_alloc before it sends anything; while it waits for replies, for others too, the process ends.
 template <class Transport = hiredis::Transport, class Clock = LeaseClock>
 class Redlock {
    public:

@@ -1,6 +1,7 @@
 // Acquiring, rules R1 to R7, over nodes in memory.
 #include <gtest/gtest.h>
 
+#include <new>
 #include <set>
 #include <string>
 #include <vector>
@@ -243,6 +244,17 @@ TEST(Acquire, several_resources_are_granted_all_or_none) {
     world.let_arrive();
     EXPECT_EQ(world.count_holding("c"), 3U);
     EXPECT_EQ(world.count_holding("d"), 3U);
+}
+
+// Unwound half-way, it would leave all who wait in other threads without a driver: they would wait for ever.
+TEST(AcquireDeathTest, the_process_ends_where_memory_runs_out_in_the_middle_of_a_round) {
+    const auto run_out = [] {
+        World world{3};  // here, since a forked child makes a Redlock of its own
+        auto locks = connected_to(world);
+        world.before_telling = [] { throw std::bad_alloc{}; };
+        static_cast<void>(locks.try_lock("name", 10s));
+    };
+    EXPECT_DEATH(run_out(), "bad_alloc");
 }
 
 }  // namespace

@@ -144,8 +144,9 @@ class Engine final : private Awakening {
         return task.take();
     }
 
-    /// Drives or sleeps until the call is finished, or until a point in time.
-    void attend(Call& call, std::optional<TimePoint> until = std::nullopt) {
+    /// Drives or sleeps until the call is finished, or until a point in time. For want of memory the process
+    /// ends here: a driver that left half-way would leave all others without one, and its own call in use.
+    void attend(Call& call, std::optional<TimePoint> until = std::nullopt) noexcept {
         std::unique_lock lock{mutex_};
         while (!call.finished && !has_passed(until)) {
             if (has_driver_ && !sleep(call, until, lock)) continue;
@@ -190,7 +191,7 @@ class Engine final : private Awakening {
     }
 
     /// For the last owner, when nobody else calls any more: drives until all is answered, at most `until`.
-    void drain(TimePoint until) {
+    void drain(TimePoint until) noexcept {
         std::unique_lock lock{mutex_};
         has_driver_ = true;
         take_inbox(lock);
