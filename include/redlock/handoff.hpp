@@ -21,7 +21,8 @@ namespace redlock {
 struct Handoff {
     std::vector<std::string> resources;
     Token token;
-    std::vector<std::uint64_t> fencing_tokens;  ///< one per resource; empty without fencing
+    /// One per resource. Empty without fencing, and where who adopts it is to take new ones.
+    std::vector<std::uint64_t> fencing_tokens;
     /// What was left of the validity when it was detached. What is left now, only the nodes know.
     std::chrono::milliseconds remaining{0};
 

@@ -144,7 +144,9 @@ class BasicLock {
 
     /// Gives up ownership without unlocking: the keys stay until the ttl ends, or whoever adopts the
     /// hand-over unlocks. No round trip; blocks shortly when others are driving. Empty when this Lock owns
-    /// nothing, or its validity is over; what may be left of it is released then.
+    /// nothing, or its validity is over; what may be left of it is released then. After an extension that
+    /// made the lease shorter, which may reach some node late, it has no fencing tokens, so that who adopts
+    /// it takes new ones; where fencing is off it is empty then, and this Lock goes on holding.
     Handoff detach() {
         Handoff handoff;
         if (!lease_) return handoff;
@@ -152,7 +154,9 @@ class BasicLock {
         if (!session_->let_go(lease_)) return handoff;
         handoff.resources = lease_->claim->resources;
         handoff.token = lease_->token;
-        handoff.fencing_tokens.assign(lease_->fences.begin(), lease_->fences.end());
+        if (!lease_->was_shortened()) {
+            handoff.fencing_tokens.assign(lease_->fences.begin(), lease_->fences.end());
+        }
         handoff.remaining = std::chrono::duration_cast<std::chrono::milliseconds>(left);
         return handoff;
     }

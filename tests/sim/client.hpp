@@ -316,11 +316,15 @@ class SimClient {
 
     /// Holds it no longer, without a word to the nodes. From then on its keys may be left behind.
     Task<bool> hand_over(SimLeasePtr lease, Random& random) {
+        const bool is_handed_on = co_await waiting_.let_go(lease);
+        if (is_over_) co_return false;
+        if (lease->hold() == detail::Hold::held) co_return co_await release(lease);
         keeper_.forget(*lease);
-        if (!co_await waiting_.let_go(lease) || is_over_) co_return false;
+        if (!is_handed_on) co_return false;
         note("detaches ", lease->token.str().substr(0, 6));
         abandoned_.push_back(lease->token.str());
-        auto fences = random.chance(25) ? lease->fences : std::vector<std::int64_t>{};
+        const bool is_alone = lease->was_shortened() || random.chance(75);
+        auto fences = is_alone ? std::vector<std::int64_t>{} : lease->fences;
         handovers_.post({lease->claim->resources, lease->token, std::move(fences)});
         co_return true;
     }

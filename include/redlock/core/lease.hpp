@@ -92,6 +92,7 @@ class Lease {
         for (Extension* other = extensions_; other != nullptr; other = other->next) {
             other->end = extension.end = std::min(other->end, extension.end);
         }
+        was_shortened_ = was_shortened_ || !(valid_until_ < extension.end);
         valid_until_ = std::min(valid_until_, extension.end);
         longest_ttl_ = std::max(longest_ttl_, ttl);
         extension.next = std::exchange(extensions_, &extension);
@@ -112,11 +113,22 @@ class Lease {
     /// From here on nothing extends it. Returns how it stood; the first caller alone sees `held`.
     Hold begin_release(TimePoint now) {
         const std::lock_guard lock{mutex_};
-        if (hold_ == Hold::held && (now - valid_until_).count() >= 0) {
-            hold_ = Hold::released;
-            return Hold::lost;
-        }
-        return std::exchange(hold_, Hold::released);
+        return end_hold(now);
+    }
+
+    /// The same, for who hands it on. Nothing: it must not be handed on. An extension that shortens may still
+    /// be on its way to a node, and would cut short what the next holder has; only a larger fencing token in
+    /// the counter stops it there.
+    std::optional<Hold> begin_hand_over(TimePoint now) {
+        const std::lock_guard lock{mutex_};
+        if (hold_ == Hold::held && was_shortened_ && fences.empty()) return std::nullopt;
+        return end_hold(now);
+    }
+
+    /// By an extension: who hands it on hands on no fencing tokens, so that the next holder takes new ones.
+    [[nodiscard]] bool was_shortened() const {
+        const std::lock_guard lock{mutex_};
+        return was_shortened_;
     }
 
     /// Runs `action` only while it is held, and with no release beginning meanwhile.
@@ -159,10 +171,18 @@ class Lease {
     }
 
    private:
+    /// With the mutex held.
+    Hold end_hold(TimePoint now) {
+        const bool is_over = (now - valid_until_).count() >= 0;
+        const Hold before = std::exchange(hold_, Hold::released);
+        return before == Hold::held && is_over ? Hold::lost : before;
+    }
+
     mutable std::mutex mutex_;
     Hold hold_ = Hold::held;
     std::chrono::milliseconds longest_ttl_;
     TimePoint valid_until_;
+    bool was_shortened_ = false;
     Extension* extensions_ = nullptr;
     RoundPtr last_extension_;
     std::optional<std::stop_source> lost_;

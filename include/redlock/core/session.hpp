@@ -105,11 +105,12 @@ class Session {
         keeper_.keep(lease);
     }
 
-    /// Stops holding it without a word to the nodes. False: it was not held.
+    /// Stops holding it without a word to the nodes. False: it was not held, or is still.
     [[nodiscard]] bool let_go(const LeasePtr& lease) {
         if (is_forked()) return false;
-        keeper_.forget(*lease);
-        return engine_.run({}, [&](Call*) { return waiting_.let_go(lease); });
+        const bool is_handed_on = engine_.run({}, [&](Call*) { return waiting_.let_go(lease); });
+        if (lease->hold() != Hold::held) keeper_.forget(*lease);
+        return is_handed_on;
     }
 
     [[nodiscard]] Result<LeasePtr> adopt(std::shared_ptr<const Claim> claim, Token token,

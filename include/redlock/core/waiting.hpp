@@ -85,11 +85,11 @@ class Waiting final : private Listener {
         co_return result;
     }
 
-    /// The lease is held elsewhere from now on: whoever waits for it here has to ask the nodes. False: it was
-    /// not held, and what may be left of it is released.
+    /// The lease is held elsewhere from now on: whoever waits for it here has to ask the nodes. False: it
+    /// must not be handed on, or it was not held; what may be left of it is released then.
     Task<bool> let_go(LeasePtr lease) {
-        const Hold before = lease->begin_release(engine_.now());
-        if (before == Hold::released) co_return false;
+        const std::optional<Hold> before = lease->begin_hand_over(engine_.now());
+        if (!before || before == Hold::released) co_return false;
         co_await engine_.hop(nullptr);
         hand_over(*lease);
         if (before == Hold::lost) {
