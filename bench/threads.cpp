@@ -34,7 +34,7 @@ namespace {
 
 constexpr std::size_t node_count = 5;
 constexpr std::size_t batch = 64;  // cycles that the pipelined bound writes at once
-constexpr std::chrono::milliseconds settling{1000};
+constexpr std::chrono::milliseconds settling{500};
 
 // How long each contender of a repetition is measured: REDLOCK_BENCH_WINDOW_MS, for a look at a long run.
 std::chrono::milliseconds window() {
