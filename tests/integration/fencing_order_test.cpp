@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -242,7 +243,7 @@ class AdoptedBetweenTheRounds : public BetweenTheRounds {
    protected:
     Result<WatchedRedlock::lock_type> adopt(std::function<void()> between) {
         const Token token = Token::parse("handed-on-twice");
-        for (int i = 0; i < 2; ++i) nodes[i].query({"SET", "name", token.str(), "PX", "60000"});
+        for (std::size_t i = 0; i < 2; ++i) nodes[i].query({"SET", "name", token.str(), "PX", "60000"});
         client.wire->before_commit = std::move(between);
         auto lock = client.locks.adopt("name", token, 10s);
         EXPECT_EQ(client.wire->commits, 2U) << "one for each of the nodes";
