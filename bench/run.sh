@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the benchmarks, runs them, prints medians and ratios, and leaves results.json and results.svg behind.
 #
-#   bench/run.sh             nine repetitions, about nine minutes
+#   bench/run.sh             nine repetitions, about twenty-five minutes
 #   bench/run.sh --quick     three short ones: does it work, and is nothing grossly off
 #   --out DIR                where the results go (default: build/bench)
 #   --filter REGEX           only these benchmarks
