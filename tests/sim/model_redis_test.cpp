@@ -168,6 +168,16 @@ class ModelAgainstRedis : public testing::Test {
     }
     test::Reply ask(const std::vector<std::string>& words) { return ask(client_, words); }
 
+    /// The real server's, and the model's at the same time of the day.
+    std::pair<test::Reply, ModelReply> replies_to(const detail::Command& command) {
+        const std::string request = command.with_script_text();
+        std::string_view stream = request;
+        EXPECT_TRUE(take_request(stream, words_));
+        const std::vector<std::string> words{words_.begin(), words_.end()};
+        test::Reply real = ask(words);
+        return {std::move(real), model_.execute(words_, now_us_)};
+    }
+
     /// Redis reads its clock more than once for one request: it has to be done within a millisecond.
     static std::int64_t early_in_a_millisecond() {
         for (;;) {
@@ -299,14 +309,8 @@ TEST_F(ModelAgainstRedis, cuts_wild_proposals_alike) {
     constexpr std::int64_t wild = 5'000'000'000'000'000;
     const detail::Claim claim{{"red"}, {detail::fence_key("red")}};
     const std::array<std::int64_t, 1> proposals{wild};
-    const auto command =
-        detail::acquire_command(claim, Token::parse("ours"), 10s, 1h, proposals).with_script_text();
-    std::string_view stream = command;
-    ASSERT_TRUE(take_request(stream, words_));
-    std::vector<std::string> words;
-    for (const std::string_view word : words_) words.emplace_back(word);
-    const test::Reply real = ask(words);
-    const ModelReply modelled = model_.execute(words_, now_us_);
+    const auto [real, modelled] =
+        replies_to(detail::acquire_command(claim, Token::parse("ours"), 10s, 1h, proposals));
     ASSERT_EQ(real.elements.size(), 2U);
     ASSERT_EQ(modelled.elements.size(), 2U);
     EXPECT_NEAR(static_cast<double>(modelled.elements[1]), static_cast<double>(real.elements[1].integer),
@@ -320,13 +324,7 @@ TEST_F(ModelAgainstRedis, commits_above_the_counter_alike) {
     const Token token = Token::parse("ours");
     using Both = std::pair<std::int64_t, std::int64_t>;
     const auto says_both = [&](const detail::Command& command) {
-        const std::string request = command.with_script_text();
-        std::string_view stream = request;
-        EXPECT_TRUE(take_request(stream, words_));
-        std::vector<std::string> words;
-        for (const std::string_view word : words_) words.emplace_back(word);
-        const test::Reply real = ask(words);
-        const ModelReply modelled = model_.execute(words_, now_us_);
+        const auto [real, modelled] = replies_to(command);
         return Both{real.integer, modelled.integer};
     };
     const auto commit = [&](std::int64_t fence, bool above) {
