@@ -20,6 +20,7 @@
 #include "redlock/core/keeper.hpp"
 #include "redlock/core/lease.hpp"
 #include "redlock/core/protocol.hpp"
+#include "redlock/core/retry.hpp"
 #include "redlock/core/token.hpp"
 #include "redlock/core/waiting.hpp"
 #include "redlock/inspect.hpp"
@@ -170,7 +171,6 @@ class Session {
     }
 
     [[nodiscard]] static std::chrono::nanoseconds limit_of(const LockOptions& how) {
-        constexpr std::chrono::milliseconds ages = std::chrono::hours{24 * 365 * 100};
         return std::min(how.renew_limit, ages);
     }
 

@@ -10,7 +10,6 @@
 #include <atomic>
 #include <charconv>
 #include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -25,6 +24,7 @@
 #include "redlock/core/engine.hpp"
 #include "redlock/core/lease.hpp"
 #include "redlock/core/protocol.hpp"
+#include "redlock/core/retry.hpp"
 #include "redlock/core/task.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
@@ -40,6 +40,7 @@ class Waiting final : private Listener {
     using LeasePtr = typename ProtocolType::LeasePtr;
     using ClaimPtr = typename ProtocolType::ClaimPtr;
     using WaitPtr = typename EngineType::WaitPtr;
+    using Span = detail::Span<TimePoint>;
 
     Waiting(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {
         engine_.set_listener(this);
@@ -106,27 +107,10 @@ class Waiting final : private Listener {
     static constexpr std::chrono::nanoseconds grace = std::chrono::microseconds{100};
     static constexpr std::chrono::nanoseconds idle_max = std::chrono::seconds{10};
 
-    static constexpr std::chrono::milliseconds ages = std::chrono::hours{24 * 365 * 100};
     static constexpr std::chrono::nanoseconds lateness = std::chrono::milliseconds{1};  // of a timer
     static constexpr std::chrono::nanoseconds courtesy_min = std::chrono::milliseconds{1};
 
     struct Waiter;
-
-    /// The time that a call may take.
-    struct Span {
-        TimePoint began;
-        std::chrono::nanoseconds wait;
-        std::chrono::nanoseconds node_timeout;
-
-        /// An attempt is cut short by it; the first has a node_timeout in any case.
-        [[nodiscard]] TimePoint end() const { return began + std::max(wait, node_timeout); }
-
-        /// An attempt that begins later could hardly succeed within the wait.
-        [[nodiscard]] TimePoint last_start(std::chrono::nanoseconds round) const {
-            constexpr std::chrono::nanoseconds least = std::chrono::milliseconds{1};
-            return began + (wait - std::min(node_timeout, 2 * round + least));
-        }
-    };
 
     /// Whoever has just released what others were called for does not snatch it from them.
     struct Courtesy {
@@ -263,8 +247,9 @@ class Waiting final : private Listener {
             if (how.wait_unreachable != forever && engine_.now() - reached >= how.wait_unreachable) {
                 co_return result;
             }
-            const auto delay = delay_after(result.error(), attempt, waiter.round);
-            std::optional<TimePoint> next = next_attempt(span, delay, waiter.round);
+            const auto delay = delay_after(engine_.options().retry, result.error(), attempt, waiter.round,
+                                           [this] { return draw_fraction(); });
+            std::optional<TimePoint> next = span.next_attempt(delay, waiter.round, engine_.now());
             if (!next) co_return result;
             lead = lead_after(result.error(), *claim, lead, silent);
             if (result.error() == errc::contended) {
@@ -386,7 +371,7 @@ class Waiting final : private Listener {
         return channel_ + " " + std::to_string(waiter.number);
     }
 
-    // ---- when to try again -------------------------------------------------------------------------
+    // ---- parts -------------------------------------------------------------------------------------
 
     /// After a split vote everybody asks the same node first, and one gets past it.
     [[nodiscard]] std::optional<std::size_t> lead_after(const Failure& failure, const Claim& claim,
@@ -403,38 +388,13 @@ class Waiting final : private Listener {
         return is_split || was_silent ? engine_.lead_for(claim.resources.front(), silent) : std::nullopt;
     }
 
-    /// [15] [16] Full jitter; the bound grows from well above one round. None: no further attempt.
-    [[nodiscard]] std::optional<std::chrono::nanoseconds> delay_after(const Failure& failure,
-                                                                      std::uint32_t attempt,
-                                                                      std::chrono::nanoseconds round) const {
-        const RetryPolicy& retry = engine_.options().retry;
-        if (failure == errc::cancelled || failure == errc::invalid_argument) return std::nullopt;
-        if (retry.max_attempts != 0 && attempt >= retry.max_attempts) return std::nullopt;
-        if (retry.decide) {
-            const auto delay = retry.decide(attempt, failure);
-            if (!delay) return std::nullopt;
-            return std::clamp(*delay, std::chrono::milliseconds{0}, ages);
-        }
-        const std::chrono::nanoseconds cap = retry.cap;
-        double bound = static_cast<double>(std::max<std::chrono::nanoseconds>(retry.base, 2 * round).count());
-        bound *= std::pow(retry.multiplier, attempt - 1);
+    /// From 0 to 1.
+    [[nodiscard]] double draw_fraction() const {
         std::array<unsigned char, 4> bytes{};
         engine_.transport().random(bytes);
         double fraction = 0;
         for (const unsigned char byte : bytes) fraction = (fraction + byte) / 256;
-        bound = std::min(bound, static_cast<double>(cap.count()));
-        return std::chrono::nanoseconds{static_cast<std::int64_t>(bound * fraction)};
-    }
-
-    /// When to try again, within the wait; none: not any more.
-    [[nodiscard]] std::optional<TimePoint> next_attempt(const Span& span,
-                                                        std::optional<std::chrono::nanoseconds> delay,
-                                                        std::chrono::nanoseconds round) const {
-        if (!delay || span.wait.count() == 0) return std::nullopt;
-        const TimePoint time = engine_.now();
-        const std::chrono::nanoseconds left = -(time - span.last_start(round));
-        if (left.count() <= 0) return std::nullopt;
-        return time + std::min(*delay, left);
+        return fraction;
     }
 
     [[nodiscard]] static Failure cancelled(const Claim& claim, std::uint32_t attempts,
