@@ -52,6 +52,12 @@ class SimTransport {
         return detail::Sent::connecting;
     }
 
+    [[nodiscard]] bool is_promising(std::size_t node) const noexcept {
+        return ports_[node].stage == Stage::connecting && ports_[node].failures == 0;
+    }
+    void drop(std::size_t /*node*/, const detail::Fault& /*fault*/) {}
+    void keep_trying(std::size_t /*node*/, bool /*is_wanted*/) {}
+
     detail::Sent send(std::size_t node, std::string_view request) {
         NodePort& port = ports_[node];
         if (port.stage != Stage::up) return connect(node);

@@ -370,6 +370,9 @@ class ScriptedTransport {
     [[nodiscard]] std::string_view endpoint(std::size_t node) const { return names_[node]; }
     detail::Sent send(std::size_t node, std::string_view bytes) { return world_.send(node, bytes); }
     detail::Sent connect(std::size_t node) { return world_.connect(node); }
+    [[nodiscard]] bool is_promising(std::size_t /*node*/) const { return false; }
+    void drop(std::size_t /*node*/, const detail::Fault& /*fault*/) {}
+    void keep_trying(std::size_t /*node*/, bool /*is_wanted*/) {}
     [[nodiscard]] detail::Fault fault(std::size_t /*node*/) const {
         return {Vote::unreachable, "connection refused"};
     }

@@ -23,11 +23,19 @@ struct Reply {
     std::span<const Reply> elements;  ///< of an array
 };
 
-/// What a node says of itself when a connection to it is ready.
+/// How a node can be made to run a script.
+enum class Scripts : std::uint8_t {
+    by_name,  ///< EVALSHA
+    by_text,  ///< EVAL only
+    never,    ///< not at all: what it grants could be neither extended nor released
+};
+
+/// What a node says of itself when a connection to it is ready. It holds until a reply contradicts it (R29).
 struct NodeInfo {
     std::string run_id;              ///< of the server process; empty where it may not be asked
-    std::chrono::seconds uptime{0};  ///< by the node's wall clock
+    std::chrono::seconds uptime{0};  ///< by the node's wall clock: two truncated seconds' difference
     bool is_master = true;
+    Scripts scripts = Scripts::by_name;
 };
 
 /// What became of a request that was to be sent.
@@ -63,7 +71,8 @@ struct TransportEvents {
 template <class T>
 concept Transport = requires(T& transport, const T& view, std::size_t node, std::string_view request,
                              TransportEvents& events, std::optional<std::chrono::nanoseconds> timeout,
-                             std::span<unsigned char> bytes, std::string_view channel) {
+                             std::span<unsigned char> bytes, std::string_view channel, const Fault& fault,
+                             bool is_wanted) {
     { view.size() } -> std::same_as<std::size_t>;
     { view.endpoint(node) } -> std::convertible_to<std::string_view>;
     /// Hands over one request. Where there is no connection it begins to make one, unless the backoff
@@ -72,6 +81,14 @@ concept Transport = requires(T& transport, const T& view, std::size_t node, std:
     /// The same without a request: `accepted` says that there is a connection.
     { transport.connect(node) } -> std::same_as<Sent>;
     { view.fault(node) } -> std::same_as<Fault>;
+    /// Whether a connection is being made and nothing is known to be wrong with the node: it is the first, or
+    /// the first since one that was well has ended.
+    { view.is_promising(node) } -> std::same_as<bool>;
+    /// Ends a connection that is of no use, for a reason that fault() then gives; tells nothing. The next is
+    /// made after the backoff, its name, address and role looked up anew.
+    transport.drop(node, fault);
+    /// While it is wanted, poll() itself connects to the node, as often as the backoff allows.
+    transport.keep_trying(node, is_wanted);
     /// Whether bytes that were accepted are still to be written, or a connection is being made.
     { view.unfinished() } -> std::same_as<bool>;
     /// Writes what was accepted, as far as it goes without blocking; tells nothing.

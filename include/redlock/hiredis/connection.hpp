@@ -54,6 +54,16 @@ class Connection {
     [[nodiscard]] bool is_up() const noexcept { return stage_ == Stage::up; }
     [[nodiscard]] detail::Fault fault() const noexcept { return {fault_vote_, fault_words_}; }
 
+    /// See detail::Transport for what these promise.
+    [[nodiscard]] bool is_promising() const noexcept {
+        return stage_ != Stage::up && stage_ != Stage::down && failures_ == 0;
+    }
+    void drop(const detail::Fault& fault) {
+        note_fault(fault.vote, std::string{fault.words});
+        close_and_back_off();
+    }
+    void keep_trying(bool is_wanted) noexcept { is_wanted_ = is_wanted; }
+
     /// Begins to connect where there is no connection, unless the backoff forbids it.
     detail::Sent connect() {
         if (stage_ == Stage::up && has_ended_idle()) {
@@ -491,6 +501,7 @@ class Connection {
     std::size_t unanswered_ = 0;        ///< requests
     std::size_t unfinished_reply_ = 0;  ///< bytes at most
     bool is_broken_ = false;
+    bool is_wanted_ = false;  ///< poll() is to connect by itself
     std::vector<detail::Reply> elements_;
 };
 

@@ -44,6 +44,11 @@ class Transport {
 
     detail::Sent send(std::size_t node, std::string_view request) { return connections_[node].send(request); }
     detail::Sent connect(std::size_t node) { return connections_[node].connect(); }
+    [[nodiscard]] bool is_promising(std::size_t node) const noexcept {
+        return connections_[node].is_promising();
+    }
+    void drop(std::size_t node, const detail::Fault& fault) { connections_[node].drop(fault); }
+    void keep_trying(std::size_t node, bool is_wanted) noexcept { connections_[node].keep_trying(is_wanted); }
 
     [[nodiscard]] bool unfinished() const noexcept {
         return std::any_of(connections_.begin(), connections_.end(),
