@@ -188,6 +188,9 @@ class SimClient {
     // ---- what a worker does ------------------------------------------------------------------------
 
     Task<bool> work(Random random) {
+        if (const auto starts_at = plan_.starts_at[index_]; starts_at.count() > 0) {
+            co_await engine_.sleep_until(engine_.now() + starts_at, nullptr);
+        }
         for (std::uint32_t i = 0; i < plan_.operation_count && !is_over_; ++i) {
             const auto think = random.spread(std::chrono::nanoseconds{10'000}, half(plan_.ttl));
             co_await engine_.sleep_until(engine_.now() + think, nullptr);

@@ -41,7 +41,8 @@ class SimNode {
         detail::NodeInfo info;
         if (hides_run_id) return info;
         info.run_id = "node" + std::to_string(index_) + "run" + std::to_string(run_);
-        info.uptime = std::chrono::seconds{(wall_us() - started_us_) / 1'000'000};
+        // As servers say it: the difference of two truncated seconds.
+        info.uptime = std::chrono::seconds{in_seconds(wall_us()) - in_seconds(started_us_)};
         return info;
     }
 
@@ -80,6 +81,10 @@ class SimNode {
     }
 
    private:
+    [[nodiscard]] static std::int64_t in_seconds(std::int64_t wall_us) noexcept {
+        return wall_us / 1'000'000;  // after 1970
+    }
+
     ModelRedis redis_;
     NodeTime time_;
     const Instant* now_;

@@ -108,6 +108,7 @@ struct Plan {
     unsigned tail_percent = 0;          ///< messages that take much longer
     std::chrono::nanoseconds tail_max{0};
     std::array<bool, clients_max> calls_nobody{};  ///< as a client that knows of no queues
+    std::array<Instant, clients_max> starts_at{};  ///< a process that has seen nothing of what was before
     bool loads_scripts = false;                    ///< when connecting; else they are sent when missing
     bool hands_over = false;                       ///< locks are detached and adopted, some of them twice
     bool hides_run_ids = false;  ///< INFO is forbidden: connections cannot end their predecessors
@@ -253,6 +254,15 @@ class Planner {
         if (is_careless) return;
         plan_.hides_run_ids = false;
         plan_.options.restart_quarantine = plan_.ttl_max;
+        draw_late_starts();
+    }
+
+    /// Who first connects after a node has restarted knows of it by what the node says of its uptime alone.
+    void draw_late_starts() {
+        if (!random_.chance(50)) return;
+        for (std::uint32_t c = 1; c < plan_.client_count; ++c) {
+            plan_.starts_at[c] = random_.between(Instant{0}, Instant{2 * plan_.ttl_max});
+        }
     }
 
     void add(Kind kind, std::int64_t count) {
