@@ -301,9 +301,13 @@ class SimClient {
         std::erase_if(calls_, [&](const ActiveCall& active) { return active.call == &call; });
         if (is_over_) co_return nullptr;
         if (how.wait != forever || cancel_at) {
-            std::chrono::nanoseconds bound = plan_.options.node_timeout;
-            if (how.wait != forever) bound = std::max<std::chrono::nanoseconds>(bound, how.wait);
-            if (how.wait == forever) bound = std::max(bound, *cancel_at - began);
+            std::chrono::nanoseconds bound = connected_timeout();
+            if (how.wait.count() != 0) {
+                const std::chrono::nanoseconds wait = how.wait == forever ? *cancel_at - began : how.wait;
+                const auto connecting =
+                    std::min<std::chrono::nanoseconds>(plan_.options.connect_timeout, wait);
+                bound = std::max<std::chrono::nanoseconds>(wait, connecting + plan_.options.node_timeout);
+            }
             check_bound("acquire", began, bound + paused_total_ - paused_before);
         }
         if (!result) {
@@ -341,7 +345,8 @@ class SimClient {
         auto result = co_await protocol_.adopt(std::move(claim), handed.token, handed.fences, ttl);
         if (is_over_) co_return nullptr;
         const std::string token = handed.token.str().substr(0, 6);
-        check_bound("adopt", began, 2 * plan_.options.node_timeout + paused_total_ - paused_before);
+        check_bound("adopt", began,
+                    connected_timeout() + plan_.options.node_timeout + paused_total_ - paused_before);
         if (!result) {
             note("does not adopt ", token, ": ", to_string(result.error().code()));
             co_return nullptr;
@@ -361,7 +366,7 @@ class SimClient {
         if (is_over_) co_return false;
         note("extended ", lease->token.str().substr(0, 6), " to ", ttl, ": ",
              result ? "yes" : to_string(result.error().code()));
-        check_bound("extend", began, plan_.options.node_timeout + paused_total_ - paused_before);
+        check_bound("extend", began, connected_timeout() + paused_total_ - paused_before);
         if (result) history_.extended(*lease, began_true);
         co_return result.has_value();
     }
@@ -370,11 +375,11 @@ class SimClient {
         const TimePoint began = engine_.now();
         const auto paused_before = paused_total_;
         keeper_.forget(*lease);
-        auto result = co_await waiting_.release(lease);
+        auto result = co_await waiting_.release(lease, detail::Unconnected::takes_longer);
         if (is_over_) co_return false;
         note("released ", lease->token.str().substr(0, 6), ": ",
              result ? "yes" : to_string(result.error().code()));
-        check_bound("release", began, plan_.options.node_timeout + paused_total_ - paused_before);
+        check_bound("release", began, connected_timeout() + paused_total_ - paused_before);
         co_return true;
     }
 
@@ -384,6 +389,11 @@ class SimClient {
     }
 
     // ---- checks ------------------------------------------------------------------------------------
+
+    /// Of a call that finds no connections, and waits for them first.
+    [[nodiscard]] std::chrono::nanoseconds connected_timeout() const {
+        return plan_.options.connect_timeout + plan_.options.node_timeout;
+    }
 
     void check_bound(const char* what, TimePoint began, std::chrono::nanoseconds bound) {
         const std::chrono::nanoseconds took = engine_.now() - began;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "sim/network.hpp"
 #include "sim/random.hpp"
@@ -18,7 +19,8 @@ struct Port {
     ConnectionId connection = no_connection;
     Instant connect_by{0};
     Instant retry_at{0};
-    unsigned failures = 0;
+    unsigned failures = 0;      ///< since a request was answered
+    bool has_answered = false;  ///< on this connection
 
     /// With a channel it is to subscribe to that.
     void open(Network& network, std::uint32_t client, std::uint32_t node, std::string_view channel = {}) {
@@ -27,17 +29,19 @@ struct Port {
         connection = network.open(client, node, channel);
     }
 
-    void come_up() noexcept {
-        stage = Stage::up;
+    void come_up() noexcept { stage = Stage::up; }
+
+    void answer() noexcept {
         failures = 0;
+        has_answered = true;
     }
 
-    /// One that was well a moment ago is tried again at once.
+    /// One that answered a moment ago is tried again at once.
     void fail(Network& network, Random& random) {
         network.hang_up(connection);
         connection = no_connection;
         retry_at = network.now();
-        if (stage != Stage::up) retry_at += backoff(network.plan().options, random);
+        if (!std::exchange(has_answered, false)) retry_at += backoff(network.plan().options, random);
         stage = Stage::down;
     }
 

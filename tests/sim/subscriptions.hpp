@@ -56,7 +56,10 @@ class Subscriptions {
             if (ports_[node].connection != arrival.connection) continue;
             switch (arrival.message.kind) {
                 case Message::Kind::welcome: come_up(node); break;
-                case Message::Kind::notice: events.on_message(node, arrival.message.bytes); break;
+                case Message::Kind::notice:
+                    ports_[node].answer();
+                    events.on_message(node, arrival.message.bytes);
+                    break;
                 default: fail(node);
             }
             return true;

@@ -43,11 +43,7 @@ class SimTransport {
         NodePort& port = ports_[node];
         if (port.stage == Stage::up) return detail::Sent::accepted;
         if (port.stage == Stage::connecting) return detail::Sent::connecting;
-        if (is_shut_ || network_.now() < port.retry_at) {
-            port.is_wanted = !is_shut_;
-            return detail::Sent::down;
-        }
-        port.is_wanted = false;
+        if (is_shut_ || network_.now() < port.retry_at) return detail::Sent::down;
         port.open(network_, client_, static_cast<std::uint32_t>(node));
         return detail::Sent::connecting;
     }
@@ -55,8 +51,12 @@ class SimTransport {
     [[nodiscard]] bool is_promising(std::size_t node) const noexcept {
         return ports_[node].stage == Stage::connecting && ports_[node].failures == 0;
     }
-    void drop(std::size_t /*node*/, const detail::Fault& /*fault*/) {}
-    void keep_trying(std::size_t /*node*/, bool /*is_wanted*/) {}
+    void drop(std::size_t node, const detail::Fault& fault) {
+        NodePort& port = ports_[node];
+        port.has_answered = false;
+        close(node, fault.vote, fault.words);
+    }
+    void keep_trying(std::size_t node, bool is_wanted) { ports_[node].is_wanted = is_wanted; }
 
     detail::Sent send(std::size_t node, std::string_view request) {
         NodePort& port = ports_[node];
@@ -85,6 +85,9 @@ class SimTransport {
 
     void poll(detail::TransportEvents& events, std::optional<std::chrono::nanoseconds> /*timeout*/) {
         flush();
+        for (std::size_t node = 0; node < ports_.size(); ++node) {
+            if (ports_[node].is_wanted) static_cast<void>(connect(node));
+        }
         subscriptions_.connect();
         events.on_awake();
         auto& inbox = network_.inbox(client_);
@@ -99,7 +102,6 @@ class SimTransport {
         subscriptions_.give_up_late_ones();
         for (std::size_t node = 0; node < ports_.size(); ++node) {
             NodePort& port = ports_[node];
-            if (network_.now() >= port.retry_at) port.is_wanted = false;  // it could have been had
             if (port.is_too_late(network_.now()) || (port.stage == Stage::connecting && is_shut_)) {
                 fail(node, Vote::timeout, "no connection in time", events);
             } else if (port.stage == Stage::up && is_shut_) {
@@ -167,9 +169,9 @@ class SimTransport {
 
     struct NodePort : Port {
         std::string name;
-        bool is_wanted = false;  ///< down, and somebody asked for it
+        bool is_wanted = false;  ///< whenever it can be had
         Vote fault = Vote::unreachable;
-        std::string_view words = "not connected yet";
+        std::string words = "not connected yet";
         detail::NodeInfo info;
         ConnectionId previous = no_connection;  ///< the last one that was up, and the server it was to
         std::string previous_run_id;
@@ -187,7 +189,7 @@ class SimTransport {
                 return network_.send_to_node(port.connection, {Message::Kind::kill, port.previous});
             }
             case Message::Kind::killed: return come_up(node, events);
-            case Message::Kind::reply: return tell(node, message.reply, events);
+            case Message::Kind::reply: port.answer(); return tell(node, message.reply, events);
             default: return fail(node, Vote::unreachable, "the node closed the connection", events);
         }
     }
@@ -213,6 +215,11 @@ class SimTransport {
     }
 
     void fail(std::size_t node, Vote vote, std::string_view words, detail::TransportEvents& events) {
+        close(node, vote, words);
+        events.on_down(node, fault(node));
+    }
+
+    void close(std::size_t node, Vote vote, std::string_view words) {
         NodePort& port = ports_[node];
         port.fail(network_, random_);
         port.fault = vote;
@@ -221,7 +228,6 @@ class SimTransport {
         has_lost_node_ = true;
         network_.timeline().note(network_.now(), "  client ", client_, ": no connection to node ", node, ", ",
                                  words);
-        events.on_down(node, fault(node));
     }
 
     Network& network_;

@@ -164,8 +164,9 @@ class World {
     /// When whatever was left has expired, and nodes are out of their quarantine, someone gets the lock.
     void check_progress() {
         for (SimNode& node : network_.nodes()) now_ = std::max(now_, node.last_expiry());
-        const milliseconds bound = 2 * plan_.options.restart_quarantine + plan_.options.connect_timeout +
-                                   2 * plan_.options.reconnect_max + milliseconds{5000};
+        const milliseconds bound = plan_.options.restart_quarantine + 3 * plan_.options.retry.cap +
+                                   plan_.options.connect_timeout + 2 * plan_.options.reconnect_max +
+                                   milliseconds{5000};
         bool is_anyone_alive = false;
         for (SimClient& client : clients_) {
             if (client.is_crashed()) continue;

@@ -66,7 +66,7 @@ class HandDriven {
     [[nodiscard]] auto start_extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
         return start(protocol_.extend(lease, ttl));
     }
-    [[nodiscard]] auto start_unlock(const LeasePtr& lease) { return start(waiting_.release(lease)); }
+    [[nodiscard]] auto start_unlock(const LeasePtr& lease) { return start(waiting_.release(lease, detail::Unconnected::takes_longer)); }
     void keep(const LeasePtr& lease) { keeper_.keep(lease); }
 
    private:

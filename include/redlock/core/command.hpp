@@ -237,11 +237,30 @@ struct Answer {
     return reply.kind == Reply::Kind::error && reply.text.starts_with("NOSCRIPT");
 }
 
-/// A refusal that ends by itself.
-[[nodiscard]] inline bool is_passing_refusal(const Reply& reply) noexcept {
+/// Whether an error is of this kind. What a script's command met is in the middle, before Redis 7.
+[[nodiscard]] inline bool has_code(std::string_view error, std::string_view code) {
+    const auto is_at = [&](std::size_t at) {
+        const std::string_view rest = error.substr(at);
+        return rest.starts_with(code) && (rest.size() == code.size() || rest[code.size()] == ' ');
+    };
+    if (is_at(0)) return true;
+    for (std::size_t at = error.find(" -"); at != std::string_view::npos; at = error.find(" -", at + 1)) {
+        if (is_at(at + 2)) return true;
+    }
+    return false;
+}
+
+/// An error that says that the node is not, or we are not, what the log-in said (R29).
+[[nodiscard]] inline bool is_contradiction(const Reply& reply) {
     if (reply.kind != Reply::Kind::error) return false;
-    return reply.text.starts_with("LOADING") || reply.text.starts_with("BUSY") ||
-           reply.text.starts_with("MASTERDOWN");
+    for (const std::string_view code : {"READONLY", "MOVED", "NOAUTH"}) {
+        if (has_code(reply.text, code)) return true;
+    }
+    const bool is_forbidden =
+        has_code(reply.text, "NOPERM") || reply.text.find("unknown command") != std::string_view::npos;
+    const bool names_evalsha = reply.text.find("evalsha") != std::string_view::npos ||
+                               reply.text.find("EVALSHA") != std::string_view::npos;
+    return is_forbidden && names_evalsha;
 }
 
 [[nodiscard]] inline Answer read_acquire_reply(const Reply& reply) {

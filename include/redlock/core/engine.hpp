@@ -102,8 +102,14 @@ class Engine final : private Awakening {
 
     /// Resumes in a driver's turn, without I/O before that.
     [[nodiscard]] Suspension hop(Call* call) {
-        auto wait = std::make_shared<Wait<TimePoint>>(TimePoint{});
-        wait->is_immediate = true;
+        auto wait = std::make_shared<Wait<TimePoint>>(TimePoint{}, WaitBase::Kind::turn);
+        wait->call = call;
+        return {*this, std::move(wait)};
+    }
+
+    /// Resumes when a quorum is connected, when that is not to be expected any more, or at a point in time.
+    [[nodiscard]] Suspension connections_until(TimePoint when, Call* call) {
+        auto wait = std::make_shared<Wait<TimePoint>>(when, WaitBase::Kind::connections);
         wait->call = call;
         return {*this, std::move(wait)};
     }

@@ -1,60 +1,82 @@
 // What the engine remembers of one node.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "redlock/core/keys.hpp"
+#include "redlock/core/owed.hpp"
 #include "redlock/core/round.hpp"
+#include "redlock/core/transport.hpp"
 
 namespace redlock::detail {
+
+/// FNV-1a: the same in every process.
+[[nodiscard]] inline std::uint64_t hash_of(std::string_view text, std::uint64_t seed = 0xcbf29ce484222325) {
+    for (const char letter : text) seed = (seed ^ static_cast<unsigned char>(letter)) * 0x100000001b3;
+    return seed;
+}
 
 /// Whether a node may vote (R24, R25). One that may have forgotten a lock still takes what follows one.
 template <class TimePoint>
 class Standing {
    public:
+    /// What is known of a server process holds for as long as that lives: nothing it says later of its uptime
+    /// makes the quarantine shorter or longer.
     void on_up(const NodeInfo& info, std::chrono::milliseconds quarantine, TimePoint now) {
-        is_master_ = info.is_master;
-        is_unknown_ = quarantine.count() > 0 && info.run_id.empty();
-        if (quarantine.count() > 0 && !is_unknown_) {
-            const bool is_another = !run_id_.empty() && run_id_ != info.run_id;
-            // uptime is wall-clock time, so it is only believed of a server not seen before
-            const std::chrono::nanoseconds rest =
-                is_another ? std::chrono::nanoseconds{quarantine} : quarantine - info.uptime;
-            if (rest.count() > 0) extend_quarantine(now + rest);
-        }
-        if (!info.run_id.empty()) run_id_ = info.run_id;
+        has_quarantine_ = quarantine.count() > 0;
+        is_unknown_ = info.run_id.empty();
+        if (is_unknown_ || info.run_id == run_id_) return;
+        // uptime is wall-clock time, so it is only believed of a server not seen before
+        const bool is_first = run_id_.empty();
+        quarantined_until_ = now + (is_first ? rest_of(quarantine, info.uptime) : quarantine);
+        run_id_ = info.run_id;
     }
 
     [[nodiscard]] const std::string& run_id() const noexcept { return run_id_; }
+    /// By a hash of its run_id; 0: it does not say.
+    [[nodiscard]] std::uint64_t server() const noexcept { return is_unknown_ ? 0 : hash_of(run_id_); }
     void set_duplicate(bool is_duplicate) noexcept { is_duplicate_ = is_duplicate; }
 
     /// Why the node does not vote; nothing: it does.
     template <class Now>
     [[nodiscard]] std::optional<Fault> objection(bool begins, Now now) const {
-        if (is_duplicate_) return Fault{Vote::refused, "it is the same server as another of the nodes"};
-        if (!begins) return std::nullopt;
-        if (!is_master_) return Fault{Vote::refused, "it is a replica, not a master"};
+        if (is_duplicate_) return same_server();
+        if (!begins || !has_quarantine_) return std::nullopt;
         if (is_unknown_)
             return Fault{Vote::quarantined, "it does not say when it started; is INFO permitted?"};
-        if (quarantined_until_ && (now() - *quarantined_until_).count() < 0) {
+        if ((now() - quarantined_until_).count() < 0) {
             return Fault{Vote::quarantined, "it restarted a short while ago and may have forgotten"};
         }
         return std::nullopt;
     }
 
+    [[nodiscard]] static Fault same_server() noexcept {
+        return {Vote::refused, "it is the same server as another of the nodes"};
+    }
+
    private:
-    void extend_quarantine(TimePoint until) {
-        if (!quarantined_until_ || *quarantined_until_ < until) quarantined_until_ = until;
+    /// The uptime is the difference of two truncated seconds: up to a second too long, and negative where the
+    /// node's clock was set back.
+    [[nodiscard]] static std::chrono::nanoseconds rest_of(std::chrono::milliseconds quarantine,
+                                                          std::chrono::seconds uptime) {
+        using namespace std::chrono_literals;
+        const auto longest = std::chrono::ceil<std::chrono::seconds>(quarantine);
+        const std::chrono::seconds certain = std::clamp(uptime, 1s, longest + 1s) - 1s;
+        return std::max<std::chrono::nanoseconds>(0ns, quarantine - certain);
     }
 
     std::string run_id_;
-    std::optional<TimePoint> quarantined_until_;
-    bool is_master_ = true;
-    bool is_unknown_ = false;  ///< there is a quarantine, and nobody can say whether it applies
+    TimePoint quarantined_until_{};
+    bool has_quarantine_ = false;
+    bool is_unknown_ = true;  ///< nobody can say whether the quarantine applies
     bool is_duplicate_ = false;
 };
 
@@ -63,13 +85,16 @@ template <class TimePoint>
 struct Node {
     using RoundPtr = std::shared_ptr<Round<TimePoint>>;
 
-    std::deque<RoundPtr> in_flight;  ///< handed over; replies come in this order
-    std::size_t in_flight_bytes = 0;
-    std::size_t in_flight_unsure = 0;  ///< of those, the ones whose reply may ask for more
+    std::deque<RoundPtr> in_flight;    ///< handed over; replies come in this order
     std::deque<RoundPtr> waiting;      ///< for the connection that is being made
-    std::deque<RoundPtr> owed;         ///< releases that may not have run, for the next connection
-    bool is_unready = false;           ///< it could not run one just now
-    TimePoint try_again_at{};
+    std::size_t bytes = 0;             ///< of both
+    std::size_t in_flight_unsure = 0;  ///< the ones whose reply may ask for more
+    OwedReleases<TimePoint> owed;
+    std::optional<TimePoint> repeat_at;        ///< of releases that it refused
+    std::chrono::nanoseconds repeat_after{0};  ///< how long the last such pause was
+    Link<TimePoint> link;
+    bool is_up = false;
+    Scripts scripts = Scripts::by_name;
     Standing<TimePoint> standing;
 };
 

@@ -52,21 +52,36 @@ class Protocol {
 
     void set_watch(LeaseWatch<TimePoint>* watch) noexcept { watch_ = watch; }
 
-    /// One attempt, with a token of its own: the late release of one must not free another. [8]–[14] Decided
-    /// by `latest` at the latest. With a `lead` that node is asked first, and the others when it has granted.
-    Task<Result<LeasePtr>> acquire(ClaimPtr claim, std::chrono::milliseconds ttl, TimePoint latest,
+    /// When one attempt is to be over, and how long it took.
+    struct Timing {
+        TimePoint latest;      ///< decided, unless connections had to be made first
+        TimePoint connect_by;  ///< until when it waits for these; its time begins then
+        std::chrono::nanoseconds took{0};
+    };
+
+    /// One attempt, with a token of its own: the late release of one must not free another. [8]–[14] With a
+    /// `lead` that node is asked first, and the others when it has granted.
+    Task<Result<LeasePtr>> acquire(ClaimPtr claim, std::chrono::milliseconds ttl, Timing& timing,
                                    std::optional<std::size_t> lead, Call* call) {
         const Options& options = engine_.options();
-        const TimePoint started = engine_.now();  // [8] before the first byte is sent
+        TimePoint started = engine_.now();  // [8] before the first byte is sent
         const Token token = fresh_token();
         const Values proposals(claim->counters.size(), proposal());
         Command command = acquire_command(*claim, token, ttl, options.fence_ttl, proposals);
         const auto limit =
             std::min<std::chrono::nanoseconds>(options.node_timeout, validity_of(ttl, {}, options));
         const RoundPtr round =
-            engine_.make_round(std::move(command), started, std::min(started + limit, latest));
+            engine_.make_round(std::move(command), started, std::min(started + limit, timing.latest));
         round->lead = lead;
+        round->lasts = ttl + drift_of(ttl, options);
+        round->keys = std::make_shared<Keys<TimePoint>>(engine_.size());
+        if (started < timing.connect_by) round->unconnected = Unconnected::is_put_off;
         Verdict verdict = co_await engine_.verdict_of(round, call);  // [9] [10]
+        if (verdict == Verdict::put_off) {
+            verdict = co_await after_connecting(round, timing.connect_by, call);
+            if (verdict == Verdict::put_off) co_return failure_of(errc::cancelled, *claim, *round);
+            started = round->started;
+        }
         RoundPtr last = round;
         Values fences;
         if (verdict == Verdict::carried && claim->is_fenced()) {
@@ -77,14 +92,15 @@ class Protocol {
                 verdict = co_await engine_.verdict_of(last, call);
             }
         }
-        const auto validity = validity_of(ttl, engine_.now() - started, options);  // [12]
-        if (verdict == Verdict::carried && validity.count() > 0) {                 // [11]
+        timing.took = engine_.now() - started;
+        const auto validity = validity_of(ttl, timing.took, options);  // [12]
+        if (verdict == Verdict::carried && validity.count() > 0) {     // [11]
             for (const std::int64_t fence : fences) note_fence(fence);
             co_return std::make_shared<LeaseType>(std::move(claim), token, std::move(fences), round, ttl,
                                                   started, started + (ttl - drift_of(ttl, options)));
         }
         // [14] [18] at once, on all nodes, those included that failed or did not answer
-        engine_.post(release_round(*claim, token, round, engine_.now(), ttl));
+        engine_.post(release_round(*claim, token, round->keys, engine_.now()));
         errc reason = last->tally.reason();
         if (verdict == Verdict::carried) reason = errc::too_slow;
         if (verdict == Verdict::cancelled) reason = errc::cancelled;
@@ -117,13 +133,14 @@ class Protocol {
     }
 
     /// Deletes our keys on all nodes, wherever they may be. [7] [14] [19] Says whether it called a waiter.
-    Task<Result<void>> release(LeasePtr lease, bool* has_called) {
+    Task<Result<void>> release(LeasePtr lease, bool* has_called, Unconnected unconnected) {
         const TimePoint started = engine_.now();
         const Hold before = lease->begin_release(started);
         if (before == Hold::released) {
             co_return Failure{errc::lost, describe(*lease->claim) + " was unlocked before"};
         }
         const RoundPtr round = release_round(*lease, started);
+        round->unconnected = unconnected;
         if (before == Hold::lost) {
             engine_.post(round);
             co_return Failure{errc::lost, "the validity of " + describe(*lease->claim) + " had ended"};
@@ -150,7 +167,7 @@ class Protocol {
             RoundPtr round =
                 engine_.make_round(adopt_command(*claim, token, engine_.options().fence_ttl, proposals),
                                    started, round_end(started));
-            Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+            Verdict verdict = co_await connected_verdict_of(round);
             if (verdict == Verdict::carried) {
                 fences = agreed_fences(*round, claim->counters.size());
                 if (fences.empty()) {
@@ -164,29 +181,37 @@ class Protocol {
             if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
             for (const std::int64_t fence : fences) note_fence(fence);
         }
-        const TimePoint sent = engine_.now();
         Command command =
             hold_command(Command::Kind::extend, *claim, token, ttl, engine_.options().fence_ttl, fences);
-        const RoundPtr round = engine_.make_round(std::move(command), sent, round_end(sent));
-        const Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+        const TimePoint began = engine_.now();
+        const RoundPtr round = engine_.make_round(std::move(command), began, round_end(began));
+        round->lasts = ttl + drift_of(ttl, engine_.options());
+        round->keys = std::make_shared<Keys<TimePoint>>(engine_.size());
+        const Verdict verdict = co_await connected_verdict_of(round);
+        const TimePoint sent = round->started;
         const auto validity = validity_of(ttl, engine_.now() - sent, engine_.options());
         if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
         if (validity.count() <= 0) co_return Failure{errc::too_slow, describe(*claim), reports(*round)};
         auto key_ttl = ttl;  // which may be longer than the lease: the extension shortens nothing
-        for (Ballot& ballot : round->ballots) {
-            ballot.handed = true;  // there may be a key on every node
+        for (const Ballot& ballot : round->ballots) {
             for (const std::int64_t left : ballot.values) {
                 key_ttl = std::max(key_ttl, std::chrono::milliseconds{left});
             }
         }
+        const TimePoint keys_end = engine_.now() + (key_ttl + drift_of(key_ttl, engine_.options()));
+        for (std::size_t i = 0; i < engine_.size(); ++i)
+            round->keys->expect(i, keys_end);  // by another's hand
         co_return std::make_shared<LeaseType>(std::move(claim), std::move(token), std::move(fences), round,
-                                              key_ttl, sent, sent + (ttl - drift_of(ttl, engine_.options())));
+                                              ttl, sent, sent + (ttl - drift_of(ttl, engine_.options())));
     }
 
     /// What the nodes say of some resources; answers when all have, or at the end of the node_timeout.
     Task<RoundPtr> peek(std::vector<std::string> resources, Call* call) {
         const RoundPtr round = peek_round(resources);
-        co_await engine_.verdict_of(round, call);
+        round->unconnected = Unconnected::is_put_off;
+        if (co_await engine_.verdict_of(round, call) == Verdict::put_off) {
+            co_await after_connecting(round, round->started + engine_.options().connect_timeout, call);
+        }
         co_return round;
     }
 
@@ -290,6 +315,29 @@ class Protocol {
         return commit;
     }
 
+    // ---- connections -------------------------------------------------------------------------------
+
+    /// A round that was put off begins when a quorum is connected, or not to be expected any more, with as
+    /// much time as it had (R1, R5, R22). Verdict::put_off: it was cancelled before that.
+    Task<Verdict> after_connecting(RoundPtr round, TimePoint connect_by, Call* call) {
+        const std::chrono::nanoseconds time = round->deadline - round->started;
+        const Verdict verdict = co_await engine_.connections_until(connect_by, call);
+        if (verdict == Verdict::cancelled) co_return Verdict::put_off;
+        const TimePoint started = engine_.now();
+        round->begin_anew(started, started + time);
+        co_return co_await engine_.verdict_of(round, call);
+    }
+
+    Task<Verdict> connected_verdict_of(RoundPtr round) {
+        round->unconnected = Unconnected::is_put_off;
+        Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+        if (verdict == Verdict::put_off) {
+            const TimePoint connect_by = round->started + engine_.options().connect_timeout;
+            verdict = co_await after_connecting(round, connect_by, nullptr);
+        }
+        co_return verdict;
+    }
+
     // ---- parts -------------------------------------------------------------------------------------
 
     [[nodiscard]] RoundPtr peek_round(const std::vector<std::string>& resources) {
@@ -325,20 +373,19 @@ class Protocol {
         Command command = hold_command(kind, *lease.claim, lease.token, ttl, engine_.options().fence_ttl,
                                        lease.fences, exactly);
         RoundPtr round = engine_.make_round(std::move(command), started, deadline);
-        round->acquire = lease.acquire;
+        round->keys = lease.acquire->keys;
+        round->lasts = ttl + drift_of(ttl, engine_.options());
         return round;
     }
 
     [[nodiscard]] RoundPtr release_round(const LeaseType& lease, TimePoint started) const {
-        return release_round(*lease.claim, lease.token, lease.acquire, started, lease.longest_ttl());
+        return release_round(*lease.claim, lease.token, lease.acquire->keys, started);
     }
 
-    [[nodiscard]] RoundPtr release_round(const Claim& claim, const Token& token, RoundPtr acquire,
-                                         TimePoint started, std::chrono::milliseconds longest_ttl) const {
-        RoundPtr round = engine_.make_round(release_command(claim, token), started,
-                                            started + engine_.options().node_timeout);
-        round->acquire = std::move(acquire);
-        round->keys_end = started + (longest_ttl + drift_of(longest_ttl, engine_.options()));
+    [[nodiscard]] RoundPtr release_round(const Claim& claim, const Token& token,
+                                         std::shared_ptr<Keys<TimePoint>> keys, TimePoint started) const {
+        RoundPtr round = engine_.make_round(release_command(claim, token), started, round_end(started));
+        round->keys = std::move(keys);
         return round;
     }
 

@@ -21,6 +21,12 @@ struct Span {
     TimePoint began;
     std::chrono::nanoseconds wait;
     std::chrono::nanoseconds node_timeout;
+    std::chrono::nanoseconds connect_timeout;
+
+    /// Until when attempts wait for connections: within the wait, where there is one.
+    [[nodiscard]] TimePoint connect_by() const {
+        return began + (wait.count() == 0 ? connect_timeout : std::min(connect_timeout, wait));
+    }
 
     /// An attempt is cut short by it; the first has a node_timeout in any case.
     [[nodiscard]] TimePoint end() const { return began + std::max(wait, node_timeout); }

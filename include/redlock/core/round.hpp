@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "redlock/core/command.hpp"
+#include "redlock/core/keys.hpp"
 #include "redlock/core/quorum.hpp"
 #include "redlock/core/transport.hpp"
 
@@ -25,17 +26,24 @@ enum class Verdict : std::uint8_t {
     impossible,  ///< a quorum can not say yes any more
     timed_out,   ///< the deadline came first
     cancelled,   ///< a stop was requested
+    put_off,     ///< it was not sent: connections are being made that are worth waiting for
 };
 
 /// Something that a coroutine waits for.
 struct WaitBase : std::enable_shared_from_this<WaitBase> {
-    explicit WaitBase(bool for_round) : is_round{for_round} {}
+    enum class Kind : std::uint8_t {
+        time,         ///< its deadline, or a signal
+        turn,         ///< a driver that takes it
+        round,        ///< a verdict
+        connections,  ///< to a quorum, or that no more can be hoped for
+    };
+
+    explicit WaitBase(Kind what) : kind{what} {}
     virtual ~WaitBase() = default;
     WaitBase(const WaitBase&) = delete;
     WaitBase& operator=(const WaitBase&) = delete;
 
-    const bool is_round;
-    bool is_immediate = false;  ///< over as soon as a driver takes it
+    const Kind kind;
     bool decided = false;
     Verdict verdict = Verdict::timed_out;
     Call* call = nullptr;            ///< on whose behalf; none: nobody can cancel it
@@ -46,25 +54,34 @@ struct WaitBase : std::enable_shared_from_this<WaitBase> {
 /// A point in time; of a round, its deadline.
 template <class TimePoint>
 struct Wait : WaitBase {
-    explicit Wait(TimePoint until, bool for_round = false) : WaitBase{for_round}, deadline{until} {}
+    explicit Wait(TimePoint until, WaitBase::Kind what = WaitBase::Kind::time)
+        : WaitBase{what}, deadline{until} {}
     TimePoint deadline;
 };
 
 /// What one node said in a round, and what it was sent.
 struct Ballot {
     Vote vote = Vote::pending;
-    bool handed = false;       ///< the request was accepted for sending: it may run there
     bool knows_script = true;  ///< false once the script's text had to be sent
+    std::uint64_t server = 0;  ///< that was asked, by a hash of its run_id; 0: none, or it does not say
     std::chrono::microseconds latency{0};
     std::string words;
     std::vector<std::int64_t> values;
+};
+
+/// What becomes of a round that finds fewer than a quorum connected, and connections under way that are worth
+/// waiting for (R22).
+enum class Unconnected : std::uint8_t {
+    goes_out,      ///< to whom it can, and its deadline stands
+    is_put_off,    ///< Verdict::put_off: it begins anew when they are there, with a fresh clock
+    takes_longer,  ///< by as long as a connection may take
 };
 
 /// Votes go on being noted after the decision, for the lease and for reports; the verdict stays.
 template <class TimePoint>
 struct Round final : Wait<TimePoint> {
     Round(Command what, std::size_t node_count, TimePoint start, TimePoint until)
-        : Wait<TimePoint>{until, true},
+        : Wait<TimePoint>{until, WaitBase::Kind::round},
           command{std::move(what)},
           started{start},
           tally{node_count},
@@ -74,16 +91,24 @@ struct Round final : Wait<TimePoint> {
     TimePoint started;
     Tally tally;
     std::vector<Ballot> ballots;
-    std::optional<std::size_t> lead;  ///< the node to ask before the others; none: all at once
-    bool wants_all = false;           ///< decided only when every node has voted, or by the deadline
-    bool unwanted = false;            ///< what was not sent yet need not be: its release is on the way
-    std::shared_ptr<Round> acquire;   ///< of the other kinds: the acquire they follow, where known
-    TimePoint keys_end{};             ///< of a release: when the ttl has done its work
+    Unconnected unconnected = Unconnected::goes_out;
+    std::optional<std::size_t> lead;        ///< the node to ask before the others; none: all at once
+    bool wants_all = false;                 ///< decided only when every node has voted, or by the deadline
+    std::shared_ptr<Keys<TimePoint>> keys;  ///< that it makes, has last, or deletes
+    std::chrono::nanoseconds lasts{0};      ///< how long it has them last, from when it runs
 
     /// Before it is sent: a node that needs not be asked.
     void settle(std::size_t node, Vote vote) {
         ballots[node].vote = vote;
         tally.count(vote);
+    }
+
+    /// After it was put off.
+    void begin_anew(TimePoint start, TimePoint until) {
+        this->decided = false;
+        this->deadline = until;
+        started = start;
+        unconnected = Unconnected::goes_out;
     }
 
     [[nodiscard]] bool is_release() const noexcept { return command.kind() == Command::Kind::release; }
@@ -99,9 +124,7 @@ struct Round final : Wait<TimePoint> {
     }
 
     /// Whether it would make keys whose release is on the way, or that are another's to release.
-    [[nodiscard]] bool is_unwanted() const noexcept {
-        return is_acquire() ? unwanted : makes_keys() && (!acquire || acquire->unwanted);
-    }
+    [[nodiscard]] bool is_unwanted() const noexcept { return makes_keys() && (!keys || keys->is_unwanted); }
 
     /// Whether it does no harm however late it runs.
     [[nodiscard]] bool may_come_late() const noexcept {
@@ -111,18 +134,6 @@ struct Round final : Wait<TimePoint> {
     /// Whether a reply may ask for more: to send the script's text, or to repeat a release.
     [[nodiscard]] bool may_need_more() const noexcept {
         return command.script() != nullptr && (may_come_late() || makes_keys());
-    }
-
-    /// Whether the acquire may still be on its way to a node, however long ago it was sent.
-    [[nodiscard]] bool may_yet_arrive(std::size_t node) const noexcept {
-        if (!acquire || !acquire->ballots[node].handed) return false;
-        const Vote vote = acquire->ballots[node].vote;
-        return vote == Vote::pending || vote == Vote::timeout || vote == Vote::unreachable;
-    }
-
-    /// Whether there may be a key of ours at a node.
-    [[nodiscard]] bool may_have_reached(std::size_t node) const noexcept {
-        return !acquire || acquire->ballots[node].handed;
     }
 };
 

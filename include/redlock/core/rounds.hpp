@@ -16,7 +16,9 @@
 
 #include "redlock/core/call.hpp"
 #include "redlock/core/clock.hpp"
+#include "redlock/core/keys.hpp"
 #include "redlock/core/node.hpp"
+#include "redlock/core/quorum.hpp"
 #include "redlock/core/round.hpp"
 #include "redlock/core/timers.hpp"
 #include "redlock/core/transport.hpp"
@@ -62,7 +64,7 @@ class Rounds final : private TransportEvents {
 
     /// Writes, waits until something happens or `until`, and deals with all that has happened.
     void poll(bool may_wait, const std::optional<TimePoint>& until) {
-        court_debtors();
+        repeat_releases();
         if (listener_ != nullptr) listener_->on_turn();
         transport_.poll(*this, may_wait ? time_left(until) : std::chrono::nanoseconds{0});
         fire_timers();
@@ -73,7 +75,7 @@ class Rounds final : private TransportEvents {
     [[nodiscard]] bool settled() const {
         if (transport_.unfinished()) return false;
         const auto is_settled = [](const auto& node) {
-            return node.owed.empty() && node.in_flight_unsure == 0;
+            return !node.owed.are_urgent() && node.in_flight_unsure == 0;
         };
         return std::all_of(nodes_.begin(), nodes_.end(), is_settled);
     }
@@ -96,13 +98,12 @@ class Rounds final : private TransportEvents {
             wait->call->current = wait.get();
             if (wait->call->cancelled) return decide(*wait, Verdict::cancelled);
         }
-        if (wait->is_immediate) return decide(*wait, Verdict::carried);
+        if (wait->kind == WaitBase::Kind::turn) return decide(*wait, Verdict::carried);
         if (wait->waiter) timers_.add(wait);
-        if (!wait->is_round) return;
-        const RoundPtr round = std::static_pointer_cast<Round<TimePoint>>(std::move(wait));
-        if (round->is_release() && round->acquire) round->acquire->unwanted = true;
-        if (round->lead) return offer(*round->lead, round);
-        offer_to_all(round);
+        if (wait->kind == WaitBase::Kind::connections) return await_connections(std::move(wait));
+        if (wait->kind == WaitBase::Kind::round) {
+            start(std::static_pointer_cast<Round<TimePoint>>(std::move(wait)));
+        }
     }
 
     /// Makes a wait end sooner.
@@ -120,11 +121,11 @@ class Rounds final : private TransportEvents {
         std::uint64_t highest = 0;
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
             const auto& standing = nodes_[i].standing;
-            if (avoid[i] || transport_.connect(i) != Sent::accepted) continue;
+            if (avoid[i] || connect(i) != Sent::accepted) continue;
             if (standing.objection(true, [this] { return now(); })) continue;
             const std::string_view name =
                 standing.run_id().empty() ? transport_.endpoint(i) : standing.run_id();
-            const std::uint64_t rank = hash(name, hash(resource));
+            const std::uint64_t rank = hash_of(name, hash_of(resource));
             if (lead && rank <= highest) continue;
             lead = i;
             highest = rank;
@@ -142,7 +143,7 @@ class Rounds final : private TransportEvents {
         wait.decided = true;
         wait.verdict = verdict;
         if (wait.call != nullptr) wait.call->current = nullptr;
-        if (wait.is_round && verdict == Verdict::timed_out) {
+        if (wait.kind == WaitBase::Kind::round && verdict == Verdict::timed_out) {
             auto& round = static_cast<Round<TimePoint>&>(wait);
             for (std::size_t i = 0; i < nodes_.size(); ++i) {
                 if (round.ballots[i].vote == Vote::pending) round.settle(i, Vote::timeout);
@@ -152,8 +153,8 @@ class Rounds final : private TransportEvents {
     }
 
    private:
-    static constexpr std::size_t byte_limit = std::size_t{64} << 20U;  // unanswered, per node
-    static constexpr std::chrono::nanoseconds debt_interval = std::chrono::milliseconds{50};
+    static constexpr std::size_t bytes_max = std::size_t{16} << 20U;  // unanswered, per node
+    static constexpr std::chrono::nanoseconds first_pause = std::chrono::milliseconds{50};
 
     // ---- time --------------------------------------------------------------------------------------
 
@@ -161,42 +162,98 @@ class Rounds final : private TransportEvents {
         if (!timers_.empty() && (!until || timers_.earliest()->deadline < *until)) {
             until = timers_.earliest()->deadline;
         }
-        std::optional<std::chrono::nanoseconds> left;
-        if (until) left = std::max(std::chrono::nanoseconds{0}, -(now() - *until));
         for (const auto& node : nodes_) {
-            if (!node.owed.empty()) left = std::min(left.value_or(debt_interval), debt_interval);
+            for (const auto& next : {node.owed.next_expiry(), node.repeat_at}) {
+                if (next && (!until || *next < *until)) until = next;
+            }
         }
-        return left;
+        if (!until) return std::nullopt;
+        return std::max(std::chrono::nanoseconds{0}, -(now() - *until));
     }
 
     void fire_timers() {
-        if (timers_.empty()) return;
-        const TimePoint time = now();
-        while (!timers_.empty() && (time - timers_.earliest()->deadline).count() >= 0) {
-            const WaitPtr due = timers_.earliest();
-            decide(*due, Verdict::timed_out);
+        if (!timers_.empty()) {
+            const TimePoint time = now();
+            while (!timers_.empty() && (time - timers_.earliest()->deadline).count() >= 0) {
+                const WaitPtr due = timers_.earliest();
+                decide(*due, Verdict::timed_out);
+            }
+        }
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            auto& node = nodes_[i];
+            if (!node.owed.are_urgent()) continue;
+            node.owed.expire(i, node.link, now());
+            keep_trying(i);
         }
     }
 
-    /// Releases owed to a node that is down are worth a connection until the keys end by themselves.
-    void court_debtors() {
+    // ---- connections -------------------------------------------------------------------------------
+
+    /// One that ended while nothing was under way is not told of, but replaced.
+    Sent connect(std::size_t i) {
+        const Sent state = transport_.connect(i);
+        if (state != Sent::accepted && std::exchange(nodes_[i].is_up, false)) judge_duplicates();
+        return state;
+    }
+
+    /// Whether fewer than a quorum are connected, and that many could soon be.
+    [[nodiscard]] bool lacks_connections() {
+        std::size_t connected = 0;
+        std::size_t promised = 0;
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            auto& owed = nodes_[i].owed;
-            if (owed.empty()) continue;
-            const TimePoint time = now();
-            std::erase_if(owed, [&](const RoundPtr& release) {
-                return (time - release->keys_end).count() >= 0 && !release->may_yet_arrive(i);
-            });
-            if (!owed.empty() && transport_.connect(i) == Sent::accepted) hand_over_owed(i);
+            const Sent state = connect(i);
+            if (state == Sent::accepted) ++connected;
+            if (state == Sent::connecting && transport_.is_promising(i)) ++promised;
+        }
+        const std::size_t quorum = quorum_of(nodes_.size());
+        return connected < quorum && connected + promised >= quorum;
+    }
+
+    void await_connections(WaitPtr wait) {
+        if (!lacks_connections()) return decide(*wait, Verdict::carried);
+        awaiting_connections_.push_back(std::move(wait));
+    }
+
+    /// After one has come about, or failed.
+    void look_at_connections() {
+        if (awaiting_connections_.empty() || lacks_connections()) return;
+        std::vector<WaitPtr> ready;
+        ready.swap(awaiting_connections_);
+        for (const WaitPtr& wait : ready) decide(*wait, Verdict::carried);
+    }
+
+    /// Two connections that lead to one server are one vote (R24): the later in the list has none.
+    void judge_duplicates() {
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            const std::uint64_t server = nodes_[i].is_up ? nodes_[i].standing.server() : 0;
+            const auto is_same = [server](const auto& other) {
+                return other.is_up && other.standing.server() == server;
+            };
+            const auto end = nodes_.begin() + static_cast<std::ptrdiff_t>(i);
+            nodes_[i].standing.set_duplicate(server != 0 && std::any_of(nodes_.begin(), end, is_same));
         }
     }
+
+    /// The connection is of no use: what the node says of itself does not hold, or is no help (R29).
+    void drop(std::size_t i, const Fault& fault) {
+        transport_.drop(i, fault);
+        on_down(i, fault);
+    }
+
+    /// Releases are worth a connection while there may be keys.
+    void keep_trying(std::size_t i) { transport_.keep_trying(i, nodes_[i].owed.are_urgent()); }
 
     // ---- what is sent ------------------------------------------------------------------------------
 
-    /// FNV-1a: the same in every process.
-    [[nodiscard]] static std::uint64_t hash(std::string_view text, std::uint64_t seed = 0xcbf29ce484222325) {
-        for (const char letter : text) seed = (seed ^ static_cast<unsigned char>(letter)) * 0x100000001b3;
-        return seed;
+    void start(const RoundPtr& round) {
+        if (round->is_release() && round->keys) round->keys->is_unwanted = true;
+        if (round->unconnected != Unconnected::goes_out && lacks_connections()) {
+            if (round->unconnected == Unconnected::is_put_off) return decide(*round, Verdict::put_off);
+            round->deadline = round->deadline + options_.connect_timeout;
+            timers_.update(*round);
+        }
+        if (round->lead) return offer(*round->lead, round);
+        offer_to_all(round);
     }
 
     void offer_to_all(const RoundPtr& round) {
@@ -216,19 +273,24 @@ class Rounds final : private TransportEvents {
     /// Sends a round to one node, or notes why not.
     void offer(std::size_t i, const RoundPtr& round) {
         auto& node = nodes_[i];
-        const bool is_release = round->is_release();
-        const std::size_t limit = options_.backlog * (is_release ? 2U : 1U);  // the rest is for releases
-        if (node.in_flight.size() + node.waiting.size() >= limit || node.in_flight_bytes >= byte_limit) {
-            if (is_release) owe(i, round);
-            return record(i, *round, Vote::timeout, "too many requests are unanswered there");
+        const std::size_t share = round->is_release() ? 2 : 1;  // some room is for releases alone
+        if (node.in_flight.size() + node.waiting.size() >= options_.backlog * share ||
+            node.bytes >= bytes_max * share) {
+            return fail(i, round, {Vote::timeout, "too many requests are unanswered there"});
         }
-        switch (transport_.connect(i)) {
-            case Sent::connecting: node.waiting.push_back(round); return;
+        switch (connect(i)) {
+            case Sent::connecting:
+                node.bytes += round->command.bytes().size();
+                node.waiting.push_back(round);
+                return;
             case Sent::accepted: return hand_over(i, round);
-            case Sent::down: break;
+            case Sent::down: return fail(i, round, transport_.fault(i));
         }
-        if (is_release) owe(i, round);
-        const Fault fault = transport_.fault(i);
+    }
+
+    /// A node that did not get it, or whose answer is lost.
+    void fail(std::size_t i, const RoundPtr& round, const Fault& fault) {
+        if (round->is_release()) owe(i, round);
         record(i, *round, fault.vote, fault.words);
     }
 
@@ -239,46 +301,79 @@ class Rounds final : private TransportEvents {
         if (const auto objection = node.standing.objection(round->begins(), [this] { return now(); })) {
             return record(i, *round, objection->vote, objection->words);
         }
-        if (transport_.send(i, round->command.bytes()) != Sent::accepted) {
-            if (round->is_release()) owe(i, round);
-            const Fault fault = transport_.fault(i);
+        if (!round->is_release() && has_asked_server(*round, i)) {
+            const Fault fault = Standing<TimePoint>::same_server();
             return record(i, *round, fault.vote, fault.words);
         }
-        round->ballots[i].handed = true;
-        if (round->command.kind() == Command::Kind::put_back && round->acquire) {
-            round->acquire->ballots[i].handed = true;
-        }
+        const bool by_text = node.scripts == Scripts::by_text && round->command.script() != nullptr;
+        const Sent sent = by_text ? transport_.send(i, round->command.with_script_text())
+                                  : transport_.send(i, round->command.bytes());
+        if (sent != Sent::accepted) return fail(i, round, transport_.fault(i));
+        round->ballots[i].server = node.standing.server();
+        if (by_text) round->ballots[i].knows_script = false;
         expect_reply(i, round);
+    }
+
+    /// By way of another node, which is down since or it would be judged a duplicate.
+    [[nodiscard]] bool has_asked_server(const Round<TimePoint>& round, std::size_t i) const {
+        const std::uint64_t server = nodes_[i].standing.server();
+        if (server == 0) return false;
+        for (std::size_t other = 0; other < nodes_.size(); ++other) {
+            if (other != i && round.ballots[other].server == server) return true;
+        }
+        return false;
     }
 
     void expect_reply(std::size_t i, const RoundPtr& round) {
         auto& node = nodes_[i];
-        node.in_flight_bytes += round->command.bytes().size();
+        if (round->keys && round->lasts.count() > 0) round->keys->on_sent(i, node.link, round->lasts);
+        node.bytes += round->command.bytes().size();
         if (round->may_need_more()) ++node.in_flight_unsure;
         node.in_flight.push_back(round);
     }
 
-    /// A release that may have something to undo goes out with the next connection.
+    // ---- releases that are owed --------------------------------------------------------------------
+
+    /// One that may have something to undo goes out with the next connection.
     void owe(std::size_t i, const RoundPtr& round) {
-        auto& owed = nodes_[i].owed;
-        if (!round->may_have_reached(i)) return;
-        if ((now() - round->keys_end).count() >= 0 && !round->may_yet_arrive(i)) return;
-        if (owed.size() >= options_.backlog) owed.pop_front();
+        auto& node = nodes_[i];
+        if (!round->keys) return;
+        const auto until = round->keys->until(i, node.link, now());
+        if (!until) return;
         round->ballots[i].knows_script = true;
-        owed.push_back(round);
+        node.owed.add(round, *until, options_.backlog);
+        keep_trying(i);
     }
 
-    /// As far as there is room, and not at once again where the node was not ready for them.
+    /// As far as there is room.
     void hand_over_owed(std::size_t i) {
         auto& node = nodes_[i];
-        if (node.is_unready && (now() - node.try_again_at).count() < 0) return;
-        node.is_unready = false;
-        for (std::size_t left = node.owed.size(); left > 0; --left) {
-            if (node.in_flight.size() >= options_.backlog * std::size_t{2}) return;
-            const RoundPtr round = std::move(node.owed.front());
-            node.owed.pop_front();
-            hand_over(i, round);
+        for (std::size_t left = node.owed.size(); left > 0 && !node.repeat_at; --left) {
+            if (node.in_flight.size() >= options_.backlog * std::size_t{2}) break;
+            hand_over(i, node.owed.take());
         }
+        keep_trying(i);
+    }
+
+    /// To nodes that are connected and refused them, after a pause.
+    void repeat_releases() {
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            auto& node = nodes_[i];
+            if (!node.repeat_at || (now() - *node.repeat_at).count() < 0) continue;
+            node.repeat_at.reset();
+            if (!node.owed.empty() && connect(i) == Sent::accepted) hand_over_owed(i);
+        }
+    }
+
+    /// Whatever the reason, it may pass while there are keys: read-only, no replicas, no memory, no rights.
+    void on_release_refused(std::size_t i, const RoundPtr& round) {
+        auto& node = nodes_[i];
+        owe(i, round);
+        if (node.owed.empty() || node.repeat_at) return;
+        node.repeat_after = std::clamp<std::chrono::nanoseconds>(
+            2 * node.repeat_after, first_pause,
+            std::max<std::chrono::nanoseconds>(first_pause, options_.reconnect_max));
+        node.repeat_at = now() + node.repeat_after;
     }
 
     void record(std::size_t i, Round<TimePoint>& round, Vote vote, std::string_view words,
@@ -318,17 +413,41 @@ class Rounds final : private TransportEvents {
         auto& node = nodes_[i];
         const RoundPtr round = std::move(node.in_flight.front());
         node.in_flight.pop_front();
-        node.in_flight_bytes -= round->command.bytes().size();
+        node.bytes -= round->command.bytes().size();
         if (round->may_need_more()) --node.in_flight_unsure;
+        const Answer answer = read_reply(round->command.kind(), reply);
+        note_keys(i, *round, answer, reply.kind == Reply::Kind::error);
         if (is_unknown_script(reply) && heal(i, round)) return;
-        Answer answer = read_reply(round->command.kind(), reply);
-        record(i, *round, answer.vote, answer.words, std::move(answer.values));
-        if (round->is_release() && is_passing_refusal(reply)) {
-            node.is_unready = true;
-            node.try_again_at = now() + debt_interval;
-            owe(i, round);
-        }
+        record(i, *round, answer.vote, answer.words, answer.values);
+        if (round->is_release() && answer.vote == Vote::refused) on_release_refused(i, round);
+        if (is_contradiction(reply)) return drop(i, {answer.vote, answer.words});
         if (!node.owed.empty() && node.in_flight.size() < options_.backlog) hand_over_owed(i);
+    }
+
+    /// An error has done nothing; a reply that nobody understands may have.
+    void note_keys(std::size_t i, const Round<TimePoint>& round, const Answer& answer, bool is_error) {
+        if (!round.keys) return;
+        if (round.is_release() && answer.vote != Vote::refused) {
+            round.keys->on_released(i, nodes_[i].link);
+            nodes_[i].repeat_after = {};
+        }
+        if (round.lasts.count() == 0) return;
+        const bool may_have_run = answer.vote == Vote::granted || (answer.vote == Vote::refused && !is_error);
+        std::optional<TimePoint> until;
+        if (may_have_run) until = now() + lasting(round, answer);
+        round.keys->on_answered(i, until);
+    }
+
+    /// An extension may find that more is left than it asked for.
+    [[nodiscard]] std::chrono::nanoseconds lasting(const Round<TimePoint>& round,
+                                                   const Answer& answer) const {
+        std::chrono::nanoseconds longest = round.lasts;
+        if (round.command.kind() != Command::Kind::extend) return longest;
+        for (const std::int64_t left_ms : answer.values) {
+            const std::chrono::milliseconds left{left_ms};
+            longest = std::max(longest, left + drift_of(left, options_));
+        }
+        return longest;
     }
 
     /// A script the node does not know has not run: it is sent again, with its text. Not so one that could
@@ -356,17 +475,25 @@ class Rounds final : private TransportEvents {
     }
 
     void on_up(std::size_t i, const NodeInfo& info) override {
-        nodes_[i].standing.on_up(info, options_.restart_quarantine, now());
-        for (std::size_t node = 0; node < nodes_.size(); ++node) {
-            const std::string& run_id = nodes_[node].standing.run_id();
-            const auto is_same = [&](const auto& other) { return other.standing.run_id() == run_id; };
-            const auto end = nodes_.begin() + static_cast<std::ptrdiff_t>(node);
-            nodes_[node].standing.set_duplicate(!run_id.empty() && std::any_of(nodes_.begin(), end, is_same));
+        auto& node = nodes_[i];
+        if (!info.is_master) return drop(i, {Vote::refused, "it is a replica, not a master"});
+        if (info.scripts == Scripts::never) {
+            return drop(i, {Vote::refused, "it runs no scripts: what it grants could not be released"});
         }
+        node.is_up = true;
+        node.link = {node.link.number + 1, now()};
+        node.scripts = info.scripts;
+        node.repeat_at.reset();
+        node.standing.on_up(info, options_.restart_quarantine, now());
+        judge_duplicates();
         hand_over_owed(i);
         std::deque<RoundPtr> waiting;
-        waiting.swap(nodes_[i].waiting);
-        for (const RoundPtr& round : waiting) hand_over(i, round);
+        waiting.swap(node.waiting);
+        for (const RoundPtr& round : waiting) {
+            node.bytes -= round->command.bytes().size();
+            hand_over(i, round);
+        }
+        look_at_connections();
     }
 
     void on_message(std::size_t i, std::string_view payload) override {
@@ -375,16 +502,18 @@ class Rounds final : private TransportEvents {
 
     void on_down(std::size_t i, const Fault& fault) override {
         auto& node = nodes_[i];
+        node.is_up = false;
+        node.repeat_at.reset();
+        judge_duplicates();
         std::deque<RoundPtr> undecided;
         undecided.swap(node.in_flight);
-        node.in_flight_bytes = 0;
-        node.in_flight_unsure = 0;
-        for (RoundPtr& round : node.waiting) undecided.push_back(std::move(round));
+        undecided.insert(undecided.end(), node.waiting.begin(), node.waiting.end());
         node.waiting.clear();
-        for (const RoundPtr& round : undecided) {
-            if (round->is_release()) owe(i, round);
-            record(i, *round, fault.vote, fault.words);
-        }
+        node.bytes = 0;
+        node.in_flight_unsure = 0;
+        const std::string words{fault.words};  // what this decides may note another fault
+        for (const RoundPtr& round : undecided) fail(i, round, {fault.vote, words});
+        look_at_connections();
     }
 
     [[nodiscard]] TimePoint now() const { return clock_.now(); }
@@ -396,6 +525,7 @@ class Rounds final : private TransportEvents {
     Listener* listener_ = nullptr;
     std::vector<Node<TimePoint>> nodes_;
     Timers<Wait<TimePoint>> timers_;
+    std::vector<WaitPtr> awaiting_connections_;
     TimePoint turn_began_{};  ///< read once for all that a turn brings; decisions read the clock themselves
 };
 

@@ -89,15 +89,17 @@ class Session {
         return engine_.run({}, [&](Call*) { return protocol_.extend(lease, ttl); });
     }
 
-    [[nodiscard]] Result<void> release(const LeasePtr& lease) noexcept {
+    [[nodiscard]] Result<void> release(const LeasePtr& lease,
+                                       Unconnected unconnected = Unconnected::takes_longer) noexcept {
         if (is_forked()) return after_fork();
         keeper_.forget(*lease);
-        return engine_.run({}, [&](Call*) { return waiting_.release(lease); });
+        return engine_.run({}, [&](Call*) { return waiting_.release(lease, unconnected); });
     }
 
-    /// For destructors.
+    /// For destructors, which wait for no connection.
     void drop(const LeasePtr& lease) noexcept {
-        if (!is_forked() && lease->hold() != Hold::released) static_cast<void>(release(lease));
+        if (is_forked() || lease->hold() == Hold::released) return;
+        static_cast<void>(release(lease, Unconnected::goes_out));
     }
 
     void keep(const LeasePtr& lease) {

@@ -41,6 +41,7 @@ class Waiting final : private Listener {
     using ClaimPtr = typename ProtocolType::ClaimPtr;
     using WaitPtr = typename EngineType::WaitPtr;
     using Span = detail::Span<TimePoint>;
+    using Timing = typename ProtocolType::Timing;
 
     Waiting(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {
         engine_.set_listener(this);
@@ -51,9 +52,11 @@ class Waiting final : private Listener {
 
     /// Attempts until one succeeds, the wait is over or a stop is requested.
     Task<Result<LeasePtr>> acquire(ClaimPtr claim, LockOptions how, Call* call) {
-        const Span span{engine_.now(), std::min(how.wait, ages), engine_.options().node_timeout};
+        const Span span{engine_.now(), std::min(how.wait, ages), engine_.options().node_timeout,
+                        engine_.options().connect_timeout};
         if (how.wait.count() == 0) {
-            co_return co_await protocol_.acquire(claim, how.ttl, span.end(), std::nullopt, call);
+            Timing timing{span.end(), span.connect_by()};
+            co_return co_await protocol_.acquire(claim, how.ttl, timing, std::nullopt, call);
         }
         if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(*claim, 0);
         Waiter waiter{*this, claim, engine_.wall_us()};
@@ -71,14 +74,14 @@ class Waiting final : private Listener {
     }
 
     /// As the protocol does; and a waiter of this process may have its attempt right behind it.
-    Task<Result<void>> release(LeasePtr lease) {
+    Task<Result<void>> release(LeasePtr lease, Unconnected unconnected) {
         if (waiters_count_.load(std::memory_order_relaxed) > 0) {
             co_await engine_.hop(nullptr);
             hand_over(*lease);
         }
         bool has_called = false;
         const TimePoint started = engine_.now();
-        Result<void> result = co_await protocol_.release(lease, &has_called);
+        Result<void> result = co_await protocol_.release(lease, &has_called, unconnected);
         if (has_called) {  // by a driver: it has waited for replies
             const TimePoint now = engine_.now();
             courtesies_[place_of(*lease->claim)] = {now - started, now + 4 * (now - started) + courtesy_min};
@@ -97,7 +100,8 @@ class Waiting final : private Listener {
             protocol_.clean_up(*lease);
             co_return false;
         }
-        lease->acquire->unwanted = true;  // what was not sent yet must not come after another's release
+        lease->acquire->keys->is_unwanted =
+            true;  // what was not sent yet must not come after another's release
         co_return true;
     }
 
@@ -230,8 +234,9 @@ class Waiting final : private Listener {
             if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(*claim, attempt - 1);
             const TimePoint started = engine_.now();
             if (last && started - span.last_start(waiter.round) > lateness) co_return *std::move(last);
-            Result<LeasePtr> result = co_await protocol_.acquire(claim, how.ttl, span.end(), lead, call);
-            waiter.round = engine_.now() - started;
+            Timing timing{span.end(), span.connect_by()};
+            Result<LeasePtr> result = co_await protocol_.acquire(claim, how.ttl, timing, lead, call);
+            waiter.round = timing.took;
             delist(waiter);
             if (result) {
                 waiter.queue().held = *result;
