@@ -64,24 +64,19 @@ class Protocol {
     Task<Result<LeasePtr>> acquire(ClaimPtr claim, std::chrono::milliseconds ttl, Timing& timing,
                                    std::optional<std::size_t> lead, Call* call) {
         const Options& options = engine_.options();
-        TimePoint started = engine_.now();  // [8] before the first byte is sent
         const Token token = fresh_token();
-        const Values proposals(claim->counters.size(), proposal());
-        Command command = acquire_command(*claim, token, ttl, options.fence_ttl, proposals);
-        const auto limit =
-            std::min<std::chrono::nanoseconds>(options.node_timeout, validity_of(ttl, {}, options));
-        const RoundPtr round =
-            engine_.make_round(std::move(command), started, std::min(started + limit, timing.latest));
+        RoundPtr round = acquire_round(*claim, token, ttl, timing);
         round->lead = lead;
-        round->lasts = ttl + drift_of(ttl, options);
-        round->keys = std::make_shared<Keys<TimePoint>>(engine_.size());
-        if (started < timing.connect_by) round->unconnected = Unconnected::is_put_off;
         Verdict verdict = co_await engine_.verdict_of(round, call);  // [9] [10]
         if (verdict == Verdict::put_off) {
-            verdict = co_await after_connecting(round, timing.connect_by, call);
-            if (verdict == Verdict::put_off) co_return failure_of(errc::cancelled, *claim, *round);
-            started = round->started;
+            verdict = co_await engine_.connections_until(timing.connect_by, call);
+            if (verdict == Verdict::cancelled) co_return failure_of(errc::cancelled, *claim, *round);
+            timing.latest = timing.latest + (engine_.now() - round->started);
+            timing.connect_by = engine_.now();
+            round = acquire_round(*claim, token, ttl, timing);
+            verdict = co_await engine_.verdict_of(round, call);
         }
+        const TimePoint started = round->started;
         RoundPtr last = round;
         Values fences;
         if (verdict == Verdict::carried && claim->is_fenced()) {
@@ -162,12 +157,15 @@ class Protocol {
     /// tokens at hand it takes new ones, as an acquire does: those in the counters may be another holder's.
     Task<Result<LeasePtr>> adopt(ClaimPtr claim, Token token, Values fences, std::chrono::milliseconds ttl) {
         if (claim->is_fenced() && fences.empty()) {
-            const TimePoint started = engine_.now();
-            const Values proposals(claim->counters.size(), proposal());
-            RoundPtr round =
-                engine_.make_round(adopt_command(*claim, token, engine_.options().fence_ttl, proposals),
-                                   started, round_end(started));
-            Verdict verdict = co_await connected_verdict_of(round);
+            const auto make = [&] {
+                const TimePoint started = engine_.now();
+                const Values proposals(claim->counters.size(), proposal());
+                return engine_.make_round(
+                    adopt_command(*claim, token, engine_.options().fence_ttl, proposals), started,
+                    round_end(started));
+            };
+            RoundPtr round = co_await decided(make, connect_end(), nullptr);
+            Verdict verdict = round->verdict;
             if (verdict == Verdict::carried) {
                 fences = agreed_fences(*round, claim->counters.size());
                 if (fences.empty()) {
@@ -181,16 +179,19 @@ class Protocol {
             if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
             for (const std::int64_t fence : fences) note_fence(fence);
         }
-        Command command =
-            hold_command(Command::Kind::extend, *claim, token, ttl, engine_.options().fence_ttl, fences);
-        const TimePoint began = engine_.now();
-        const RoundPtr round = engine_.make_round(std::move(command), began, round_end(began));
-        round->lasts = ttl + drift_of(ttl, engine_.options());
-        round->keys = std::make_shared<Keys<TimePoint>>(engine_.size());
-        const Verdict verdict = co_await connected_verdict_of(round);
+        const auto make = [&] {
+            const TimePoint started = engine_.now();
+            RoundPtr extension = engine_.make_round(
+                hold_command(Command::Kind::extend, *claim, token, ttl, engine_.options().fence_ttl, fences),
+                started, round_end(started));
+            extension->lasts = ttl + drift_of(ttl, engine_.options());
+            extension->keys = std::make_shared<Keys<TimePoint>>(engine_.size());
+            return extension;
+        };
+        const RoundPtr round = co_await decided(make, connect_end(), nullptr);
         const TimePoint sent = round->started;
         const auto validity = validity_of(ttl, engine_.now() - sent, engine_.options());
-        if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
+        if (round->verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
         if (validity.count() <= 0) co_return Failure{errc::too_slow, describe(*claim), reports(*round)};
         auto key_ttl = ttl;  // which may be longer than the lease: the extension shortens nothing
         for (const Ballot& ballot : round->ballots) {
@@ -207,12 +208,7 @@ class Protocol {
 
     /// What the nodes say of some resources; answers when all have, or at the end of the node_timeout.
     Task<RoundPtr> peek(std::vector<std::string> resources, Call* call) {
-        const RoundPtr round = peek_round(resources);
-        round->unconnected = Unconnected::is_put_off;
-        if (co_await engine_.verdict_of(round, call) == Verdict::put_off) {
-            co_await after_connecting(round, round->started + engine_.options().connect_timeout, call);
-        }
-        co_return round;
+        co_return co_await decided([&] { return peek_round(resources); }, connect_end(), call);
     }
 
     /// What each node said in a round, as of now. In the driver's turn only.
@@ -235,6 +231,22 @@ class Protocol {
     }
 
    private:
+    /// Put off where connections are worth waiting for.
+    [[nodiscard]] RoundPtr acquire_round(const Claim& claim, const Token& token,
+                                         std::chrono::milliseconds ttl, const Timing& timing) {
+        const Options& options = engine_.options();
+        const TimePoint started = engine_.now();  // [8] before the first byte is sent
+        const Values proposals(claim.counters.size(), proposal());
+        const auto limit =
+            std::min<std::chrono::nanoseconds>(options.node_timeout, validity_of(ttl, {}, options));
+        RoundPtr round = engine_.make_round(acquire_command(claim, token, ttl, options.fence_ttl, proposals),
+                                            started, std::min(started + limit, timing.latest));
+        round->lasts = ttl + drift_of(ttl, options);
+        round->keys = std::make_shared<Keys<TimePoint>>(engine_.size());
+        if (started < timing.connect_by) round->unconnected = Unconnected::is_put_off;
+        return round;
+    }
+
     [[nodiscard]] Failure failure_of(errc reason, const Claim& claim, const Round<TimePoint>& round) const {
         std::string what = describe(claim);
         std::int64_t remaining_ms = 0;
@@ -317,26 +329,21 @@ class Protocol {
 
     // ---- connections -------------------------------------------------------------------------------
 
-    /// A round that was put off begins when a quorum is connected, or not to be expected any more, with as
-    /// much time as it had (R1, R5, R22). Verdict::put_off: it was cancelled before that.
-    Task<Verdict> after_connecting(RoundPtr round, TimePoint connect_by, Call* call) {
-        const std::chrono::nanoseconds time = round->deadline - round->started;
+    /// The round that `make` makes, decided. Where it was put off it is made anew when a quorum is connected,
+    /// or not to be expected any more: with a fresh clock (R1, R5, R22). Still put off: it was cancelled.
+    template <class MakeRound>
+    Task<RoundPtr> decided(MakeRound make, TimePoint connect_by, Call* call) {
+        RoundPtr round = make();
+        round->unconnected = Unconnected::is_put_off;
+        if (co_await engine_.verdict_of(round, call) != Verdict::put_off) co_return round;
         const Verdict verdict = co_await engine_.connections_until(connect_by, call);
-        if (verdict == Verdict::cancelled) co_return Verdict::put_off;
-        const TimePoint started = engine_.now();
-        round->begin_anew(started, started + time);
-        co_return co_await engine_.verdict_of(round, call);
+        if (verdict == Verdict::cancelled) co_return round;
+        round = make();
+        co_await engine_.verdict_of(round, call);
+        co_return round;
     }
 
-    Task<Verdict> connected_verdict_of(RoundPtr round) {
-        round->unconnected = Unconnected::is_put_off;
-        Verdict verdict = co_await engine_.verdict_of(round, nullptr);
-        if (verdict == Verdict::put_off) {
-            const TimePoint connect_by = round->started + engine_.options().connect_timeout;
-            verdict = co_await after_connecting(round, connect_by, nullptr);
-        }
-        co_return verdict;
-    }
+    [[nodiscard]] TimePoint connect_end() const { return engine_.now() + engine_.options().connect_timeout; }
 
     // ---- parts -------------------------------------------------------------------------------------
 

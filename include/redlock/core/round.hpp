@@ -103,14 +103,6 @@ struct Round final : Wait<TimePoint> {
         tally.count(vote);
     }
 
-    /// After it was put off.
-    void begin_anew(TimePoint start, TimePoint until) {
-        this->decided = false;
-        this->deadline = until;
-        started = start;
-        unconnected = Unconnected::goes_out;
-    }
-
     [[nodiscard]] bool is_release() const noexcept { return command.kind() == Command::Kind::release; }
     [[nodiscard]] bool is_acquire() const noexcept { return command.kind() == Command::Kind::acquire; }
 
