@@ -1,6 +1,7 @@
 // One server: its data, its wall clock, and what has befallen it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -39,7 +40,8 @@ class SimNode {
 
     [[nodiscard]] detail::NodeInfo info(bool hides_run_id) const {
         detail::NodeInfo info;
-        if (hides_run_id) return info;
+        if (hides_run_id) return info;  // INFO is forbidden: it does not say what it is either
+        info.is_master = !is_replica();
         info.run_id = "node" + std::to_string(index_) + "run" + std::to_string(run_);
         // As servers say it: the difference of two truncated seconds.
         info.uptime = std::chrono::seconds{in_seconds(wall_us()) - in_seconds(started_us_)};
@@ -48,22 +50,22 @@ class SimNode {
 
     ModelReply execute(ModelRedis::Words words) {
         redis_.permit({*now_ >= no_channels_until_, *now_ >= no_queues_until_});
-        if (*now_ >= refuses_until_) return redis_.execute(words, wall_us());
-        refused_ = true;
-        return ModelReply::error("LOADING Redis is loading the dataset in memory");
+        if (*now_ < refuses_until_) return ModelReply::error(refusal());
+        if (is_replica() && words[0] != "SCRIPT") {
+            return ModelReply::error("READONLY You can't write against a read only replica.");
+        }
+        return redis_.execute(words, wall_us());
     }
     /// False: it is not permitted.
     bool subscribe(std::uint32_t subscriber, std::string_view channel) {
         redis_.permit({*now_ >= no_channels_until_, *now_ >= no_queues_until_});
         return redis_.subscribe(subscriber, channel);
     }
-    /// Whether a request was refused, which may have been a release: that is not repeated.
-    [[nodiscard]] bool has_refused() const noexcept { return refused_; }
-
     // ---- faults ------------------------------------------------------------------------------------
 
     void hang(Instant until) noexcept { hung_until_ = std::max(hung_until_, until); }
     void refuse(Instant until) noexcept { refuses_until_ = std::max(refuses_until_, until); }
+    void demote(Instant until) noexcept { replica_until_ = std::max(replica_until_, until); }
     void forbid_channels(Instant until) noexcept { no_channels_until_ = std::max(no_channels_until_, until); }
     void forbid_queues(Instant until) noexcept { no_queues_until_ = std::max(no_queues_until_, until); }
     void set_clock_by(std::chrono::microseconds amount) noexcept { time_.set_by += amount; }
@@ -81,6 +83,17 @@ class SimNode {
     }
 
    private:
+    [[nodiscard]] bool is_replica() const noexcept { return *now_ < replica_until_; }
+
+    /// Reasons that pass, in turns.
+    [[nodiscard]] std::string refusal() {
+        constexpr std::array reasons{"LOADING Redis is loading the dataset in memory",
+                                     "BUSY Redis is busy running a script",
+                                     "NOREPLICAS Not enough good replicas to write.",
+                                     "MISCONF Errors writing to the AOF file"};
+        return reasons[refusals_++ % reasons.size()];
+    }
+
     [[nodiscard]] static std::int64_t in_seconds(std::int64_t wall_us) noexcept {
         return wall_us / 1'000'000;  // after 1970
     }
@@ -96,7 +109,8 @@ class SimNode {
     Instant refuses_until_{0};
     Instant no_channels_until_{0};
     Instant no_queues_until_{0};
-    bool refused_ = false;
+    Instant replica_until_{0};
+    std::size_t refusals_ = 0;
 };
 
 /// "extend" and the like, for the timeline.

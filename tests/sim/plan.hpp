@@ -30,7 +30,7 @@ struct Fault {
         crash_lose,      ///< it comes back empty
         crash_undo,      ///< it comes back without its last writes
         hang,            ///< a node stands still for a while
-        refuse,          ///< a node answers everything with an error for a while
+        refuse,          ///< a node answers everything with an error that passes for a while
         flush_scripts,   ///< a node forgets its scripts
         clock_forward,   ///< a node's wall clock is set
         clock_back,      ///< likewise
@@ -43,8 +43,9 @@ struct Fault {
         notice_late,     ///< it comes late, or twice and the second time late
         unsubscribe,     ///< a subscriber's connection ends; at times the node does not notice
         forbid,          ///< a node does not permit the channels or the queues for a while
+        demote,          ///< a node is a replica for a while
     };
-    static constexpr std::size_t kind_count = 21;
+    static constexpr std::size_t kind_count = 22;
 
     Kind kind{};
     Instant at{0};
@@ -76,7 +77,8 @@ struct Fault {
                                                                     "calls lost",
                                                                     "calls late or twice",
                                                                     "subscription lost",
-                                                                    "NOPERM for calls"};
+                                                                    "NOPERM for calls",
+                                                                    "replica for a while"};
     return names[static_cast<std::size_t>(kind)];
 }
 
@@ -245,6 +247,7 @@ class Planner {
         plan_.hides_run_ids = random_.one_in(10);
         if (plan_.broken == Broken::jump) add(Kind::clock_forward, random_.between(1, 4));
         draw_forgetting();
+        if (random_.one_in(4)) add(Kind::demote, random_.between(1, 3));
     }
 
     void draw_forgetting() {

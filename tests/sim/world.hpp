@@ -56,6 +56,7 @@ class World {
         if (!history_.violation()) settle();
         if (!history_.violation()) check_orphans();
         if (!history_.violation()) check_progress();
+        has_everybody_connected_ = true;
         if (!history_.violation()) check_orphans();
         if (!history_.violation() && plan_.is_calm()) check_calls();
         outcome_.violation = history_.violation();
@@ -148,17 +149,17 @@ class World {
             plan_.broken == Broken::drift) {
             return true;
         }
-        return network_.ran_late(token) ||
+        // What ran so late that nobody looked for it any more goes with the next connection to the node.
+        return (network_.ran_late(token) && !has_everybody_connected_) ||
                std::any_of(clients_.begin(), clients_.end(),
                            [&](const SimClient& client) { return client.has_excuse_for(token); });
     }
 
-    /// A node that refused a release, or whose clock was set back, keeps a key until its ttl.
+    /// A node whose clock was set back keeps a key for longer than its ttl.
     [[nodiscard]] bool is_excused(std::size_t node) {
-        return network_.nodes()[node].has_refused() ||
-               std::any_of(plan_.faults.begin(), plan_.faults.end(), [&](const Fault& fault) {
-                   return fault.kind == Fault::Kind::clock_back && fault.node == node;
-               });
+        return std::any_of(plan_.faults.begin(), plan_.faults.end(), [&](const Fault& fault) {
+            return fault.kind == Fault::Kind::clock_back && fault.node == node;
+        });
     }
 
     /// When whatever was left has expired, and nodes are out of their quarantine, someone gets the lock.
@@ -270,6 +271,7 @@ class World {
                 break;
             case Kind::hang: node.hang(until); break;
             case Kind::refuse: node.refuse(until); break;
+            case Kind::demote: node.demote(until); break;
             case Kind::flush_scripts: node.redis().forget_scripts(); break;
             case Kind::clock_forward: node.set_clock_by(std::chrono::microseconds{fault.amount}); break;
             case Kind::clock_back: node.set_clock_by(std::chrono::microseconds{-fault.amount}); break;
@@ -304,6 +306,8 @@ class World {
     }
 
     static constexpr std::size_t events_max = 1'000'000;
+
+    bool has_everybody_connected_ = false;  ///< to all nodes, since the faults have stopped
 
     const Plan plan_;
     Instant now_{0};
