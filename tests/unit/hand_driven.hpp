@@ -66,8 +66,12 @@ class HandDriven {
     [[nodiscard]] auto start_extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
         return start(protocol_.extend(lease, ttl));
     }
-    [[nodiscard]] auto start_unlock(const LeasePtr& lease) { return start(waiting_.release(lease, detail::Unconnected::takes_longer)); }
+    [[nodiscard]] auto start_unlock(const LeasePtr& lease) {
+        return start(waiting_.release(lease, detail::Unconnected::takes_longer));
+    }
     void keep(const LeasePtr& lease) { keeper_.keep(lease); }
+    // Nothing is left to be done for a node.
+    [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }
 
    private:
     // Connects, and makes the nodes know the release.

@@ -218,8 +218,62 @@ TEST(Quarantine, R25_off_by_default) {
     EXPECT_TRUE(locks.try_lock("name", 10s));
 }
 
+// CASES 19: a server says its uptime in truncated seconds, up to one too many.
+TEST(Quarantine, R25_an_uptime_counts_a_second_less) {
+    Options options = plain_options();
+    options.restart_quarantine = 3s;
+    World world{3};
+    for (std::size_t i = 0; i < 3; ++i) world[i].info.uptime = 1s;  // it may have started just now
+    auto locks = connect_to(world, options);
+    ASSERT_FALSE(locks.try_lock("connects", 1s));
+    world.clock.advance(2900ms);
+    EXPECT_FALSE(locks.try_lock("name", 1s));
+    world.clock.advance(100ms);
+    EXPECT_TRUE(locks.try_lock("name", 1s));
+}
+
+// The clock of a server was set back since it started, or far forward.
+TEST(Quarantine, R25_is_never_longer_than_itself_whatever_a_server_says_of_its_uptime) {
+    constexpr std::chrono::seconds wild[] = {-7200s, std::chrono::seconds::min()};
+    for (const std::chrono::seconds uptime : wild) {
+        Options options = plain_options();
+        options.restart_quarantine = 30s;
+        World world{3};
+        world[0].info.uptime = uptime;
+        auto locks = connect_to(world, options);
+        EXPECT_EQ(report_of(locks, world, 0).vote, Vote::quarantined);
+        world.clock.advance(30s);
+        EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+    }
+    Options options = plain_options();
+    options.restart_quarantine = 30s;
+    World world{3};
+    world[0].info.uptime = std::chrono::seconds::max();
+    auto locks = connect_to(world, options);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+}
+
+// It is the process that counts: a clock that is set between two connections says nothing new.
+TEST(Quarantine, R25_a_connection_to_the_same_process_makes_it_neither_shorter_nor_longer) {
+    for (const std::chrono::seconds uptime : {std::chrono::seconds{365 * 24h}, -3600s}) {
+        Options options = plain_options();
+        options.restart_quarantine = 30s;
+        World world{3};
+        world[0].info.uptime = 5s;
+        auto locks = connect_to(world, options);
+        ASSERT_EQ(report_of(locks, world, 0).vote, Vote::quarantined);
+        world[0].info.uptime = uptime;
+        world.cut(0);
+        static_cast<void>(locks.try_lock("finds out", 10s));
+        world.clock.advance(1s);
+        EXPECT_EQ(report_of(locks, world, 0).vote, Vote::quarantined);
+        world.clock.advance(26s);
+        EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+    }
+}
+
 // CASES 6 and 17.
-TEST(Quarantine, R25_a_node_that_is_not_a_master_does_not_vote) {
+TEST(Role, R25_a_node_that_is_not_a_master_does_not_vote) {
     World world{3};
     world[0].info.is_master = false;
     auto locks = connect_to(world);
@@ -227,6 +281,149 @@ TEST(Quarantine, R25_a_node_that_is_not_a_master_does_not_vote) {
     EXPECT_EQ(report.vote, Vote::refused);
     EXPECT_NE(report.detail.find("replica"), std::string::npos);
     EXPECT_TRUE(world.handed_to(0, "acquire").empty());
+}
+
+// CASES 21.
+TEST(Role, R29_a_replica_is_asked_again_and_votes_soon_after_it_was_promoted) {
+    World world{3};
+    world[0].info.is_master = false;
+    auto locks = connect_to(world);
+    ASSERT_EQ(report_of(locks, world, 0).vote, Vote::refused);
+    const std::size_t drops = world[0].drops;
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(locks.try_lock("at once", 10s));
+    EXPECT_LE(world[0].drops, drops + 2) << "with the backoff";
+    world[0].info.is_master = true;
+    world.clock.advance(world.backoff);
+    ASSERT_TRUE(locks.try_lock("connects", 10s));
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+}
+
+TEST(Role, R29_an_error_that_contradicts_what_the_node_said_ends_the_connection) {
+    const std::string errors[] = {
+        "READONLY You can't write against a read only replica.",
+        "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY You can't write",
+        "MOVED 3999 127.0.0.1:6381",
+        "NOAUTH Authentication required.",
+        "NOPERM this user has no permissions to run the 'evalsha' command",
+        "ERR unknown command 'EVALSHA', with args beginning with: '1'",
+    };
+    for (const std::string& error : errors) {
+        World world{3};
+        auto locks = connected_to(world);
+        world[0].says = [&](const Request&) { return ScriptedReply::error(error); };
+        ASSERT_EQ(report_of(locks, world, 0).vote, Vote::refused) << error;
+        EXPECT_GE(world[0].drops, 1U) << error;
+        world[0].says = {};
+        world.clock.advance(world.backoff);
+        ASSERT_TRUE(locks.try_lock("connects", 10s));
+        EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted) << error;
+    }
+}
+
+TEST(Role, R29_other_errors_end_no_connection) {
+    for (const char* error : {"OOM no memory", "NOPERM no permissions to run the 'set' command", "BUSY it is",
+                              "LOADING it is", "NOREPLICAS not enough", "ERR READONLYish"}) {
+        World world{3};
+        auto locks = connected_to(world);
+        world[0].says = [&](const Request&) { return ScriptedReply::error(error); };
+        ASSERT_EQ(report_of(locks, world, 0).vote, Vote::refused) << error;
+        EXPECT_EQ(world[0].drops, 0U) << error;
+    }
+}
+
+// What was sent behind the request that was answered so is undecided, and its release is owed.
+TEST(Role, R29_what_was_under_way_when_a_reply_contradicted_is_undone_by_the_next_connection) {
+    World world{3};
+    auto locks = connected_to(world);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    world.let_arrive();
+    world[0].says = [](const Request& request) -> std::optional<ScriptedReply> {
+        if (kind_of(request) != "release") return std::nullopt;
+        return ScriptedReply::error("READONLY You can't write against a read only replica.");
+    };
+    ASSERT_TRUE(lock->unlock());
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(10ms);
+        ASSERT_TRUE(locks.try_lock("other", 10s));
+    }
+    ASSERT_TRUE(world.get(0, "name"));
+    world[0].says = {};
+    for (int i = 0; i < 5; ++i) {
+        world.clock.advance(100ms);
+        ASSERT_TRUE(locks.try_lock("other", 10s));
+    }
+    world.let_arrive();
+    EXPECT_FALSE(world.get(0, "name"));
+}
+
+TEST(Rights, a_node_that_runs_no_scripts_grants_nothing) {
+    World world{3};
+    world[0].info.scripts = detail::Scripts::never;
+    auto locks = connect_to(world);
+    const NodeReport report = report_of(locks, world, 0);
+    EXPECT_EQ(report.vote, Vote::refused);
+    EXPECT_NE(report.detail.find("scripts"), std::string::npos) << report.detail;
+    EXPECT_TRUE(world.handed_to(0).empty());
+    world[0].info.scripts = detail::Scripts::by_name;
+    world.clock.advance(world.backoff);
+    ASSERT_TRUE(locks.try_lock("connects", 10s));
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted) << "rights may be given later";
+}
+
+TEST(Rights, a_node_that_runs_scripts_by_their_text_alone_gets_the_text) {
+    World world{3};
+    for (std::size_t i = 0; i < 3; ++i) world[i].info.scripts = detail::Scripts::by_text;
+    auto locks = connect_to(world, Options{});
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock) << lock.error().message();
+    EXPECT_TRUE(lock->extend(10s));
+    EXPECT_TRUE(lock->unlock());
+    EXPECT_EQ(count_of(world.handed(), "EVALSHA"), 0U);
+    EXPECT_GE(count_of(world.handed(), "EVAL"), 9U);
+}
+
+// CASES 22: the server of node 0 appears at the address of node 1, whose own server is gone.
+TEST(Quorum, R24_a_server_that_moves_counts_where_it_is_up) {
+    World world{3};
+    auto locks = connected_to(world);
+    const std::string moving = world[0].info.run_id;
+    world.refuse(0);
+    world.cut(1);
+    world[1].info.run_id = moving;
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(100ms);
+        static_cast<void>(locks.try_lock("finds out", 10s));
+    }
+    EXPECT_TRUE(locks.try_lock("name", 10s)) << "nodes 1 and 2 are a quorum";
+    world[0].info.run_id = "another server at the old address";
+    world.resume(0);
+    world.clock.advance(100ms);
+    static_cast<void>(locks.try_lock("connects", 10s));
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted) << "both are right again";
+    EXPECT_EQ(report_of(locks, world, 1).vote, Vote::granted);
+}
+
+// Within one round: node 0 said yes and went down; its server must not say yes again as node 1.
+TEST(Quorum, R24_a_server_that_moves_during_a_round_has_one_vote_in_it) {
+    World world{3};
+    auto locks = connected_to(world);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    ASSERT_TRUE(lock->extend(10s)) << "so that the nodes know the script";
+    world.let_arrive();
+    static_cast<void>(lock->nodes());
+    world.put(1, "name", lock->token().str());
+    world.cut(1);
+    static_cast<void>(locks.try_lock("finds out", 10s));
+    world.hang(2);
+    world.cut(1);
+    world[1].connect_time = 10ms;
+    world[1].info.run_id = world[0].info.run_id;
+    world.before_telling = [&] {                          // the word of node 1's end
+        world.before_telling = [&] { world.refuse(0); };  // after node 0 has said yes
+    };
+    EXPECT_FALSE(lock->extend(20s)) << "one server, asked twice";
 }
 
 TEST(Errors, R26_every_error_is_a_refusal_in_the_nodes_own_words) {

@@ -86,6 +86,11 @@ class World {
 
         // The world's.
         Serving serving = Serving::yes;
+        bool is_troubled = false;  // dropped, or cut, before it answered anything
+        bool is_wanted = false;    // whenever it can be had
+        std::size_t drops = 0;
+        std::string why = "connection refused";
+        ManualClock::time_point retry_at{};
         bool is_connected = false;
         bool is_connecting = false;
         bool is_broken = false;  // cut, and not told yet
@@ -100,9 +105,11 @@ class World {
     }
 
     ManualClock clock;
-    Nanoseconds cost_of_sending{0};           // how far handing over one request moves the clock
-    std::function<void()> before_telling{};   // runs once when the next news has come
-    std::optional<unsigned char> jitter{};    // the bytes of every random number that is not a token
+    Nanoseconds cost_of_sending{0};          // how far handing over one request moves the clock
+    std::function<void()> before_telling{};  // runs once when the next news has come
+    std::optional<unsigned char> jitter{};   // the bytes of every random number that is not a token
+    Nanoseconds backoff{10ms};               // after a connection that was dropped or did not come about
+    Nanoseconds connect_timeout{1s};
     bool hears = false;                       // subscriptions come about at once; nothing is published
     std::atomic<bool> all_move_time = false;  // else only the thread that made the world does, in waiting
 
@@ -217,7 +224,7 @@ class World {
     friend class ScriptedTransport;
 
     struct Event {
-        enum class Kind : std::uint8_t { arrival, reply, up, down };
+        enum class Kind : std::uint8_t { arrival, reply, up, gave_up, down };
         Kind kind = Kind::arrival;
         std::size_t node = 0;
         std::uint64_t connection = 0;
@@ -236,9 +243,13 @@ class World {
         const std::lock_guard lock{mutex_};
         Node& node = nodes_.at(i);
         if (node.is_connected) return detail::Sent::accepted;
-        if (node.serving == Serving::refuses) return detail::Sent::down;
-        if (!std::exchange(node.is_connecting, true) && node.serving == Serving::yes) {
+        if (node.serving == Serving::refuses || clock.now() < node.retry_at) return detail::Sent::down;
+        const bool was_connecting = std::exchange(node.is_connecting, true);
+        if (!was_connecting && node.serving == Serving::yes) {
             schedule(clock.now() + node.connect_time, Event{Event::Kind::up, i});
+        }
+        if (!was_connecting) {
+            schedule(clock.now() + connect_timeout, Event{Event::Kind::gave_up, i, node.connection});
         }
         return detail::Sent::connecting;
     }
@@ -255,6 +266,29 @@ class World {
         }
         clock.advance(cost_of_sending);
         return detail::Sent::accepted;
+    }
+
+    [[nodiscard]] bool is_promising(std::size_t i) const {
+        const std::lock_guard lock{mutex_};
+        return nodes_.at(i).is_connecting && !nodes_.at(i).is_troubled;
+    }
+    [[nodiscard]] detail::Fault fault(std::size_t i) const {
+        const std::lock_guard lock{mutex_};
+        return {nodes_.at(i).drops > 0 ? Vote::refused : Vote::unreachable, nodes_.at(i).why};
+    }
+    void keep_trying(std::size_t i, bool is_wanted) {
+        const std::lock_guard lock{mutex_};
+        nodes_.at(i).is_wanted = is_wanted;
+    }
+    void drop(std::size_t i, const detail::Fault& fault) {
+        const std::lock_guard lock{mutex_};
+        Node& node = nodes_.at(i);
+        node.is_connected = node.is_connecting = node.is_broken = false;
+        ++node.connection;
+        ++node.drops;
+        node.is_troubled = true;
+        node.why = fault.words;
+        node.retry_at = clock.now() + backoff;
     }
 
     // With the mutex held.
@@ -282,11 +316,18 @@ class World {
                 case Event::Kind::arrival: arrive(std::move(event)); continue;
                 case Event::Kind::reply:
                     if (event.connection != node.connection) continue;
+                    node.is_troubled = false;
                     break;
                 case Event::Kind::up:
                     if (!node.is_connecting || node.serving != Serving::yes) continue;
                     node.is_connecting = false;
                     node.is_connected = true;
+                    break;
+                case Event::Kind::gave_up:
+                    if (!node.is_connecting || event.connection != node.connection) continue;
+                    node.is_connecting = false;
+                    node.is_troubled = true;
+                    node.retry_at = clock.now() + backoff;
                     break;
                 case Event::Kind::down:
                     node.is_connected = false;
@@ -295,6 +336,21 @@ class World {
             }
             news.push_back(std::move(event));
         }
+    }
+
+    // Until when the driver may wait: not beyond the next time that a node may be tried again.
+    std::optional<Nanoseconds> connect_wanted(std::optional<Nanoseconds> timeout) {
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            bool is_wanted = false;
+            {
+                const std::lock_guard lock{mutex_};
+                is_wanted = nodes_[i].is_wanted;
+                const Nanoseconds left = nodes_[i].retry_at - clock.now();
+                if (is_wanted && left > 0ns) timeout = std::min(timeout.value_or(left), left);
+            }
+            if (is_wanted) static_cast<void>(connect(i));
+        }
+        return timeout;
     }
 
     std::vector<Event> wait(std::optional<Nanoseconds> timeout) {
@@ -370,15 +426,14 @@ class ScriptedTransport {
     [[nodiscard]] std::string_view endpoint(std::size_t node) const { return names_[node]; }
     detail::Sent send(std::size_t node, std::string_view bytes) { return world_.send(node, bytes); }
     detail::Sent connect(std::size_t node) { return world_.connect(node); }
-    [[nodiscard]] bool is_promising(std::size_t /*node*/) const { return false; }
-    void drop(std::size_t /*node*/, const detail::Fault& /*fault*/) {}
-    void keep_trying(std::size_t /*node*/, bool /*is_wanted*/) {}
-    [[nodiscard]] detail::Fault fault(std::size_t /*node*/) const {
-        return {Vote::unreachable, "connection refused"};
-    }
+    [[nodiscard]] bool is_promising(std::size_t node) const { return world_.is_promising(node); }
+    void drop(std::size_t node, const detail::Fault& fault) { world_.drop(node, fault); }
+    void keep_trying(std::size_t node, bool is_wanted) { world_.keep_trying(node, is_wanted); }
+    [[nodiscard]] detail::Fault fault(std::size_t node) const { return world_.fault(node); }
     [[nodiscard]] bool unfinished() const { return world_.is_connecting(); }
     void flush() {}
     void poll(detail::TransportEvents& events, std::optional<Nanoseconds> timeout) {
+        timeout = world_.connect_wanted(timeout);
         const auto news = world_.wait(timeout);
         events.on_awake();
         for (const World::Event& event : news) tell(event, events);
@@ -393,6 +448,8 @@ class ScriptedTransport {
     void tell(const World::Event& event, detail::TransportEvents& events) {
         switch (event.kind) {
             case World::Event::Kind::up: return events.on_up(event.node, world_[event.node].info);
+            case World::Event::Kind::gave_up:
+                return events.on_down(event.node, {Vote::timeout, "no connection in time"});
             case World::Event::Kind::down:
                 return events.on_down(event.node, {Vote::unreachable, "the connection was cut"});
             case World::Event::Kind::reply: break;

@@ -217,6 +217,9 @@ class Engine final : private Awakening {
     /// When step() has something to do at the latest, as far as the engine itself knows.
     [[nodiscard]] std::optional<TimePoint> next_timer() const { return rounds_.next_timer(); }
 
+    /// Whether nothing is left to be done for a node; for a driver, between its turns.
+    [[nodiscard]] bool is_settled() const { return rounds_.settled(); }
+
    private:
     [[nodiscard]] bool has_passed(const std::optional<TimePoint>& until) const {
         return until && (now() - *until).count() >= 0;

@@ -480,6 +480,7 @@ class Rounds final : private TransportEvents {
         if (info.scripts == Scripts::never) {
             return drop(i, {Vote::refused, "it runs no scripts: what it grants could not be released"});
         }
+        node.owed.expire(i, node.link, now());  // while what may yet run is known by its link
         node.is_up = true;
         node.link = {node.link.number + 1, now()};
         node.scripts = info.scripts;
