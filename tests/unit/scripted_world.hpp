@@ -446,6 +446,8 @@ class ScriptedTransport {
 
    private:
     void tell(const World::Event& event, detail::TransportEvents& events) {
+        const bool is_reply = event.kind == World::Event::Kind::reply;
+        if (is_reply && event.connection != world_[event.node].connection) return;  // dropped meanwhile
         switch (event.kind) {
             case World::Event::Kind::up: return events.on_up(event.node, world_[event.node].info);
             case World::Event::Kind::gave_up:
