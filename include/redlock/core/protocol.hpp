@@ -157,27 +157,9 @@ class Protocol {
     /// tokens at hand it takes new ones, as an acquire does: those in the counters may be another holder's.
     Task<Result<LeasePtr>> adopt(ClaimPtr claim, Token token, Values fences, std::chrono::milliseconds ttl) {
         if (claim->is_fenced() && fences.empty()) {
-            const auto make = [&] {
-                const TimePoint started = engine_.now();
-                const Values proposals(claim->counters.size(), proposal());
-                return engine_.make_round(
-                    adopt_command(*claim, token, engine_.options().fence_ttl, proposals), started,
-                    round_end(started));
-            };
-            RoundPtr round = co_await decided(make, connect_end(), nullptr);
-            Verdict verdict = round->verdict;
-            if (verdict == Verdict::carried) {
-                fences = agreed_fences(*round, claim->counters.size());
-                if (fences.empty()) {
-                    // Others may adopt by the same token: a number that one of them was given would not do.
-                    fences = largest_fences(*round, claim->counters.size());
-                    for (std::int64_t& fence : fences) ++fence;
-                    round = commit_round(*claim, token, *round, fences, true);
-                    verdict = co_await engine_.verdict_of(round, nullptr);
-                }
-            }
-            if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
-            for (const std::int64_t fence : fences) note_fence(fence);
+            Result<Values> fresh = co_await adopted_fences(claim, token);
+            if (!fresh) co_return std::move(fresh).error();
+            fences = *std::move(fresh);
         }
         const auto make = [&] {
             const TimePoint started = engine_.now();
@@ -275,6 +257,30 @@ class Protocol {
         std::int64_t known = highest_fence_.load(std::memory_order_relaxed);
         while (known < fence && !highest_fence_.compare_exchange_weak(known, fence)) {
         }
+    }
+
+    /// For what is held already by this token.
+    Task<Result<Values>> adopted_fences(ClaimPtr claim, Token token) {
+        const auto make = [&] {
+            const TimePoint started = engine_.now();
+            const Values proposals(claim->counters.size(), proposal());
+            Command command = adopt_command(*claim, token, engine_.options().fence_ttl, proposals);
+            return engine_.make_round(std::move(command), started, round_end(started));
+        };
+        RoundPtr round = co_await decided(make, connect_end(), nullptr);
+        Verdict verdict = round->verdict;
+        if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
+        Values fences = agreed_fences(*round, claim->counters.size());
+        if (fences.empty()) {
+            // Others may adopt by the same token: a number that one of them was given would not do.
+            fences = largest_fences(*round, claim->counters.size());
+            for (std::int64_t& fence : fences) ++fence;
+            round = commit_round(*claim, token, *round, fences, true);
+            verdict = co_await engine_.verdict_of(round, nullptr);
+        }
+        if (verdict != Verdict::carried) co_return failed_adoption(*claim, *round);
+        for (const std::int64_t fence : fences) note_fence(fence);
+        co_return fences;
     }
 
     /// Per resource the value that a quorum gave; empty when for some resource there is none.
