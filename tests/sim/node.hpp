@@ -87,10 +87,9 @@ class SimNode {
 
     /// Reasons that pass, in turns.
     [[nodiscard]] std::string refusal() {
-        constexpr std::array reasons{"LOADING Redis is loading the dataset in memory",
-                                     "BUSY Redis is busy running a script",
-                                     "NOREPLICAS Not enough good replicas to write.",
-                                     "MISCONF Errors writing to the AOF file"};
+        constexpr std::array reasons{
+            "LOADING Redis is loading the dataset in memory", "BUSY Redis is busy running a script",
+            "NOREPLICAS Not enough good replicas to write.", "MISCONF Errors writing to the AOF file"};
         return reasons[refusals_++ % reasons.size()];
     }
 
