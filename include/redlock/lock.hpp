@@ -134,9 +134,10 @@ class BasicLock {
         return session_->extend(lease_, ttl);
     }
 
-    /// Deletes the keys on all nodes, and returns when a quorum has answered; blocks at most node_timeout.
-    /// errc::lost: it was not ours any more. errc::unknown: no quorum confirmed it; the keys that are left
-    /// end by the ttl. In every case this Lock owns nothing afterwards.
+    /// Deletes the keys on all nodes, and returns when a quorum has answered; blocks at most node_timeout,
+    /// and connect_timeout more where connections have to be made for it, as Redlock says. errc::lost: it was
+    /// not ours any more. errc::unknown: no quorum confirmed it; the keys that are left end by the ttl. In
+    /// every case this Lock owns nothing afterwards.
     Result<void> unlock() noexcept {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->release(lease_);

@@ -92,17 +92,19 @@ struct Options {
     std::string queue_suffix = "queue";
     /// A node that restarted less than this ago does not vote in acquires, since it may have forgotten.
     /// Set it to the longest ttl in use where nodes do not fsync always. One that may not be asked (INFO is
-    /// not permitted) does not vote either. 0: off. Up to 1 year.
+    /// not permitted) does not vote either. A server first met says its uptime to the second: it counts a
+    /// second less. 0: off. Up to 1 year.
     std::chrono::milliseconds restart_quarantine{0};
     /// Who waits is called by the release instead of polling. Off, or where a node does not permit pub/sub,
     /// waiting is by `retry` alone. All clients of a resource should have the same.
     bool notify = true;
     /// Between attempts of one call.
     RetryPolicy retry{};
-    /// How long a connection may take to be made and logged in. 1 ms to 1 h.
+    /// How long a connection may take to be made and logged in; all addresses of a host name together. A call
+    /// that has to wait for its first connections waits no longer. 1 ms to 1 h.
     std::chrono::milliseconds connect_timeout{1000};
-    /// Bounds of the delay before a node that could not be reached is tried again (it doubles, with
-    /// jitter). 1 ms to 1 h.
+    /// Bounds of the delay before a node that could not be reached, or has not answered a request since, is
+    /// tried again (it doubles, with jitter). 1 ms to 1 h.
     std::chrono::milliseconds reconnect_min{10};
     std::chrono::milliseconds reconnect_max{2000};
     /// Requests that may be unanswered at one node; past it the node votes `timeout` unasked. 16 to

@@ -73,6 +73,11 @@ class Resources {
 ///   | inspect()  | node_timeout                        | –                               |
 ///   | destructor | node_timeout                        | –                               |
 ///
+/// A call that finds fewer than a quorum of the nodes connected first waits for connections that are being
+/// made to nodes of which no trouble is known: the first call of a process, or one after the nodes have
+/// closed idle connections. That takes at most connect_timeout, and in lock() at most `wait`; its time as
+/// above, and the validity, count from then. The destructor does not wait for that.
+///
 ///   | state                  | every call                        | destructor                  |
 ///   |------------------------|-----------------------------------|-----------------------------|
 ///   | no quorum to be had    | as above                          | as above                    |
