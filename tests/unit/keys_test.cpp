@@ -13,103 +13,103 @@
 namespace redlock::test {
 namespace {
 
-using Time = ManualClock::time_point;
-using Keys = detail::Keys<Time>;
-using Link = detail::Link<Time>;
+using Keys = detail::Keys<ManualClock::time_point>;
+using Link = detail::Link<ManualClock::time_point>;
 
-Time at(Nanoseconds since_start) { return Time{1h + since_start}; }
+ManualClock::time_point hour_and(Nanoseconds more) { return ManualClock::time_point{1h + more}; }
 
 TEST(Keys, are_nowhere_before_anything_was_sent) {
     Keys keys{2};
-    EXPECT_FALSE(keys.until(0, Link{}, at(0s)));
+    EXPECT_FALSE(keys.until(0, Link{}, hour_and(0s)));
     EXPECT_FALSE(keys.may_yet_run(0, Link{}));
 }
 
 TEST(Keys, R34_are_there_for_a_ttl_from_the_answer_however_late_that_is) {
     Keys keys{2};
-    const Link link{1, at(0s)};
+    const Link link{1, hour_and(0s)};
     keys.on_sent(0, link, 10s);
     EXPECT_TRUE(keys.may_yet_run(0, link));
-    EXPECT_EQ(keys.until(0, link, at(5s)), at(15s)) << "it may have run just now";
-    keys.on_answered(0, at(60s) + 10s);
+    EXPECT_EQ(keys.until(0, link, hour_and(5s)), hour_and(15s)) << "it may have run just now";
+    keys.on_answered(0, hour_and(60s) + 10s);
     EXPECT_FALSE(keys.may_yet_run(0, link));
-    EXPECT_EQ(keys.until(0, link, at(60s)), at(70s));
-    EXPECT_FALSE(keys.until(0, link, at(70s))) << "the ttl has done its work";
-    EXPECT_FALSE(keys.until(1, link, at(60s))) << "each node has a record of its own";
+    EXPECT_EQ(keys.until(0, link, hour_and(60s)), hour_and(70s));
+    EXPECT_FALSE(keys.until(0, link, hour_and(70s))) << "the ttl has done its work";
+    EXPECT_FALSE(keys.until(1, link, hour_and(60s))) << "each node has a record of its own";
 }
 
 TEST(Keys, R34_an_answer_that_did_nothing_raises_nothing_and_lowers_nothing) {
     Keys keys{1};
-    const Link link{1, at(0s)};
+    const Link link{1, hour_and(0s)};
     keys.on_sent(0, link, 10s);
     keys.on_answered(0, std::nullopt);
-    EXPECT_FALSE(keys.until(0, link, at(1s)));
+    EXPECT_FALSE(keys.until(0, link, hour_and(1s)));
     keys.on_sent(0, link, 10s);
-    keys.on_answered(0, at(11s));
+    keys.on_answered(0, hour_and(11s));
     keys.on_sent(0, link, 20s);
     keys.on_answered(0, std::nullopt);
-    EXPECT_EQ(keys.until(0, link, at(2s)), at(11s));
+    EXPECT_EQ(keys.until(0, link, hour_and(2s)), hour_and(11s));
 }
 
 TEST(Keys, R34_a_shorter_one_does_not_lower_what_a_longer_one_may_have_made) {
     Keys keys{1};
-    const Link link{1, at(0s)};
+    const Link link{1, hour_and(0s)};
     keys.on_sent(0, link, 10s);
     keys.on_sent(0, link, 1s);
-    keys.on_answered(0, at(10s));
-    EXPECT_EQ(keys.until(0, link, at(1s)), at(11s)) << "the longest of those that are unanswered";
-    keys.on_answered(0, at(2s));
-    EXPECT_EQ(keys.until(0, link, at(1s)), at(10s));
+    keys.on_answered(0, hour_and(10s));
+    EXPECT_EQ(keys.until(0, link, hour_and(1s)), hour_and(11s)) << "the longest of those that are unanswered";
+    keys.on_answered(0, hour_and(2s));
+    EXPECT_EQ(keys.until(0, link, hour_and(1s)), hour_and(10s));
 }
 
 TEST(Keys, R34_what_was_lost_with_its_connection_may_run_until_the_next_one_is_there) {
     Keys keys{1};
-    const Link old{1, at(0s)};
+    const Link old{1, hour_and(0s)};
     keys.on_sent(0, old, 10s);
     EXPECT_TRUE(keys.may_yet_run(0, old)) << "and no next one has come";
-    const Link next{2, at(100s)};
+    const Link next{2, hour_and(100s)};
     EXPECT_FALSE(keys.may_yet_run(0, next)) << "which has ended the old one";
-    EXPECT_EQ(keys.until(0, next, at(105s)), at(110s)) << "it may have run at the last moment";
-    EXPECT_FALSE(keys.until(0, next, at(110s)));
+    EXPECT_EQ(keys.until(0, next, hour_and(105s)), hour_and(110s)) << "it may have run at the last moment";
+    EXPECT_FALSE(keys.until(0, next, hour_and(110s)));
 }
 
 TEST(Keys, R34_a_confirmed_release_ends_the_record) {
     Keys keys{1};
-    const Link link{1, at(0s)};
+    const Link link{1, hour_and(0s)};
     keys.on_sent(0, link, 10s);
-    keys.on_answered(0, at(10s));
+    keys.on_answered(0, hour_and(10s));
     keys.on_released(0, link);
-    EXPECT_FALSE(keys.until(0, link, at(1s)));
+    EXPECT_FALSE(keys.until(0, link, hour_and(1s)));
     keys.on_sent(0, link, 10s);
-    const Link next{2, at(5s)};
+    const Link next{2, hour_and(5s)};
     keys.on_released(0, next);
-    EXPECT_FALSE(keys.until(0, next, at(6s))) << "what was sent before it cannot run after it";
+    EXPECT_FALSE(keys.until(0, next, hour_and(6s))) << "what was sent before it cannot run after it";
 }
 
 // ---- the releases that follow from it
 // -----------------------------------------------------------------------
 
-using Owed = detail::OwedReleases<Time>;
+using Owed = detail::OwedReleases<ManualClock::time_point>;
 
-std::shared_ptr<detail::Round<Time>> release_of(std::shared_ptr<Keys> keys, std::size_t name_size = 4) {
+std::shared_ptr<detail::Round<ManualClock::time_point>> release_of(std::shared_ptr<Keys> keys,
+                                                                   std::size_t name_size = 4) {
     detail::Claim claim;
     claim.resources = {std::string(name_size, 'x')};
-    auto round = std::make_shared<detail::Round<Time>>(detail::release_command(claim, Token::parse("t")), 1,
-                                                       at(0s), at(0s));
+    auto round = std::make_shared<detail::Round<ManualClock::time_point>>(
+        detail::release_command(claim, Token::parse("t")), 1, hour_and(0s), hour_and(0s));
     round->keys = std::move(keys);
     return round;
 }
 
 TEST(Owed, R34_is_urgent_until_the_keys_are_gone_and_then_forgotten) {
     Owed owed;
-    const Link link{1, at(0s)};
+    const Link link{1, hour_and(0s)};
     auto keys = std::make_shared<Keys>(1);
-    owed.add(release_of(keys), at(10s), 16);
+    owed.add(release_of(keys), hour_and(10s), 16);
     EXPECT_TRUE(owed.are_urgent());
-    EXPECT_EQ(owed.next_expiry(), at(10s));
-    owed.expire(0, link, at(9s));
+    EXPECT_EQ(owed.next_expiry(), hour_and(10s));
+    owed.expire(0, link, hour_and(9s));
     EXPECT_EQ(owed.size(), 1U);
-    owed.expire(0, link, at(10s));
+    owed.expire(0, link, hour_and(10s));
     EXPECT_TRUE(owed.empty());
     EXPECT_FALSE(owed.next_expiry());
 }
@@ -117,11 +117,11 @@ TEST(Owed, R34_is_urgent_until_the_keys_are_gone_and_then_forgotten) {
 // CASES 26.
 TEST(Owed, R34_is_kept_but_worth_no_connection_where_its_acquire_may_yet_run) {
     Owed owed;
-    const Link link{1, at(0s)};
+    const Link link{1, hour_and(0s)};
     auto keys = std::make_shared<Keys>(1);
     keys->on_sent(0, link, 10s);
-    owed.add(release_of(keys), at(10s), 16);
-    owed.expire(0, link, at(10s));
+    owed.add(release_of(keys), hour_and(10s), 16);
+    owed.expire(0, link, hour_and(10s));
     EXPECT_FALSE(owed.are_urgent());
     EXPECT_FALSE(owed.next_expiry()) << "no timer either";
     ASSERT_EQ(owed.size(), 1U);
@@ -132,9 +132,9 @@ TEST(Owed, R34_is_kept_but_worth_no_connection_where_its_acquire_may_yet_run) {
 TEST(Owed, is_bounded_by_count_and_by_bytes) {
     Owed owed;
     auto keys = std::make_shared<Keys>(1);
-    for (int i = 0; i < 100; ++i) owed.add(release_of(keys), at(10s), 16);
+    for (int i = 0; i < 100; ++i) owed.add(release_of(keys), hour_and(10s), 16);
     EXPECT_EQ(owed.size(), 16U);
-    for (int i = 0; i < 1000; ++i) owed.add(release_of(keys, 60'000), at(20s), 1'000'000);
+    for (int i = 0; i < 1000; ++i) owed.add(release_of(keys, 60'000), hour_and(20s), 1'000'000);
     EXPECT_LE(owed.size() * 60'000, std::size_t{17} << 20U);
     EXPECT_GT(owed.size(), 100U);
 }
@@ -142,88 +142,88 @@ TEST(Owed, is_bounded_by_count_and_by_bytes) {
 // ---- in the engine
 // ------------------------------------------------------------------------------------------
 
-constexpr std::size_t sick = 2;
+constexpr std::size_t far = 2;  // the node that something is wrong with
 
 // A SET that ran when its ttl from the send was long over, was answered, and whose release was then lost with
 // the connection.
 TEST(Debts, R34_a_late_grant_is_owed_its_release_for_a_ttl_from_then) {
     World world{3};
     auto locks = connected_to(world);
-    world.hang(sick);
+    world.hang(far);
     {
         auto lock = locks.try_lock("name", 1s);
         ASSERT_TRUE(lock);
         world.clock.advance(5s);
-        world[sick].says = [](const Request& request) -> std::optional<ScriptedReply> {
+        world[far].says = [](const Request& request) -> std::optional<ScriptedReply> {
             return kind_of(request) == "release" ? std::optional{ScriptedReply::error("BUSY it is")}
                                                  : std::nullopt;
         };
-        world.resume(sick);
+        world.resume(far);
         static_cast<void>(lock->unlock());
         world.let_arrive();
     }
-    ASSERT_TRUE(world.get(sick, "name"));
+    ASSERT_TRUE(world.get(far, "name"));
     static_cast<void>(locks.try_lock("hears the grant", 1s));
-    world.cut(sick);
-    world[sick].says = {};
+    world.cut(far);
+    world[far].says = {};
     for (int i = 0; i < 5; ++i) {
         static_cast<void>(locks.try_lock("other", 1s));
         world.clock.advance(60ms);
     }
     world.let_arrive();
-    EXPECT_FALSE(world.get(sick, "name"));
+    EXPECT_FALSE(world.get(far, "name"));
 }
 
 // R12, R34: what a put-back makes is ours to undo, where the acquire itself was never sent.
 TEST(Debts, R34_a_put_back_is_owed_its_release) {
     World world{3};
     auto locks = connected_to(world);
-    world.refuse(sick);
+    world.refuse(far);
     static_cast<void>(locks.try_lock("finds out", 10s));
     auto lock = locks.try_lock("name", 10s);
     ASSERT_TRUE(lock);
-    ASSERT_FALSE(world.get(sick, "name"));
-    world.resume(sick);
-    for (int i = 0; i < 4 && !world.get(sick, "name"); ++i) {
+    ASSERT_FALSE(world.get(far, "name"));
+    world.resume(far);
+    for (int i = 0; i < 4 && !world.get(far, "name"); ++i) {
         world.clock.advance(20ms);
         ASSERT_TRUE(lock->extend(10s));
         world.let_arrive();
     }
-    ASSERT_TRUE(world.get(sick, "name")) << "it was put back";
-    world.refuse(sick);
+    ASSERT_TRUE(world.get(far, "name")) << "it was put back";
+    world.refuse(far);
     ASSERT_TRUE(lock->unlock());
-    world.resume(sick);
+    world.resume(far);
     for (int i = 0; i < 3; ++i) {
         world.clock.advance(100ms);
         ASSERT_TRUE(locks.try_lock("other", 10s));
     }
     world.let_arrive();
-    EXPECT_FALSE(world.get(sick, "name"));
+    EXPECT_FALSE(world.get(far, "name"));
 }
 
 // CASES 26: nothing is done for a node that is gone for good, once the keys are.
 TEST(Debts, R34_a_node_that_is_gone_for_good_is_not_asked_for_any_more) {
     World world{3};
     HandDriven client{world};
-    world.hang(sick);
+    world.hang(far);
     {
         const auto lease = client.lock("name", {.ttl = 1s});
         ASSERT_TRUE(lease);
         const auto unlock = client.start_unlock(lease);
         client.pass(10ms);
     }
-    world.refuse(sick);
+    world.refuse(far);
     client.pass(100ms);
-    EXPECT_TRUE(world[sick].is_wanted) << "while there may be a key";
+    EXPECT_TRUE(world[far].is_wanted) << "while there may be a key";
     client.pass(2s);
-    EXPECT_FALSE(world[sick].is_wanted);
+    EXPECT_FALSE(world[far].is_wanted);
     EXPECT_TRUE(client.is_settled());
     world.forget_handed();
-    world.resume(sick);  // back after all
+    world.resume(far);  // back after all
     const auto lease = client.lock("connects", {.ttl = 1s});
     client.pass(100ms);
-    ASSERT_FALSE(world.handed_to(sick, "release").empty());
-    EXPECT_EQ(world.handed_to(sick, "release").front().request.at(3), "name");
+    ASSERT_FALSE(world.handed_to(far, "release").empty());
+    EXPECT_EQ(world.handed_to(far, "release").front().request.at(3), "name");
 }
 
 TEST(Debts, R34_a_release_that_a_node_refuses_for_now_is_repeated_with_growing_pauses) {
@@ -233,19 +233,19 @@ TEST(Debts, R34_a_release_that_a_node_refuses_for_now_is_repeated_with_growing_p
         HandDriven client{world};
         const auto lease = client.lock("name", {.ttl = 60s});
         ASSERT_TRUE(lease);
-        world[sick].says = [&](const Request& request) -> std::optional<ScriptedReply> {
+        world[far].says = [&](const Request& request) -> std::optional<ScriptedReply> {
             if (kind_of(request) != "release") return std::nullopt;
             return ScriptedReply::error(error);
         };
         const auto unlock = client.start_unlock(lease);
         client.pass(5s);
-        const std::size_t tries = world.handed_to(sick, "release").size();
+        const std::size_t tries = world.handed_to(far, "release").size();
         EXPECT_GE(tries, 4U) << error;
         EXPECT_LE(tries, 10U) << error;
         EXPECT_FALSE(client.is_settled());
-        world[sick].says = {};
+        world[far].says = {};
         client.pass(3s);
-        EXPECT_FALSE(world.get(sick, "name")) << error;
+        EXPECT_FALSE(world.get(far, "name")) << error;
         EXPECT_TRUE(client.is_settled());
     }
 }
@@ -255,14 +255,14 @@ TEST(Debts, R19_what_waits_for_a_connection_is_bounded_in_bytes) {
     options.backlog = 1'000'000;
     World world{3};
     auto locks = connected_to(world, options);
-    world.cut(sick);
-    world.hang(sick);
+    world.cut(far);
+    world.hang(far);
     const std::string name(65'000, 'x');
     std::size_t refused = 0;
     for (int i = 0; i < 600; ++i) {
         auto lock = locks.try_lock(name, 10s);
         ASSERT_TRUE(lock) << lock.error().message();
-        refused += lock->nodes()[sick].vote == Vote::timeout ? 1 : 0;
+        refused += lock->nodes()[far].vote == Vote::timeout ? 1 : 0;
     }
     EXPECT_GT(refused, 200U) << "600 requests of 65 kB, of which 16 MiB may wait";
 }

@@ -87,8 +87,16 @@ class Rounds final : private TransportEvents {
     }
 
     [[nodiscard]] std::optional<TimePoint> next_timer() const {
-        if (timers_.empty()) return std::nullopt;
-        return timers_.earliest()->deadline;
+        std::optional<TimePoint> next;
+        const auto consider = [&next](const std::optional<TimePoint>& time) {
+            if (time && (!next || *time < *next)) next = time;
+        };
+        if (!timers_.empty()) consider(timers_.earliest()->deadline);
+        for (const auto& node : nodes_) {
+            consider(node.owed.next_expiry());
+            consider(node.repeat_at);
+        }
+        return next;
     }
 
     /// Starts a wait; sends it, where it is a round.
@@ -159,14 +167,8 @@ class Rounds final : private TransportEvents {
     // ---- time --------------------------------------------------------------------------------------
 
     [[nodiscard]] std::optional<std::chrono::nanoseconds> time_left(std::optional<TimePoint> until) const {
-        if (!timers_.empty() && (!until || timers_.earliest()->deadline < *until)) {
-            until = timers_.earliest()->deadline;
-        }
-        for (const auto& node : nodes_) {
-            for (const auto& next : {node.owed.next_expiry(), node.repeat_at}) {
-                if (next && (!until || *next < *until)) until = next;
-            }
-        }
+        const std::optional<TimePoint> timer = next_timer();
+        if (timer && (!until || *timer < *until)) until = timer;
         if (!until) return std::nullopt;
         return std::max(std::chrono::nanoseconds{0}, -(now() - *until));
     }
