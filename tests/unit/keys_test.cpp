@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "redlock/core/owed.hpp"
 #include "unit/hand_driven.hpp"
@@ -248,6 +249,25 @@ TEST(Debts, R34_a_release_that_a_node_refuses_for_now_is_repeated_with_growing_p
         EXPECT_FALSE(world.get(far, "name")) << error;
         EXPECT_TRUE(client.is_settled());
     }
+}
+
+// Not all of them again with every pause.
+TEST(Debts, R34_a_node_that_refuses_releases_is_asked_with_one_of_them) {
+    World world{3};
+    HandDriven client{world};
+    std::vector<HandDriven::LeasePtr> leases;
+    for (int i = 0; i < 20; ++i) leases.push_back(client.lock(std::to_string(i), {.ttl = 60s}));
+    world[far].says = [](const Request& request) -> std::optional<ScriptedReply> {
+        if (kind_of(request) != "release") return std::nullopt;
+        return ScriptedReply::error("NOREPLICAS not enough");
+    };
+    std::vector<HandDriven::StartedPtr<Result<void>>> unlocks;
+    for (const auto& lease : leases) unlocks.push_back(client.start_unlock(lease));
+    client.pass(5s);
+    EXPECT_LE(world.handed_to(far, "release").size(), 20U + 10U);
+    world[far].says = {};
+    client.pass(3s);
+    EXPECT_TRUE(world[far].memory.lock_keys(world.clock.now().time_since_epoch()).empty());
 }
 
 TEST(Debts, R19_what_waits_for_a_connection_is_bounded_in_bytes) {

@@ -347,10 +347,11 @@ class Rounds final : private TransportEvents {
         keep_trying(i);
     }
 
-    /// As far as there is room.
+    /// As far as there is room; a node that refused one gets one, and the others when it has taken that.
     void hand_over_owed(std::size_t i) {
         auto& node = nodes_[i];
-        for (std::size_t left = node.owed.size(); left > 0 && !node.repeat_at; --left) {
+        const std::size_t most = node.repeat_after.count() > 0 ? 1 : node.owed.size();
+        for (std::size_t left = std::min(most, node.owed.size()); left > 0 && !node.repeat_at; --left) {
             if (node.in_flight.size() >= options_.backlog * std::size_t{2}) break;
             hand_over(i, node.owed.take());
         }
@@ -487,6 +488,7 @@ class Rounds final : private TransportEvents {
         node.link = {node.link.number + 1, now()};
         node.scripts = info.scripts;
         node.repeat_at.reset();
+        node.repeat_after = {};
         node.standing.on_up(info, options_.restart_quarantine, now());
         judge_duplicates();
         hand_over_owed(i);
