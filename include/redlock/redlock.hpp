@@ -163,7 +163,7 @@ class Redlock {
         for (const std::uint64_t fence : fencing_tokens) {
             if (fence == 0 || fence > Handoff::largest_fence) {
                 return Failure{errc::invalid_argument,
-                               "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53"};
+                               "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53 - 1"};
             }
             if (session_->options().fencing) fences.push_back(static_cast<std::int64_t>(fence));
         }

@@ -321,7 +321,7 @@ class Rounds final : private TransportEvents {
         node.in_flight_bytes -= round->command.bytes().size();
         if (round->may_need_more()) --node.in_flight_unsure;
         if (is_unknown_script(reply) && heal(i, round)) return;
-        Answer answer = read_reply(round->command.kind(), reply);
+        Answer answer = read_reply(round->command, reply);
         record(i, *round, answer.vote, answer.words, std::move(answer.values));
         if (round->is_release() && is_passing_refusal(reply)) {
             node.is_unready = true;
