@@ -28,6 +28,72 @@ template <class T, class Element>
 concept RangeOf =
     !StringLike<T> && std::constructible_from<Element, decltype(*std::begin(std::declval<const T&>()))>;
 
+/// What of a URI that cannot be read may be shown (R31). It may be anything, such as half a password: a
+/// scheme is shown where it is a known one, a host where it is certainly one, and nothing else.
+class ShownUri {
+   public:
+    explicit ShownUri(std::string_view uri) : rest_{uri} {}
+
+    [[nodiscard]] std::string text() && {
+        const std::string scheme = take_scheme();
+        const bool is_known = !scheme.empty() && scheme.front() != '*';
+        if (scheme == "unix://") {  // there is no host
+            const bool is_path = rest_.starts_with('/');
+            return scheme + (is_path ? std::string{rest_.substr(0, rest_.find_first_of("?#"))} : "***");
+        }
+        const std::size_t at = rest_.rfind('@');
+        if (at != std::string_view::npos) {
+            const bool is_query = rest_.find_first_of("?#") < at;
+            return scheme + "***@" + (is_query ? "***" : shown(host_of(rest_.substr(at + 1))));
+        }
+        const std::string_view host = host_of(rest_);
+        const bool has_no_password = is_known && rest_.find(':') == std::string_view::npos;
+        return scheme + (has_no_password || is_address(host) ? shown(host) : "***");
+    }
+
+   private:
+    [[nodiscard]] std::string take_scheme() {
+        const std::size_t end = rest_.find("://");
+        if (end == std::string_view::npos) return {};
+        const std::string_view scheme = rest_.substr(0, end);
+        rest_.remove_prefix(end + 3);
+        std::string lower{scheme};
+        for (char& letter : lower) {
+            if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+        }
+        for (const char* known : {"redis", "rediss", "unix", "valkey", "valkeys", "http", "https", "tcp"}) {
+            if (lower == known) return std::string{scheme} + "://";
+        }
+        return "***://";
+    }
+
+    [[nodiscard]] static std::string_view host_of(std::string_view text) noexcept {
+        const std::size_t close = text.starts_with('[') ? text.find(']') : std::string_view::npos;
+        if (close != std::string_view::npos) return text.substr(0, close + 1);
+        return text.substr(0, text.find_first_of(":/?#"));
+    }
+
+    /// Whether it is nothing but an address.
+    [[nodiscard]] static bool is_address(std::string_view host) noexcept {
+        constexpr auto none = std::string_view::npos;
+        if (host == "localhost") return true;
+        if (host.starts_with('[')) return host.find_first_not_of("[]:.0123456789abcdefABCDEF") == none;
+        return std::count(host.begin(), host.end(), '.') == 3 &&
+               host.find_first_not_of(".0123456789") == none;
+    }
+
+    [[nodiscard]] static std::string shown(std::string_view host) {
+        const auto is_of_a_host = [](char letter) {
+            return (letter >= '0' && letter <= '9') || (letter >= 'A' && letter <= 'Z') ||
+                   (letter >= 'a' && letter <= 'z') || letter == '.' || letter == '-' || letter == '_';
+        };
+        const bool is_host = is_address(host) || std::all_of(host.begin(), host.end(), is_of_a_host);
+        return is_host ? std::string{host} : "***";
+    }
+
+    std::string_view rest_;
+};
+
 }  // namespace detail
 
 /// The address of one node and how to log in to it.
@@ -37,8 +103,8 @@ concept RangeOf =
 ///   unix://[user[:password]@]/path/to.sock[?db=n]
 ///
 /// User, password and path may hold %XX escapes. rediss:// (TLS) is recognised and refused: it is not
-/// supported yet. Converts from any string, and throws std::invalid_argument that names the URI (less its
-/// password) and what is wrong with it.
+/// supported yet. Converts from any string, and throws std::invalid_argument that says what is wrong with the
+/// URI, and of the URI itself no more than scheme and host: whatever else is in it may be a secret.
 class Endpoint {
    public:
     enum class Scheme : std::uint8_t { tcp, unix_socket };
@@ -88,7 +154,7 @@ class Endpoint {
         } else if (drop("rediss://")) {
             fail(uri, "TLS is not supported yet; use redis:// through a local TLS tunnel");
         } else {
-            fail(uri, "it must begin with redis:// or unix://");
+            fail(uri, "it must begin with redis:// or unix:// (a comma within a URI is written %2C)");
         }
     }
 
@@ -106,7 +172,7 @@ class Endpoint {
             const std::size_t close = rest.find(']');
             if (close == std::string_view::npos) fail(uri, "the '[' of an IPv6 address has no ']'");
             host_ = rest.substr(1, close - 1);
-            if (host_.find(':') == std::string::npos) fail(uri, "only an IPv6 address stands in []");
+            if (!is_ipv6(host_)) fail(uri, "only an IPv6 address stands in []");
             port = rest.substr(close + 1);
             if (!port.empty() && port.front() != ':') fail(uri, "only ':port' may follow ']'");
         } else {
@@ -160,14 +226,22 @@ class Endpoint {
         return rest.substr(at + 1);
     }
 
+    /// By its letters; a zone may follow, as in fe80::1%eth0.
+    [[nodiscard]] static bool is_ipv6(std::string_view host) noexcept {
+        const std::string_view address = host.substr(0, host.find('%'));
+        return address.find(':') != std::string_view::npos &&
+               address.find_first_not_of(":.0123456789abcdefABCDEF") == std::string_view::npos;
+    }
+
     static std::uint32_t number(std::string_view uri, std::string_view text, const char* name,
                                 std::uint32_t min, std::uint32_t max) {
         std::uint32_t value = 0;
         const char* end = text.data() + text.size();
         const auto [stop, error] = std::from_chars(text.data(), end, value);
         if (text.empty() || error != std::errc{} || stop != end || value < min || value > max) {
-            fail(uri, std::string{"the "} + name + " is '" + std::string{text} + "', not a number from " +
-                          std::to_string(min) + " to " + std::to_string(max));
+            // The text may be a password, where the '@' is missing.
+            fail(uri, std::string{"the "} + name + " is no number from " + std::to_string(min) + " to " +
+                          std::to_string(max) + "; credentials end with an '@'");
         }
         return value;
     }
@@ -192,12 +266,8 @@ class Endpoint {
     }
 
     [[noreturn]] static void fail(std::string_view uri, const std::string& why) {
-        std::string shown{uri};
-        const std::size_t scheme = shown.find("://");
-        const std::size_t login = scheme == std::string::npos ? 0 : scheme + 3;
-        const std::size_t at = shown.rfind('@');
-        if (at != std::string::npos && at > login) shown.replace(login, at - login, "***");
-        throw std::invalid_argument{detail::printable("redlock: bad URI '" + shown + "': " + why)};
+        const std::string shown = detail::in_quotes(detail::ShownUri{uri}.text());
+        throw std::invalid_argument{detail::printable("redlock: bad URI " + shown + ": " + why)};
     }
 
     Scheme scheme_ = Scheme::tcp;
@@ -211,8 +281,18 @@ class Endpoint {
 
 /// The nodes of a Redlock. Converts from a string of URIs with commas between them (a comma within a URI
 /// is written %2C), a brace list of URIs, and any range of URIs. Throws std::invalid_argument when there
-/// are none, when a URI is bad, and when a node is there twice.
+/// are none, when a URI is bad (and says which), and when a node is there twice.
 class Endpoints {
+    /// In a brace list: read when its place in the list is known.
+    struct Item {
+        template <detail::StringLike String>
+        Item(const String& text) : uri{text} {}          // NOLINT(google-explicit-constructor)
+        Item(const Endpoint& made) : endpoint{&made} {}  // NOLINT(google-explicit-constructor)
+        [[nodiscard]] explicit operator Endpoint() const { return endpoint ? *endpoint : Endpoint{uri}; }
+        std::string_view uri{};
+        const Endpoint* endpoint = nullptr;
+    };
+
    public:
     template <detail::StringLike String>
     // NOLINTNEXTLINE(google-explicit-constructor)
@@ -221,11 +301,15 @@ class Endpoints {
         check();
     }
 
-    Endpoints(std::initializer_list<Endpoint> list) : list_{list} { check(); }
+    Endpoints(std::initializer_list<Item> list) {
+        add_all(list);
+        check();
+    }
 
     template <detail::RangeOf<Endpoint> Range>
     // NOLINTNEXTLINE(google-explicit-constructor)
-    Endpoints(const Range& uris) : list_(std::begin(uris), std::end(uris)) {
+    Endpoints(const Range& uris) {
+        add_all(uris);
         check();
     }
 
@@ -239,17 +323,34 @@ class Endpoints {
 
    private:
     void split(std::string_view uris) {
-        if (uris.empty()) return;
-        for (bool is_last = false; !is_last;) {
+        std::vector<std::string_view> parts;
+        for (bool is_last = uris.empty(); !is_last;) {
             const std::size_t comma = std::min(uris.find(','), uris.size());
             is_last = comma == uris.size();
-            std::string_view uri = uris.substr(0, comma);
+            std::string_view& uri = parts.emplace_back(uris.substr(0, comma));
             while (uri.starts_with(' ')) uri.remove_prefix(1);
             while (uri.ends_with(' ')) uri.remove_suffix(1);
-            if (uri.empty())
-                throw std::invalid_argument{"redlock: there is an empty URI in the list of nodes"};
-            list_.emplace_back(uri);
             uris.remove_prefix(std::min(comma + 1, uris.size()));
+        }
+        if (std::find(parts.begin(), parts.end(), std::string_view{}) != parts.end()) {
+            throw std::invalid_argument{"redlock: there is an empty URI in the list of nodes"};
+        }
+        add_all(parts);
+    }
+
+    template <class Range>
+    void add_all(const Range& uris) {
+        const auto count = std::distance(std::begin(uris), std::end(uris));
+        for (const auto& uri : uris) {
+            try {
+                list_.push_back(Endpoint(uri));
+            } catch (const std::invalid_argument& error) {
+                if (count == 1) throw;
+                constexpr std::string_view prefix = "redlock: ";
+                throw std::invalid_argument{std::string{prefix} + "node " + std::to_string(list_.size() + 1) +
+                                            " of " + std::to_string(count) + ": " +
+                                            std::string{error.what()}.substr(prefix.size())};
+            }
         }
     }
 

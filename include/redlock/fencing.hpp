@@ -72,9 +72,13 @@ class FenceGuard {
 
 /// The beginning of any Lua script that is to be fenced on a Redis data node. The script's last key is the
 /// one that remembers the largest token, and its last argument is the token; the others are the script's
-/// own, numbered as ever. A late token ends it with the error "FENCED <largest token seen>".
+/// own, numbered as ever. A late token ends it with the error "FENCED <largest token seen>". A key that holds
+/// no number below 2^53 is another's: it ends with "FOREIGN <why>" and is left as it is.
 inline constexpr std::string_view fence_prologue = R"(
 local fence_seen = redis.call('GET', KEYS[#KEYS])
+if fence_seen and not (string.find(fence_seen, '^%d+$') and tonumber(fence_seen) < 9007199254740992) then
+  return redis.error_reply('FOREIGN the key of the fence holds no number below 2^53')
+end
 if fence_seen and tonumber(fence_seen) > tonumber(ARGV[#ARGV]) then
   return redis.error_reply('FENCED ' .. fence_seen)
 end

@@ -68,7 +68,7 @@ struct Handoff {
     }
 
     /// Up to here every number is exact in Lua.
-    static constexpr std::uint64_t largest_fence = std::uint64_t{1} << 53U;
+    static constexpr std::uint64_t largest_fence = (std::uint64_t{1} << 53U) - 1;
 
    private:
     [[noreturn]] static void fail() {

@@ -24,7 +24,7 @@ struct Inspection {
         NodeReport report;                 ///< granted: it answered
         std::string holder;                ///< a short digest of the token there; empty: no key
         std::chrono::milliseconds ttl{0};  ///< what is left of the key there; below 0: it never expires
-        std::uint64_t fence = 0;           ///< the fencing counter there; 0: none
+        std::uint64_t fence = 0;           ///< the fencing counter there; 0: none of ours
     };
 
     State state = State::undecided;

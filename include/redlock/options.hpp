@@ -85,11 +85,12 @@ struct Options {
     /// How long a node remembers a resource's fencing counter after its last use; longer than the leases, or
     /// it may forget one that is held. 1 s to 10 years.
     std::chrono::milliseconds fence_ttl = std::chrono::hours{24};
-    /// What follows the name of a resource in the keys of its counter and of its queue: `{name}:fence`. All
-    /// clients of a resource must have the same. 1 to 64 printable characters but for blanks and braces; two
-    /// different ones.
-    std::string fence_suffix = "fence";
-    std::string queue_suffix = "queue";
+    /// What follows the name of a resource in the keys of its counter and of its queue, as in
+    /// `{name}:redlock-fence`. All clients of a resource must have the same. 1 to 64 printable characters but
+    /// for blanks and braces; two different ones. What is at these keys and is not in our form is left as it
+    /// is: a node with such a counter refuses, one with such a queue calls nobody.
+    std::string fence_suffix = "redlock-fence";
+    std::string queue_suffix = "redlock-queue";
     /// A node that restarted less than this ago does not vote in acquires, since it may have forgotten.
     /// Set it to the longest ttl in use where nodes do not fsync always. One that may not be asked (INFO is
     /// not permitted) does not vote either. A server first met says its uptime to the second: it counts a

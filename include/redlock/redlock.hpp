@@ -28,8 +28,8 @@
 
 namespace redlock {
 
-/// What to lock: one resource, or several taken together, all or none. Converts from a string, a brace
-/// list of strings and any range of strings.
+/// What to lock: one resource, or up to 1,024 taken together, all or none. A name has 1 to 65,536 bytes, all
+/// names of a lock at most 1 MiB. Converts from a string, a brace list of strings and any range of strings.
 class Resources {
     /// A name in a brace list: unlike a std::string it cannot be made of two pointers.
     struct Name {
@@ -168,7 +168,7 @@ class Redlock {
         for (const std::uint64_t fence : fencing_tokens) {
             if (fence == 0 || fence > Handoff::largest_fence) {
                 return Failure{errc::invalid_argument,
-                               "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53"};
+                               "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53 - 1"};
             }
             if (session_->options().fencing) fences.push_back(static_cast<std::int64_t>(fence));
         }
@@ -204,18 +204,7 @@ class Redlock {
         using namespace std::chrono_literals;
         const auto bad = [](std::string what) { return Failure{errc::invalid_argument, std::move(what)}; };
         if (!session_) return bad("this Redlock was moved from");
-        const auto& names = resources.names();
-        if (names.empty()) return bad("the list of resources is empty");
-        for (auto name = names.begin(); name != names.end(); ++name) {
-            if (name->empty()) return bad("a resource has an empty name");
-            if (name->size() > longest_name) {
-                return bad("a resource's name has " + std::to_string(name->size()) + " bytes, but may have " +
-                           std::to_string(longest_name));
-            }
-            if (std::find(names.begin(), name, *name) != name) {
-                return bad(detail::in_quotes(*name) + " is there twice");
-            }
-        }
+        if (auto bad_names = check(resources.names())) return bad_names;
         for (const auto& [name, wait] :
              {std::pair{"wait", how.wait}, std::pair{"wait_unreachable", how.wait_unreachable}}) {
             if (wait >= 0ms && (wait <= 87'600h || wait == forever)) continue;
@@ -229,7 +218,40 @@ class Redlock {
         return session_->check_ttl(how.ttl);
     }
 
+    /// The numbers before the names, and these not each with each: a script that takes too many would keep
+    /// its node from all others.
+    [[nodiscard]] static std::optional<Failure> check(const std::vector<std::string>& names) {
+        const auto bad = [](std::string what) { return Failure{errc::invalid_argument, std::move(what)}; };
+        const auto too_large = [&](const std::string& what, std::size_t value, const char* unit,
+                                   std::size_t limit) {
+            return bad(what + std::to_string(value) + unit + ", but may have " + std::to_string(limit));
+        };
+        if (names.empty()) return bad("the list of resources is empty");
+        if (names.size() > most_names) {
+            return too_large("the list of resources has ", names.size(), " names", most_names);
+        }
+        std::size_t bytes = 0;
+        for (const std::string& name : names) {
+            if (name.empty()) return bad("a resource has an empty name");
+            if (name.size() > longest_name) {
+                return too_large("a resource's name has ", name.size(), " bytes", longest_name);
+            }
+            bytes += name.size();
+        }
+        if (bytes > most_bytes) {
+            return too_large("the names of the resources have ", bytes, " bytes in all", most_bytes);
+        }
+        if (names.size() == 1) return std::nullopt;
+        std::vector<std::string_view> sorted{names.begin(), names.end()};
+        std::sort(sorted.begin(), sorted.end());
+        const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+        if (twice != sorted.end()) return bad(detail::in_quotes(*twice) + " is there twice");
+        return std::nullopt;
+    }
+
     static constexpr std::size_t longest_name = std::size_t{64} << 10U;
+    static constexpr std::size_t most_names = 1024;
+    static constexpr std::size_t most_bytes = std::size_t{1} << 20U;
 
     std::shared_ptr<SessionType> session_;
 };

@@ -208,7 +208,7 @@ TEST(Restart, R12_of_a_minority_that_comes_back_empty_is_made_good_by_the_next_e
     }));
     for (const auto& value : cluster.values("name")) EXPECT_EQ(value, lock->token().str());
     const auto fence = std::to_string(lock->fencing_token());
-    for (const auto& value : cluster.values("{name}:fence")) EXPECT_EQ(value, fence);
+    for (const auto& value : cluster.values("{name}:redlock-fence")) EXPECT_EQ(value, fence);
     ASSERT_TRUE(lock->unlock());
     EXPECT_TRUE(is_clean(cluster));
 }

@@ -229,6 +229,27 @@ TEST_F(FencedRedis, an_error_of_the_command_is_not_a_refusal) {
     EXPECT_EQ(node->get(key), "text");
 }
 
+// R30: what is no number of ours at the key of the fence is compared to nothing, and stays.
+TEST_F(FencedRedis, a_key_that_is_no_fence_of_ours_is_left_alone) {
+    for (const char* value : {"nan", "1e3", "-1", "0x1", " 1", "9007199254740992", "invoice", ""}) {
+        node->query({"SET", fence, value});
+        const auto refused = run(today, {"SET", key, "written"});
+        ASSERT_FALSE(refused) << value;
+        EXPECT_EQ(refused.error().code(), errc::unknown) << value;
+        EXPECT_THAT(refused.error().message(), HasSubstr("FOREIGN")) << value;
+        EXPECT_EQ(node->get(fence), value);
+        EXPECT_FALSE(node->get(key)) << value;
+    }
+}
+
+// R31
+TEST_F(FencedRedis, what_was_to_be_written_is_in_no_message) {
+    const auto echoed = run(today, {"XPENDING", key, "hunter2"});
+    ASSERT_FALSE(echoed);
+    EXPECT_THAT(echoed.error().message(), HasSubstr("***")) << "the node has repeated it";
+    EXPECT_EQ(echoed.error().message().find("hunter2"), std::string::npos) << echoed.error().message();
+}
+
 TEST_F(FencedRedis, without_a_connection_it_is_unknown_whether_it_ran) {
     RedisServer other;
     connection.reset(redisConnectUnix(other.socket_path().c_str()));

@@ -76,7 +76,7 @@ TEST(HoldingRenewal, R12_a_minority_that_restarts_empty_gets_its_key_back) {
     for (const std::size_t i : {0U, 1U}) {
         auto& node = nodes.cluster[i];
         EXPECT_TRUE(eventually(patience, [&] { return node.get("name") == lock.token().str(); }));
-        EXPECT_EQ(node.get("{name}:fence"), std::to_string(lock.fencing_token()));
+        EXPECT_EQ(node.get("{name}:redlock-fence"), std::to_string(lock.fencing_token()));
     }
     Contender contender = another(nodes, lock);
     // What was put back counts from then on: two others may go.

@@ -74,7 +74,7 @@ TEST_F(InspectTest, Asking_changes_nothing_and_takes_no_lock) {
     static_cast<void>(inspect());
     EXPECT_LE(cluster()[0].pttl("name").value(), before);
     EXPECT_EQ(cluster().keys_left().size(), 1U);
-    for (auto& node : cluster()) EXPECT_FALSE(node.get("{name}:fence"));
+    for (auto& node : cluster()) EXPECT_FALSE(node.get("{name}:redlock-fence"));
     EXPECT_TRUE(nodes.locks.try_lock("name", 10s));
 }
 

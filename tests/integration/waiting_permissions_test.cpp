@@ -14,12 +14,15 @@ struct User {
 };
 
 const std::vector<User>& users() {
-    static const std::vector<User> list{
-        {"no_channels", "~* resetchannels"},     {"no_subscribe", "~* &* -subscribe"},
-        {"no_publish", "~* &* -publish"},        {"no_zadd", "~* &* -zadd"},
-        {"no_zpopmin", "~* &* -zpopmin"},        {"no_zrem", "~* &* -zrem"},
-        {"no_sorted_sets", "~* &* -@sortedset"}, {"no_pub_sub", "~* &* -@pubsub"},
-        {"no_queues", "~name ~{name}:fence &*"}};
+    static const std::vector<User> list{{"no_channels", "~* resetchannels"},
+                                        {"no_subscribe", "~* &* -subscribe"},
+                                        {"no_publish", "~* &* -publish"},
+                                        {"no_zadd", "~* &* -zadd"},
+                                        {"no_zrange", "~* &* -zrange"},
+                                        {"no_zrem", "~* &* -zrem"},
+                                        {"no_sorted_sets", "~* &* -@sortedset"},
+                                        {"no_pub_sub", "~* &* -@pubsub"},
+                                        {"no_queues", "~name ~{name}:redlock-fence &*"}};
     return list;
 }
 

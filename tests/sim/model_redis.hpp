@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -63,6 +64,10 @@ class ModelRedis {
         if (name == "DEL" && words.size() == 2) return ModelReply::number(del(words[1]));
         if (name == "PTTL" && words.size() == 2) return ModelReply::number(store_.pttl(words[1]));
         if (name == "PEXPIRE" && words.size() == 3) return ModelReply::number(pexpire(words[1], words[2]));
+        if (name == "PERSIST" && words.size() == 2) return ModelReply::number(persist(words[1]));
+        if (name == "ZADD" && words.size() == 4) return zadd(words);
+        if (name == "ZCARD" && words.size() == 2) return zcard(words[1]);
+        if (name == "HSET" && words.size() == 4) return hset(words[1]);
         return ModelReply::error("ERR unknown command");
     }
 
@@ -109,8 +114,6 @@ class ModelRedis {
         bool is_exact = false;  ///< of an extension: it may shorten
         bool is_above = false;  ///< of a commit: the counters must be below
     };
-    /// What came of calling the first of a queue.
-    enum class Called : std::uint8_t { nobody, somebody, forbidden };
 
     // ---- plain commands ----------------------------------------------------------------------------
 
@@ -125,7 +128,7 @@ class ModelRedis {
     ModelReply get(std::string_view key) {
         const Entry* entry = store_.find(key);
         if (entry == nullptr) return {};
-        if (ModelStore::is_queue(*entry)) return ModelReply::error("WRONGTYPE it is a sorted set");
+        if (!ModelStore::is_string(*entry)) return wrong_type();
         return ModelReply::words(entry->value);
     }
 
@@ -141,6 +144,39 @@ class ModelRedis {
         store_.before_write();
         entry->expires_ms = in_ms(ttl_ms);
         return 1;
+    }
+
+    std::int64_t persist(std::string_view key) {
+        Entry* entry = store_.find(key);
+        if (entry == nullptr || entry->expires_ms == ModelStore::forever_ms) return 0;
+        store_.before_write();
+        entry->expires_ms = ModelStore::forever_ms;
+        return 1;
+    }
+
+    ModelReply zadd(Words words) {
+        const Entry* entry = store_.find(words[1]);
+        if (entry != nullptr && !ModelStore::is_queue(*entry)) return wrong_type();
+        store_.before_write();
+        const std::size_t before = entry == nullptr ? 0 : entry->members.size();
+        store_.add_member(words[1], number(words[2]), words[3]);
+        return ModelReply::number(store_.find(words[1])->members.size() > before ? 1 : 0);
+    }
+
+    ModelReply zcard(std::string_view key) {
+        const Entry* entry = store_.find(key);
+        if (entry == nullptr) return ModelReply::number(0);
+        if (!ModelStore::is_queue(*entry)) return wrong_type();
+        return ModelReply::number(static_cast<std::int64_t>(entry->members.size()));
+    }
+
+    /// Always the same field: nothing that matters depends on what is in a hash.
+    ModelReply hset(std::string_view key) {
+        const Entry* entry = store_.find(key);
+        if (entry != nullptr) return entry->is_other ? ModelReply::number(0) : wrong_type();
+        store_.before_write();
+        store_.put_other(key);
+        return ModelReply::number(1);
     }
 
     ModelReply set(Words words) {
@@ -226,6 +262,10 @@ class ModelRedis {
         const Words keys = words.subspan(3, static_cast<std::size_t>(number(words[2])));
         return std::any_of(keys.begin(), keys.end(), is_queue);
     }
+    [[nodiscard]] static ModelReply wrong_type() {
+        return ModelReply::error("WRONGTYPE Operation against a key holding the wrong kind of value");
+    }
+    [[nodiscard]] static ModelReply foreign() { return ModelReply::error("FOREIGN it is not one of ours"); }
     [[nodiscard]] static ModelReply not_permitted() {
         return ModelReply::error("NOPERM this user has no permissions");
     }
@@ -238,6 +278,7 @@ class ModelRedis {
         }
         store_.before_write();
         ModelReply reply = count_on(scope, 2);
+        if (reply.kind == ModelReply::Kind::error) return reply;
         for (const std::string_view resource : scope.resources) {
             store_.put(resource, scope.arguments[0], in_ms(scope.arguments[1]));
         }
@@ -259,11 +300,17 @@ class ModelRedis {
         ModelReply reply{ModelReply::Kind::array, 0, {}, {1}};
         constexpr std::int64_t day_us = 86'400'000'000;
         for (std::size_t i = 0; i < scope.companions.size(); ++i) {
-            const std::int64_t proposal =
-                std::min(number(scope.arguments[ttl + 1 + i]), store_.now_us() + day_us);
-            const std::int64_t fence = std::max(store_.number_at(scope.companions[i]) + 1, proposal);
-            store_.put(scope.companions[i], std::to_string(fence), in_ms(scope.arguments[ttl]));
-            reply.elements.push_back(fence);
+            const auto counter = store_.counter_at(scope.companions[i]);
+            if (!counter || *counter == ModelStore::largest_counter) return foreign();
+            std::int64_t proposal =
+                std::min(number(scope.arguments[ttl + 1 + i]), ModelStore::largest_counter);
+            const bool is_near = exists(scope.companions[i]) && proposal <= *counter + day_us;
+            if (!is_near) proposal = std::min(proposal, store_.now_us() + day_us);
+            reply.elements.push_back(std::max(*counter + 1, proposal));
+        }
+        for (std::size_t i = 0; i < scope.companions.size(); ++i) {
+            store_.put_counter(scope.companions[i], std::to_string(reply.elements[1 + i]),
+                               in_ms(scope.arguments[ttl]));
         }
         return reply;
     }
@@ -271,47 +318,51 @@ class ModelRedis {
     ModelReply commit(const Scope& scope) {
         for (std::size_t i = 0; i < scope.resources.size(); ++i) {
             if (!store_.has(scope.resources[i], scope.arguments[0])) return ModelReply::number(0);
-            const std::int64_t least = store_.number_at(scope.companions[i]) + (scope.is_above ? 1 : 0);
-            if (least > number(scope.arguments[2 + i])) return ModelReply::number(0);
+            const auto counter = store_.counter_at(scope.companions[i]);
+            const std::int64_t fence = number(scope.arguments[2 + i]);
+            if (!counter || fence > ModelStore::largest_counter) return foreign();
+            if (*counter + (scope.is_above ? 1 : 0) > fence) return ModelReply::number(0);
         }
         store_.before_write();
         for (std::size_t i = 0; i < scope.companions.size(); ++i) {
-            store_.put(scope.companions[i], scope.arguments[2 + i], in_ms(scope.arguments[1]));
+            store_.put_counter(scope.companions[i], scope.arguments[2 + i], in_ms(scope.arguments[1]));
         }
         return ModelReply::number(1);
     }
 
-    /// Whether nothing is another's and no larger fencing value was given out.
-    [[nodiscard]] bool may_hold(const Scope& scope) {
+    /// What is said where something is another's or a larger fencing value was given out.
+    [[nodiscard]] std::optional<ModelReply> refusal(const Scope& scope) {
         for (std::size_t i = 0; i < scope.resources.size(); ++i) {
             const bool is_ours = store_.has(scope.resources[i], scope.arguments[0]);
-            if (!is_ours && exists(scope.resources[i])) return false;
+            if (!is_ours && exists(scope.resources[i])) return ModelReply::number(0);
             if (scope.companions.empty()) continue;
-            if (store_.number_at(scope.companions[i]) > number(scope.arguments[3 + i])) return false;
+            const auto counter = store_.counter_at(scope.companions[i]);
+            const std::int64_t fence = number(scope.arguments[3 + i]);
+            if (!counter || fence > ModelStore::largest_counter) return foreign();
+            if (*counter > fence) return ModelReply::number(0);
         }
-        return true;
+        return std::nullopt;
     }
 
     void raise_counters(const Scope& scope) {
         for (std::size_t i = 0; i < scope.companions.size(); ++i) {
-            store_.put(scope.companions[i], scope.arguments[3 + i], in_ms(scope.arguments[2]));
+            store_.put_counter(scope.companions[i], scope.arguments[3 + i], in_ms(scope.arguments[2]));
         }
     }
 
     ModelReply extend(const Scope& scope) {
-        if (!may_hold(scope)) return ModelReply::number(0);
+        if (auto refused = refusal(scope)) return *std::move(refused);
         for (const std::string_view resource : scope.resources) {
             if (!exists(resource)) return ModelReply::number(-1);
         }
         store_.before_write();
         std::int64_t longest = 0;
         for (const std::string_view resource : scope.resources) {
-            Entry& entry = *store_.find(resource);
-            const std::int64_t end = in_ms(scope.arguments[1]);
-            if (scope.is_exact || entry.expires_ms < end) {
-                entry.expires_ms = end;
+            const std::int64_t left = store_.pttl(resource);
+            if (scope.is_exact || left < number(scope.arguments[1])) {
+                store_.find(resource)->expires_ms = in_ms(scope.arguments[1]);
             } else {
-                longest = std::max(longest, entry.expires_ms - store_.now_ms());
+                longest = std::max(longest, left);
             }
         }
         raise_counters(scope);
@@ -320,7 +371,7 @@ class ModelRedis {
     }
 
     ModelReply put_back(const Scope& scope) {
-        if (!may_hold(scope)) return ModelReply::number(0);
+        if (auto refused = refusal(scope)) return *std::move(refused);
         store_.before_write();
         raise_counters(scope);
         for (const std::string_view resource : scope.resources) {
@@ -337,7 +388,7 @@ class ModelRedis {
             if (!store_.has(scope.resources[i], scope.arguments[0])) continue;
             freed += static_cast<std::size_t>(del(scope.resources[i]));
             if (scope.arguments.size() <= 1 + i || !permissions_.queues) continue;
-            has_called |= call_next(scope.arguments[1 + i], scope.resources[i]) == Called::somebody;
+            has_called |= call_next(scope.arguments[1 + i], scope.resources[i]);
         }
         if (freed < scope.resources.size()) return ModelReply::number(0);
         return ModelReply::number(has_called ? 2 : 1);
@@ -346,42 +397,46 @@ class ModelRedis {
     // ---- waiting -----------------------------------------------------------------------------------
 
     ModelReply enlist(const Scope& scope) {
-        bool is_held = false;
-        store_.before_write();
+        std::vector<std::string_view> queues;
         for (std::size_t i = 0; i < scope.resources.size(); ++i) {
             if (!exists(scope.resources[i])) continue;
-            is_held = true;
-            const std::string_view queue = scope.companions[i];
+            if (!store_.queue_left(scope.companions[i])) return foreign();
+            queues.push_back(scope.companions[i]);
+        }
+        store_.before_write();
+        for (const std::string_view queue : queues) {
             store_.add_member(queue, number(scope.arguments[1]), scope.arguments[0]);
             if (store_.pttl(queue) < number(scope.arguments[2])) {
                 store_.find(queue)->expires_ms = in_ms(scope.arguments[2]);
             }
         }
-        return ModelReply::number(is_held ? 1 : 0);
+        return ModelReply::number(queues.empty() ? 0 : 1);
     }
 
     ModelReply delist(const Scope& scope) {
         store_.before_write();
         for (std::size_t i = 0; i < scope.resources.size(); ++i) {
+            if (store_.queue_left(scope.companions[i]).value_or(-2) < 0) continue;
             const bool was_there = store_.erase_member(scope.companions[i], scope.arguments[0]);
             if (was_there || exists(scope.resources[i])) continue;
-            if (call_next(scope.companions[i], scope.resources[i]) == Called::forbidden)
-                return not_permitted();
+            call_next(scope.companions[i], scope.resources[i]);
         }
         return ModelReply::number(1);
     }
 
-    /// Takes the first out of the queue that somebody hears.
-    Called call_next(std::string_view queue, std::string_view resource) {
+    /// Takes the first out of the queue that somebody hears, and says whether there is one.
+    bool call_next(std::string_view queue, std::string_view resource) {
+        if (store_.pttl(queue) < 0) return false;
         for (int i = 0; i < calls_max; ++i) {
-            const std::string first = store_.pop_member(queue);
-            if (first.empty()) return Called::nobody;
-            if (!permissions_.channels) return Called::forbidden;
+            const std::string first = store_.first_member(queue);
+            if (!ModelStore::is_waiter(first)) return false;
+            store_.erase_member(queue, first);
+            if (!permissions_.channels) return false;
             const std::size_t blank = first.find(' ');
             const std::string payload = first.substr(blank + 1).append(" ").append(resource);
-            if (publish(std::string_view{first}.substr(0, blank), payload) > 0) return Called::somebody;
+            if (publish(std::string_view{first}.substr(0, blank), payload) > 0) return true;
         }
-        return Called::nobody;
+        return false;
     }
 
     /// To how many.

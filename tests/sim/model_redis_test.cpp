@@ -1,10 +1,12 @@
 // The model of Redis against a real one: the same commands, at the same time, get the same replies.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -68,7 +70,8 @@ class RequestSource {
 
     [[nodiscard]] std::string next() {
         using Kind = detail::Command::Kind;
-        const std::uint64_t which = random_.below(13);
+        const std::uint64_t which = random_.below(14);
+        if (which == 13) return of_others();
         if (which >= 9) return of_waiting(which);
         const bool is_fenced = which == 3 || which == 6 || random_.chance(70);
         const detail::Claim claim = draw_claim(is_fenced);
@@ -88,11 +91,16 @@ class RequestSource {
         }
     }
 
+    /// How many requests of others were drawn.
+    [[nodiscard]] std::size_t foreign_count() const noexcept { return foreign_count_; }
+
     /// No plain commands on them, which a user without the permission could not run.
     void leave_queues_alone() noexcept { plain_keys_ = 4; }
 
     /// The channels that waiters may name. The last one has no subscriber, ever.
-    static constexpr std::array<const char*, 3> channels{"redlock:first", "redlock:second", "redlock:third"};
+    static constexpr std::array<const char*, 3> channels{"redlock:1111111111222222222233333333334444444444",
+                                                         "redlock:aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd",
+                                                         "redlock:0000000000000000000000000000000000000000"};
 
    private:
     static constexpr milliseconds fence_ttl = 1h;
@@ -120,14 +128,52 @@ class RequestSource {
     }
 
     [[nodiscard]] std::string plain(milliseconds ttl) {
-        const std::array<const char*, 5> names{"GET", "PTTL", "EXISTS", "DEL", "PEXPIRE"};
-        const std::array<const char*, 6> keys{"red",          "blue",        "{red}:fence",
-                                              "{blue}:fence", "{red}:queue", "{blue}:queue"};
+        const std::array<const char*, 6> names{"GET", "PTTL", "EXISTS", "DEL", "PEXPIRE", "ZCARD"};
         const std::string name = names[random_.below(names.size())];
         detail::RequestWriter writer{name == "PEXPIRE" ? 3U : 2U};
         writer.arg(name).arg(keys[random_.below(plain_keys_)]);
         if (name == "PEXPIRE") writer.arg(random_.one_in(5) ? milliseconds{0} : ttl);
         return std::move(writer).take();
+    }
+
+    /// What an application may do to keys that could be ours. It clears away as often, so that not all are
+    /// its own in the end.
+    [[nodiscard]] std::string of_others() {
+        ++foreign_count_;
+        const std::string_view key = keys[random_.below(plain_keys_)];
+        const std::array<const char*, 12> values{"5",
+                                                 "nan",
+                                                 "1e20",
+                                                 "9007199254740990",
+                                                 "9007199254740991",
+                                                 "-5",
+                                                 "0x10",
+                                                 "007",
+                                                 "9007199254740992",
+                                                 " 12",
+                                                 "12.5",
+                                                 "99999999999999999999999"};
+        const std::array<const char*, 6> members{"job-1",
+                                                 "redlock:1111111111222222222233333333334444444444 1",
+                                                 "redlock:1111111111222222222233333333334444444444 x",
+                                                 "redlock:1111111111222222222233333333334444444444 1 2",
+                                                 "redlock:111111111122222222223333333333444444444 1",
+                                                 "redlock:11111111112222222222333333333344444444444 1"};
+        const auto request = [&](std::initializer_list<std::string_view> words) {
+            detail::RequestWriter writer{words.size()};
+            for (const std::string_view word : words) writer.arg(word);
+            return std::move(writer).take();
+        };
+        const std::string score = std::to_string(1'750'000'000'000'000 + random_.between(-1, 4));
+        switch (random_.below(8)) {
+            case 0: return request({"SET", key, values[random_.below(values.size())]});
+            case 1: return request({"SET", key, values[random_.below(values.size())], "PX", "50000"});
+            case 2: return request({"ZADD", key, score, members[random_.below(members.size())]});
+            case 3: return request({"PERSIST", key});
+            case 4: return request({"PEXPIRE", key, "50000"});
+            case 5: return request({"HSET", key, "field", "x"});
+            default: return request({"DEL", key});
+        }
     }
 
     /// Some end while the test runs.
@@ -143,8 +189,16 @@ class RequestSource {
         return claim;
     }
 
+    static constexpr std::array<const char*, 6> keys{"red",
+                                                     "blue",
+                                                     "{red}:redlock-fence",
+                                                     "{blue}:redlock-fence",
+                                                     "{red}:redlock-queue",
+                                                     "{blue}:redlock-queue"};
+
     Random random_;
-    std::size_t plain_keys_ = 6;
+    std::size_t plain_keys_ = keys.size();
+    std::size_t foreign_count_ = 0;
 };
 
 class ModelAgainstRedis : public testing::Test {
@@ -226,7 +280,8 @@ class ModelAgainstRedis : public testing::Test {
     /// Where nobody can say in which millisecond the server ran a request, both forget what came of it.
     bool begins_anew() {
         if (!std::exchange(is_blurred_, false)) return false;
-        server_.query({"DEL", "red", "blue", "{red}:fence", "{blue}:fence", "{red}:queue", "{blue}:queue"});
+        server_.query({"DEL", "red", "blue", "{red}:redlock-fence", "{blue}:redlock-fence",
+                       "{red}:redlock-queue", "{blue}:redlock-queue"});
         server_.query({"SCRIPT", "FLUSH"});
         model_.store().forget_all();
         model_.forget_scripts();
@@ -275,6 +330,7 @@ TEST_F(ModelAgainstRedis, gives_the_same_replies) {
     RequestSource source{7};
     compare(source, client_, 5000);
     EXPECT_GT(notice_count_, 20U);
+    EXPECT_GT(source.foreign_count(), 200U);
 }
 
 TEST_F(ModelAgainstRedis, forbids_the_same_to_one_who_may_not_publish) {
@@ -292,8 +348,8 @@ TEST_F(ModelAgainstRedis, forbids_the_same_to_one_who_may_not_publish) {
 }
 
 TEST_F(ModelAgainstRedis, forbids_the_same_to_one_who_may_not_touch_the_queues) {
-    server_.query(
-        {"ACL", "SETUSER", "lone", "on", ">any", "~red", "~blue", "~*:fence", "+@all", "allchannels"});
+    server_.query({"ACL", "SETUSER", "lone", "on", ">any", "~red", "~blue", "~*:redlock-fence", "+@all",
+                   "allchannels"});
     test::RedisClient lone{address_, {"lone", "any"}};
     RequestSource source{9};
     source.leave_queues_alone();
@@ -304,7 +360,7 @@ TEST_F(ModelAgainstRedis, forbids_the_same_to_one_who_may_not_touch_the_queues) 
     compare(source, client_, 300);
 }
 
-// A proposal far ahead of the node's clock is cut to a day ahead of it.
+// A proposal far ahead of the node's clock is cut to a day ahead of it, but for one close to the counter.
 TEST_F(ModelAgainstRedis, cuts_wild_proposals_alike) {
     constexpr std::int64_t wild = 5'000'000'000'000'000;
     const detail::Claim claim{{"red"}, {detail::fence_key("red")}};
@@ -316,6 +372,32 @@ TEST_F(ModelAgainstRedis, cuts_wild_proposals_alike) {
     EXPECT_NEAR(static_cast<double>(modelled.elements[1]), static_cast<double>(real.elements[1].integer),
                 1e6);
     EXPECT_LT(modelled.elements[1], wild);
+
+    constexpr std::int64_t day = 86'400'000'000;
+    const std::int64_t counter = modelled.elements[1];
+    for (const std::int64_t ahead : {std::int64_t{-7}, std::int64_t{1}, day, day + 1, 5 * day}) {
+        for (const std::vector<std::string>& words :
+             {std::vector<std::string>{"DEL", "red"}, {"SET", claim.counters[0], std::to_string(counter)}}) {
+            ask(words);
+            const std::vector<std::string_view> same{words.begin(), words.end()};
+            model_.execute(same, now_us_);
+        }
+        const std::array<std::int64_t, 1> next{counter + ahead};
+        const auto [there, here] =
+            replies_to(detail::acquire_command(claim, Token::parse("ours"), 10s, 1h, next));
+        ASSERT_EQ(there.elements.size(), 2U) << ahead;
+        ASSERT_EQ(here.elements.size(), 2U) << ahead;
+        const bool is_cut = ahead > day;
+        EXPECT_NEAR(static_cast<double>(here.elements[1]), static_cast<double>(there.elements[1].integer),
+                    is_cut ? 1e6 : 0)
+            << ahead;
+        if (!is_cut) {
+            EXPECT_EQ(here.elements[1], counter + std::max<std::int64_t>(ahead, 1));
+        }
+        if (is_cut) {
+            EXPECT_LT(here.elements[1], counter + day / 2);
+        }
+    }
 }
 
 // What one who adopts commits must be above the counter, what one who acquired commits need not.

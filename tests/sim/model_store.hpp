@@ -1,10 +1,11 @@
-// The keys of a model of Redis: strings and sorted sets, with lazy expiry on the node's wall clock.
+// The keys of a model of Redis: strings, sorted sets and others, with lazy expiry on the node's wall clock.
 #pragma once
 
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,6 +26,7 @@ class ModelStore {
         std::string value{};
         std::int64_t expires_ms = forever_ms;
         std::vector<Member> members{};  ///< of a sorted set; such a one is never empty
+        bool is_other = false;          ///< of a type that the library never uses
     };
     using Entries = std::vector<Entry>;
 
@@ -45,6 +47,13 @@ class ModelStore {
     [[nodiscard]] bool has_forgotten_counter() const noexcept { return has_forgotten_counter_; }
     [[nodiscard]] static bool is_counter(const Entry& entry) noexcept { return entry.key.ends_with("fence"); }
     [[nodiscard]] static bool is_queue(const Entry& entry) noexcept { return !entry.members.empty(); }
+    [[nodiscard]] static bool is_string(const Entry& entry) noexcept {
+        return entry.members.empty() && !entry.is_other;
+    }
+    [[nodiscard]] static bool is_digits(std::string_view text) noexcept {
+        return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+    }
+    static constexpr std::int64_t largest_counter = 9'007'199'254'740'991;
 
     // ---- reading -----------------------------------------------------------------------------------
 
@@ -57,13 +66,47 @@ class ModelStore {
 
     [[nodiscard]] bool has(std::string_view key, std::string_view value) {
         const Entry* entry = find(key);
-        return entry != nullptr && entry->value == value;
+        return entry != nullptr && is_string(*entry) && entry->value == value;
     }
 
-    /// The number it holds; 0 where there is none.
-    [[nodiscard]] std::int64_t number_at(std::string_view key) {
+    /// The number of a counter; 0 where there is no key; nothing where what is there is not in our form.
+    [[nodiscard]] std::optional<std::int64_t> counter_at(std::string_view key) {
         const Entry* entry = find(key);
-        return entry != nullptr ? number(entry->value) : 0;
+        if (entry == nullptr) return 0;
+        if (!is_string(*entry) || !is_digits(entry->value)) return std::nullopt;
+        std::int64_t value = 0;
+        const char* end = entry->value.data() + entry->value.size();
+        if (std::from_chars(entry->value.data(), end, value).ec != std::errc{}) return std::nullopt;
+        return value <= largest_counter ? std::optional{value} : std::nullopt;
+    }
+
+    /// PTTL of a queue; -2 where there is no key; nothing where what is there is no queue of ours.
+    [[nodiscard]] std::optional<std::int64_t> queue_left(std::string_view key) {
+        const std::int64_t left = pttl(key);
+        if (left == -2) return left;
+        if (left < 0 || !is_waiter(first_member(key))) return std::nullopt;
+        return left;
+    }
+
+    /// Of the lowest score; empty: there is none.
+    [[nodiscard]] std::string first_member(std::string_view key) {
+        const Entry* entry = find(key);
+        if (entry == nullptr || entry->members.empty()) return {};
+        return std::min_element(entry->members.begin(), entry->members.end(),
+                                [](const Member& a, const Member& b) {
+                                    return a.score != b.score ? a.score < b.score : a.name < b.name;
+                                })
+            ->name;
+    }
+
+    /// "redlock:<40 hex digits> <number>".
+    [[nodiscard]] static bool is_waiter(std::string_view member) {
+        constexpr std::string_view prefix = "redlock:";
+        constexpr std::size_t blank = prefix.size() + 40;
+        if (!member.starts_with(prefix) || member.size() < blank + 2 || member[blank] != ' ') return false;
+        const std::string_view channel = member.substr(prefix.size(), 40);
+        return channel.find_first_not_of("0123456789abcdef") == std::string_view::npos &&
+               is_digits(member.substr(blank + 1));
     }
 
     [[nodiscard]] std::int64_t pttl(std::string_view key) {
@@ -85,6 +128,18 @@ class ModelStore {
         if (entry == nullptr) entry = &entries_.emplace_back(Entry{std::string{key}});
         entry->value = value;
         entry->expires_ms = expires_ms;
+        entry->members.clear();
+        entry->is_other = false;
+    }
+
+    /// What has no ttl is given none.
+    void put_counter(std::string_view key, std::string_view value, std::int64_t expires_ms) {
+        put(key, value, pttl(key) == -1 ? forever_ms : expires_ms);
+    }
+
+    void put_other(std::string_view key) {
+        put(key, {}, forever_ms);
+        find(key)->is_other = true;
     }
 
     std::int64_t erase(std::string_view key) {
@@ -107,20 +162,6 @@ class ModelStore {
             std::erase_if(entry->members, [&](const Member& member) { return member.name == name; });
         if (entry->members.empty()) erase(key);
         return count > 0;
-    }
-
-    /// Of the lowest score; empty: there is none.
-    std::string pop_member(std::string_view key) {
-        Entry* entry = find(key);
-        if (entry == nullptr) return {};
-        const auto first = std::min_element(
-            entry->members.begin(), entry->members.end(), [](const Member& a, const Member& b) {
-                return a.score != b.score ? a.score < b.score : a.name < b.name;
-            });
-        std::string name = std::move(first->name);
-        entry->members.erase(first);
-        if (entry->members.empty()) erase(key);
-        return name;
     }
 
     // ---- crashes -----------------------------------------------------------------------------------

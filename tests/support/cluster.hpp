@@ -53,8 +53,8 @@ class Cluster {
         for (const auto& value : values(key)) count += value.has_value() ? 1 : 0;
         return count;
     }
-    // "node 2: orders/42" for each key on each node. Fencing counters ("{name}:fence") outlive locks by
-    // design and are left out.
+    // "node 2: orders/42" for each key on each node. Fencing counters ("{name}:redlock-fence") outlive locks
+    // by design and are left out.
     [[nodiscard]] std::vector<std::string> keys_left() {
         std::vector<std::string> left;
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
@@ -112,7 +112,7 @@ class Cluster {
     };
 
     static bool is_fence(std::string_view key) {
-        return key.ends_with(":fence") && key.find('{') != std::string_view::npos;
+        return key.ends_with(":redlock-fence") && key.find('{') != std::string_view::npos;
     }
 
     Nodes nodes_;

@@ -17,9 +17,9 @@ using test::words_of;
 
 const Token token = Token::parse("0123456789abcdef0123456789abcdef01234567");
 const Claim plain{{"orders/42"}, {}};
-const Claim fenced{{"orders/42"}, {"{orders/42}:fence"}};
+const Claim fenced{{"orders/42"}, {"{orders/42}:redlock-fence"}};
 const Claim two{{"a", "b"}, {}};
-const Claim two_fenced{{"a", "b"}, {"{a}:fence", "{b}:fence"}};
+const Claim two_fenced{{"a", "b"}, {"{a}:redlock-fence", "{b}:redlock-fence"}};
 
 std::string name_of(const Script& script) { return {script.sha1.data(), script.sha1.size()}; }
 
@@ -45,8 +45,8 @@ TEST(Command, a_fenced_acquire_is_a_script_with_resource_and_counter_as_keys) {
     const std::vector<std::int64_t> proposals{1'700'000'000'000'000};
     const Command command = acquire_command(fenced, token, 10s, 24h, proposals);
     EXPECT_EQ(words_of(command.bytes()),
-              (Request{"EVALSHA", name_of(fenced_acquire_script), "2", "orders/42", "{orders/42}:fence",
-                       token.str(), "10000", "86400000", "1700000000000000"}));
+              (Request{"EVALSHA", name_of(fenced_acquire_script), "2", "orders/42",
+                       "{orders/42}:redlock-fence", token.str(), "10000", "86400000", "1700000000000000"}));
 }
 
 TEST(Command, several_resources_are_taken_by_one_script) {
@@ -54,20 +54,20 @@ TEST(Command, several_resources_are_taken_by_one_script) {
               (Request{"EVALSHA", name_of(acquire_script), "2", "a", "b", token.str(), "5000"}));
     const std::vector<std::int64_t> proposals{7, 8};
     EXPECT_EQ(words_of(acquire_command(two_fenced, token, 5s, 24h, proposals).bytes()),
-              (Request{"EVALSHA", name_of(fenced_acquire_script), "4", "a", "b", "{a}:fence", "{b}:fence",
-                       token.str(), "5000", "86400000", "7", "8"}));
+              (Request{"EVALSHA", name_of(fenced_acquire_script), "4", "a", "b", "{a}:redlock-fence",
+                       "{b}:redlock-fence", token.str(), "5000", "86400000", "7", "8"}));
 }
 
 TEST(Command, commit_extend_put_back_and_release) {
     const std::vector<std::int64_t> fences{42};
     EXPECT_EQ(words_of(commit_command(fenced, token, 24h, fences).bytes()),
-              (Request{"EVALSHA", name_of(commit_script), "2", "orders/42", "{orders/42}:fence", token.str(),
-                       "86400000", "42"}));
+              (Request{"EVALSHA", name_of(commit_script), "2", "orders/42", "{orders/42}:redlock-fence",
+                       token.str(), "86400000", "42"}));
     EXPECT_EQ(words_of(hold_command(Command::Kind::extend, plain, token, 9s, 24h, {}).bytes()),
               (Request{"EVALSHA", name_of(extend_script), "1", "orders/42", token.str(), "9000"}));
     EXPECT_EQ(words_of(hold_command(Command::Kind::extend, fenced, token, 9s, 24h, fences).bytes()),
-              (Request{"EVALSHA", name_of(extend_script), "2", "orders/42", "{orders/42}:fence", token.str(),
-                       "9000", "86400000", "42"}));
+              (Request{"EVALSHA", name_of(extend_script), "2", "orders/42", "{orders/42}:redlock-fence",
+                       token.str(), "9000", "86400000", "42"}));
     EXPECT_EQ(words_of(hold_command(Command::Kind::put_back, plain, token, 9s, 24h, {}).bytes()),
               (Request{"EVALSHA", name_of(put_back_script), "1", "orders/42", token.str(), "9000"}));
     EXPECT_EQ(words_of(release_command(fenced, token).bytes()),
@@ -79,7 +79,7 @@ TEST(Command, the_full_form_has_the_text_in_place_of_the_name_and_nothing_else_c
     const Command commands[] = {
         release_command(two, token),
         hold_command(Command::Kind::extend, plain, token, 9s, 24h, {}),
-        acquire_command({{std::string{"\r\nEVALSHA\0", 10}}, {"{x}:fence"}}, token, 10s, 24h,
+        acquire_command({{std::string{"\r\nEVALSHA\0", 10}}, {"{x}:redlock-fence"}}, token, 10s, 24h,
                         std::vector<std::int64_t>{1}),
     };
     for (const Command& command : commands) {
@@ -105,12 +105,12 @@ TEST(Command, numbers_are_written_with_all_their_digits) {
 }
 
 TEST(FenceKey, is_on_the_hash_slot_of_its_resource) {
-    EXPECT_EQ(fence_key("orders/42"), "{orders/42}:fence");
-    EXPECT_EQ(fence_key("{tenant}/orders"), "{tenant}/orders::fence");
-    EXPECT_EQ(fence_key("a{b}c{d}"), "a{b}c{d}::fence");
-    EXPECT_EQ(fence_key("{}x"), "{{}x}:fence") << "an empty tag is no tag: the whole name counts";
-    EXPECT_EQ(fence_key("a}b"), "{a}b}:fence");
-    EXPECT_EQ(fence_key("a{b"), "{a{b}:fence");
+    EXPECT_EQ(fence_key("orders/42"), "{orders/42}:redlock-fence");
+    EXPECT_EQ(fence_key("{tenant}/orders"), "{tenant}/orders::redlock-fence");
+    EXPECT_EQ(fence_key("a{b}c{d}"), "a{b}c{d}::redlock-fence");
+    EXPECT_EQ(fence_key("{}x"), "{{}x}:redlock-fence") << "an empty tag is no tag: the whole name counts";
+    EXPECT_EQ(fence_key("a}b"), "{a}b}:redlock-fence");
+    EXPECT_EQ(fence_key("a{b"), "{a{b}:redlock-fence");
 }
 
 // By the rule of Redis Cluster: what is between the first '{' and the first '}' after it, unless empty.

@@ -99,13 +99,13 @@ TEST(Construction, the_same_node_twice_is_refused_and_named) {
     EXPECT_EQ(message.find("hunter2"), std::string::npos);
     EXPECT_NE(complaint([] { Redlock<> locks{"unix:///a,unix:///a?db=1"}; }), "");
     EXPECT_NE(complaint([] { Redlock<> locks{"redis://a,redis://b", "redis://a"}; }), "");
-    EXPECT_NE(complaint([] { Redlock<> locks{"redis://a\n"}; }).find("a\\x0a"), std::string::npos);
+    EXPECT_NE(complaint([] { Redlock<> locks{"redis://a\n"}; }).find("'redis://***': "), std::string::npos);
 }
 
 TEST(Construction, a_bad_uri_or_option_is_refused_by_name) {
     EXPECT_NE(complaint([] {
                   Redlock<> locks{{"redis://a", "redis://b:x"}};
-              }).find("redis://b:x"),
+              }).find("node 2 of 2: bad URI 'redis://***'"),
               std::string::npos);
     EXPECT_NE(complaint([] {
                   Redlock<> locks{{"redis://a"}, {.node_timeout = -1ms}};
@@ -122,6 +122,54 @@ TEST(Calls, brace_lists_of_names_are_lists) {
     EXPECT_EQ(locks.try_lock({"a", "b", "c"}, 10s)->resources().size(), 3U);
     EXPECT_EQ(locks.lock({"a", "b"}, {.ttl = 10s})->resources().size(), 2U);
     EXPECT_EQ(locks.lock("a")->resource(), "a");
+}
+
+std::vector<std::string> many_names(std::size_t count, std::size_t size = 8) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < count; ++i) {
+        std::string digits = std::to_string(i);
+        names.push_back("n" + std::string(size - 1 - digits.size(), '0') + digits);
+    }
+    return names;
+}
+
+// What is too much would keep a node from all others.
+TEST(Calls, a_lock_has_so_many_resources_and_bytes_of_names_and_no_more) {
+    World world{3};
+    auto locks = connected_to(world);
+    const auto refusal_of = [&](const std::vector<std::string>& names) {
+        const auto lock = locks.try_lock(names, 10s);
+        if (lock) return std::string{};
+        EXPECT_EQ(lock.error(), errc::invalid_argument);
+        EXPECT_TRUE(lock.error().nodes().empty());
+        return lock.error().message();
+    };
+    EXPECT_EQ(refusal_of(many_names(1024)), "");
+    const std::string count = refusal_of(many_names(1025));
+    EXPECT_NE(count.find("1025 names, but may have 1024"), std::string::npos) << count;
+    EXPECT_NE(refusal_of(std::vector<std::string>(100'000)).find("100000 names"), std::string::npos)
+        << "the number before the contents";
+    EXPECT_EQ(refusal_of(many_names(64, 16'384)), "");
+    const std::string bytes = refusal_of(many_names(65, 16'384));
+    EXPECT_NE(bytes.find("1064960 bytes in all, but may have 1048576"), std::string::npos) << bytes;
+    auto twice = many_names(1024);
+    twice.back() = twice.front();
+    EXPECT_NE(refusal_of(twice).find("'n0000000' is there twice"), std::string::npos) << refusal_of(twice);
+}
+
+TEST(Calls, a_message_names_three_resources_and_counts_the_rest) {
+    World world{3};
+    auto locks = connected_to(world);
+    for (std::size_t i = 0; i < 3; ++i) world.put(i, "n0000003", "theirs", 1h);
+    const auto message_of = [&](std::size_t count) {
+        return locks.try_lock(many_names(count), 10s).error().message();
+    };
+    EXPECT_NE(message_of(1000).find("'n0000000', 'n0000001', 'n0000002' and 997 more"), std::string::npos)
+        << message_of(1000);
+    EXPECT_EQ(message_of(1000).find("n0000999"), std::string::npos);
+    for (std::size_t i = 0; i < 3; ++i) world.put(i, "n0000000", "theirs", 1h);
+    EXPECT_EQ(message_of(3).find("more"), std::string::npos) << message_of(3);
+    EXPECT_NE(message_of(3).find("'n0000000', 'n0000001', 'n0000002'"), std::string::npos) << message_of(3);
 }
 
 TEST(Calls, what_can_never_work_is_an_error_that_names_it_and_sends_nothing) {

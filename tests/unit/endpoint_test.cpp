@@ -136,25 +136,98 @@ TEST(Endpoint, every_malformed_uri_is_named_and_explained) {
     };
     for (const auto& [uri, reason] : bad) {
         const std::string complaint = complaint_about(uri);
-        EXPECT_NE(complaint.find("bad URI '" + uri.substr(0, uri.find("://"))), std::string::npos)
+        const std::string scheme = uri.find("://") != std::string::npos ? uri.substr(0, uri.find(':')) : "";
+        EXPECT_NE(complaint.find(scheme == " redis" ? "bad URI '***" : "bad URI '" + scheme),
+                  std::string::npos)
             << uri << ": " << complaint;
         EXPECT_NE(complaint.find(reason), std::string::npos) << uri << ": " << complaint;
     }
     EXPECT_NE(complaint_about(std::string{"redis://a\0b", 11}), "");
 }
 
+// R31: whatever it looks like, and however it is wrong.
 TEST(Endpoint, a_password_is_in_no_message_and_in_no_display) {
     for (const char* uri :
          {"redis://alice:hunter2@", "redis://alice:hunter2@h:x", "redis://:hunter2@h/x", "redis://:hunter2@",
           "redis://alice:hunter2%@h", "redis://alice:hun@hunter2@h:0", "unix://alice:hunter2@x",
           "unix://alice:hunter2@/a?db=x", "redis://alice:hunter2?@h", "rediss://alice:hunter2@h",
-          "http://alice:hunter2@h", "alice:hunter2@h", "redis://alice:hunter2@[::1", "redis:/:hunter2@h"}) {
+          "http://alice:hunter2@h", "alice:hunter2@h", "redis://alice:hunter2@[::1", "redis:/:hunter2@h",
+          // without the '@'
+          "redis://:hunter2", "redis://alice:hunter2", "redis://alice:hunter2/0", "redis://:/hunter2",
+          "redis://:x/hunter2", "redis://[:hunter2]", "redis://[a:hunter2", "redis://[::1]hunter2",
+          "redis://127.0.0.1:hunter2", "redis://localhost:6379:hunter2", "redis://localhost/hunter2",
+          "unix://:hunter2/path", "unix://hunter2/path", "alice:hunter2", "hunter2", ":hunter2",
+          "hunter2://h", "redis:alice:hunter2", "rediss://alice:hunter2", "http://alice:hunter2",
+          // in a query, with all that a password may hold
+          "redis://h?password=hunter2", "redis://h:1/0?user=alice&password=hunter2",
+          "redis://h?password=hun@hunter2", "redis://h#hunter2", "unix:///a?password=hunter2",
+          "unix:///a?password=x@/hunter2", "unix:///a?db=hunter2"}) {
         const std::string complaint = complaint_about(uri);
         EXPECT_FALSE(complaint.empty()) << uri;
         EXPECT_EQ(complaint.find("hunter2"), std::string::npos) << complaint;
     }
+    for (const char* uri : {"redis://alice:12345678", "redis://:hun/12345678", "redis://h/12345678"}) {
+        EXPECT_EQ(complaint_about(uri).find("12345678"), std::string::npos) << complaint_about(uri);
+    }
+    EXPECT_EQ(complaint_about("redis://:hun/ter2").find("ter2"), std::string::npos);
     EXPECT_EQ(Endpoint{"redis://alice:hunter2@h"}.display(), "redis://h:6379");
     EXPECT_EQ(Endpoint{"unix://alice:hunter2@/a"}.display(), "unix:///a");
+}
+
+TEST(Endpoint, what_is_certainly_a_host_is_shown_so_that_one_finds_the_uri) {
+    const std::vector<std::pair<std::string, std::string>> bad = {
+        {"redis://alice:hunter2@redis-1.example:x", "'redis://***@redis-1.example'"},
+        {"redis://redis-1.example/x", "'redis://redis-1.example'"},
+        {"redis://redis-1.example?db=1", "'redis://redis-1.example'"},
+        {"redis://redis-1.example:x", "'redis://***'"},
+        {"redis://localhost:x", "'redis://localhost'"},
+        {"redis://10.0.0.1:x", "'redis://10.0.0.1'"},
+        {"redis://[2001:db8::1]:x", "'redis://[2001:db8::1]'"},
+        {"REDIS://h", "'REDIS://h'"},
+        {"unix:///run/a.sock?x", "'unix:///run/a.sock'"},
+        {"unix://alice:pw@/run/a.sock?x", "'unix://***'"},
+        {"alice:hunter2@h", "'***@h'"},
+        {"localhost:6379", "'localhost'"},
+        {"redis-1.example:6379", "'***'"},
+    };
+    for (const auto& [uri, shown] : bad) {
+        EXPECT_NE(complaint_about(uri).find("bad URI " + shown + ": "), std::string::npos)
+            << complaint_about(uri);
+    }
+}
+
+// A comma in a password splits it, and either half is as secret as the whole.
+TEST(Endpoint, a_list_that_a_password_splits_shows_no_part_of_it) {
+    const auto complaint_about_list = [](const auto& list) -> std::string {
+        try {
+            const Endpoints endpoints(list);
+        } catch (const std::invalid_argument& error) {
+            return error.what();
+        }
+        return {};
+    };
+    for (const char* list :
+         {"redis://alice:hun,ter2@h", "redis://alice:1,ter2@h", "redis://alice:1,ter2,hun@h",
+          "redis://alice:1,ter2", "redis://alice:1,ter2:hun", "redis://alice:1,ter2://hun@h",
+          "redis://alice:1,:ter2/0@h", "redis://:hun,ter2@h", "redis://alice:hun,ter2@h,redis://b"}) {
+        const std::string complaint = complaint_about_list(list);
+        EXPECT_NE(complaint, "") << list;
+        EXPECT_EQ(complaint.find("hun"), std::string::npos) << complaint;
+        EXPECT_EQ(complaint.find("ter2"), std::string::npos) << complaint;
+    }
+    const std::string complaint = complaint_about_list("redis://alice:1,ter2@h,redis://b");
+    EXPECT_NE(complaint.find("redlock: node 2 of 3: bad URI '***@h': "), std::string::npos) << complaint;
+    EXPECT_NE(complaint.find("a comma within a URI is written %2C"), std::string::npos) << complaint;
+    EXPECT_NE(complaint_about_list(std::vector{"redis://a", "redis://b:x"}).find("node 2 of 2: "),
+              std::string::npos);
+    try {
+        const Endpoints endpoints{"redis://a", "redis://b", "redis://:x"};
+        ADD_FAILURE();
+    } catch (const std::invalid_argument& error) {
+        EXPECT_NE(std::string{error.what()}.find("node 3 of 3: "), std::string::npos) << error.what();
+    }
+    EXPECT_EQ((Endpoints{Endpoint{"redis://a"}, "redis://b"}.list().size()), 2U);
+    EXPECT_EQ(Endpoints{"redis://alice:1%2Cter2@h"}.list().front().password(), "1,ter2");
 }
 
 TEST(Endpoint, one_server_is_recognised_whatever_the_login_and_the_db) {

@@ -100,6 +100,8 @@ class MemoryNode {
     void set(const std::string& key, const std::string& value, std::chrono::milliseconds ttl, Time now) {
         keys_[key] = {value, now + ttl};
     }
+    // Takes its ttl away.
+    void persist(const std::string& key) { keys_.at(key).expires = Time::max(); }
     void erase(const std::string& key) { keys_.erase(key); }
     // As a restart without persistence.
     void forget_all() {
@@ -110,7 +112,7 @@ class MemoryNode {
     [[nodiscard]] std::vector<std::string> lock_keys(Time now) const {
         std::vector<std::string> names;
         for (const auto& [name, entry] : keys_) {
-            if (entry.expires > now && !name.ends_with(":fence")) names.push_back(name);
+            if (entry.expires > now && !name.ends_with(":redlock-fence")) names.push_back(name);
         }
         return names;
     }
@@ -174,8 +176,8 @@ class MemoryNode {
             return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), left.count()});
         }
         std::vector<std::int64_t> reply{1};
+        if (call.is_fenced && !count_on(call, 2, reply, now)) return foreign();
         for (std::size_t i = 0; i < call.count; ++i) {
-            if (call.is_fenced) reply.push_back(count_on(call, i, 2, now));
             set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
         }
         return ScriptedReply::list(reply);
@@ -189,28 +191,37 @@ class MemoryNode {
             return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), owner ? left.count() : -2});
         }
         std::vector<std::int64_t> reply{1};
-        for (std::size_t i = 0; i < call.count; ++i) reply.push_back(count_on(call, i, 1, now));
+        if (!count_on(call, 1, reply, now)) return foreign();
         return ScriptedReply::list(reply);
     }
 
-    // The counter's next value; before the proposals stands the counters' ttl.
-    std::int64_t count_on(const Call& call, std::size_t i, std::size_t ttl, Time now) {
-        const std::int64_t ceiling = time_us + now.count() / 1000 + 86'400'000'000;
-        const std::int64_t proposal = std::stoll(call.args[ttl + 1 + i]);
-        const std::int64_t fence = std::max(counter(call, i, now) + 1, std::min(proposal, ceiling));
-        set(call.keys[call.count + i], std::to_string(fence), milliseconds(call.args[ttl]), now);
-        return fence;
+    // The counters' next values; before the proposals stands the counters' ttl. False: one of them is none.
+    bool count_on(const Call& call, std::size_t ttl, std::vector<std::int64_t>& values, Time now) {
+        constexpr std::int64_t day_us = 86'400'000'000;
+        for (std::size_t i = 0; i < call.count; ++i) {
+            const auto before = counter(call, i, now);
+            if (!before || *before == largest_counter) return false;
+            std::int64_t proposal = std::min(std::stoll(call.args[ttl + 1 + i]), largest_counter);
+            const bool is_near = get(call.keys[call.count + i], now) && proposal <= *before + day_us;
+            if (!is_near) proposal = std::min(proposal, time_us + now.count() / 1000 + day_us);
+            values.push_back(std::max(*before + 1, proposal));
+        }
+        for (std::size_t i = 0; i < call.count; ++i) {
+            set_counter(call, i, std::to_string(values[values.size() - call.count + i]), call.args[ttl], now);
+        }
+        return true;
     }
 
     ScriptedReply commit(const Call& call, Time now) {
         for (std::size_t i = 0; i < call.count; ++i) {
-            const bool is_ours = get(call.keys[i], now) == call.args[0];
-            if (!is_ours || counter(call, i, now) + (call.is_above ? 1 : 0) > std::stoll(call.args[2 + i])) {
-                return ScriptedReply::number(0);
-            }
+            if (get(call.keys[i], now) != call.args[0]) return ScriptedReply::number(0);
+            const auto before = counter(call, i, now);
+            const std::int64_t fence = std::stoll(call.args[2 + i]);
+            if (!before || fence > largest_counter) return foreign();
+            if (*before + (call.is_above ? 1 : 0) > fence) return ScriptedReply::number(0);
         }
         for (std::size_t i = 0; i < call.count; ++i) {
-            set(call.keys[call.count + i], call.args[2 + i], milliseconds(call.args[1]), now);
+            set_counter(call, i, call.args[2 + i], call.args[1], now);
         }
         return ScriptedReply::number(1);
     }
@@ -220,9 +231,10 @@ class MemoryNode {
         for (std::size_t i = 0; i < call.count; ++i) {
             const auto owner = get(call.keys[i], now);
             if (owner && *owner != call.args[0]) return ScriptedReply::number(0);
-            if (call.is_fenced && counter(call, i, now) > std::stoll(call.args[3 + i])) {
-                return ScriptedReply::number(0);
-            }
+            const auto before = call.is_fenced ? counter(call, i, now) : 0;
+            const std::int64_t fence = call.is_fenced ? std::stoll(call.args[3 + i]) : 0;
+            if (!before || fence > largest_counter) return foreign();
+            if (*before > fence) return ScriptedReply::number(0);
             is_absent = is_absent || !owner;
         }
         if (is_absent && !is_put_back) return ScriptedReply::number(-1);
@@ -236,9 +248,7 @@ class MemoryNode {
             if (is_put_back ? !is_there : is_longer) {
                 set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
             }
-            if (call.is_fenced) {
-                set(call.keys[call.count + i], call.args[3 + i], milliseconds(call.args[2]), now);
-            }
+            if (call.is_fenced) set_counter(call, i, call.args[3 + i], call.args[2], now);
         }
         if (!is_put_back && longest > 0) return ScriptedReply::list({1, longest});
         return ScriptedReply::number(1);
@@ -252,9 +262,25 @@ class MemoryNode {
         return ScriptedReply::number(freed == call.count ? 1 : 0);
     }
 
-    [[nodiscard]] std::int64_t counter(const Call& call, std::size_t i, Time now) const {
-        return std::stoll(get(call.keys[call.count + i], now).value_or("0"));
+    // Nothing: it is not in our form.
+    [[nodiscard]] std::optional<std::int64_t> counter(const Call& call, std::size_t i, Time now) const {
+        const std::string text = get(call.keys[call.count + i], now).value_or("0");
+        const bool is_number = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+        if (!is_number || text.size() > 16 || std::stoll(text) > largest_counter) return std::nullopt;
+        return std::stoll(text);
     }
+    // What has no ttl is given none.
+    void set_counter(const Call& call, std::size_t i, const std::string& value, const std::string& ttl,
+                     Time now) {
+        const std::string& key = call.keys[call.count + i];
+        const bool stays = get(key, now) && keys_.at(key).expires == Time::max();
+        set(key, value, milliseconds(ttl), now);
+        if (stays) persist(key);
+    }
+    static ScriptedReply foreign() {
+        return ScriptedReply::error("FOREIGN the fencing counter is no number below 2^53");
+    }
+    static constexpr long long largest_counter = 9'007'199'254'740'991;
     static std::chrono::milliseconds milliseconds(const std::string& text) {
         return std::chrono::milliseconds{std::stoll(text)};
     }

@@ -76,7 +76,7 @@ TEST(Options, a_bad_number_is_named_too) {
         {[](Options& o) { o.fence_suffix = "{x}"; }, "Options::fence_suffix", "'{x}'"},
         {[](Options& o) { o.queue_suffix = "a b"; }, "Options::queue_suffix", "'a b'"},
         {[](Options& o) { o.queue_suffix = std::string(65, 'q'); }, "Options::queue_suffix", "qqq"},
-        {[](Options& o) { o.queue_suffix = o.fence_suffix; }, "Options::queue_suffix", "'fence'"},
+        {[](Options& o) { o.queue_suffix = o.fence_suffix; }, "Options::queue_suffix", "'redlock-fence'"},
     };
     for (const Case& one : cases) {
         const std::string complaint = complaint_about(one.change);

@@ -17,6 +17,28 @@ Reply error(std::string_view words) { return {Reply::Kind::error, 0, words, {}};
 Reply list(const std::vector<Reply>& elements) { return {Reply::Kind::array, 0, {}, elements}; }
 const Reply nil{};
 
+const std::string token = "0123456789abcdef0123456789abcdef01234567";
+const std::string waiter = "redlock:fedcba9876543210fedcba9876543210fedcba98 17";
+const Claim claim{
+    {"orders/42", "invoices"}, {"{orders/42}:f", "{invoices}:f"}, {"{orders/42}:q", "{invoices}:q"}};
+
+std::vector<Command> all_commands() {
+    using namespace std::chrono_literals;
+    const Token ours = Token::parse(token);
+    const std::vector<std::int64_t> fences{1'750'000'000'000'001, 1'750'000'000'000'002};
+    const Claim one{{"orders/42"}, {}, {}};
+    return {acquire_command(one, ours, 10s, 24h, {}),
+            acquire_command(claim, ours, 10s, 24h, fences),
+            adopt_command(claim, ours, 24h, fences),
+            commit_command(claim, ours, 24h, fences, true),
+            hold_command(Kind::extend, claim, ours, 10s, 24h, fences, true),
+            hold_command(Kind::put_back, claim, ours, 10s, 24h, fences),
+            release_command(claim, ours),
+            enlist_command(claim, waiter, 1'750'000'000'000'000, 10s),
+            delist_command(claim, waiter),
+            peek_command(claim.resources, claim.counters)};
+}
+
 constexpr Kind all_kinds[] = {Kind::acquire, Kind::commit, Kind::extend, Kind::put_back, Kind::release};
 constexpr Kind script_kinds[] = {Kind::commit, Kind::extend, Kind::put_back, Kind::release};
 
@@ -97,6 +119,37 @@ TEST(Vote, only_noscript_means_that_a_script_is_unknown) {
     EXPECT_FALSE(is_unknown_script(error("ERR NOSCRIPT")));
     EXPECT_FALSE(is_unknown_script(text("NOSCRIPT")));
     EXPECT_FALSE(is_unknown_script(nil));
+}
+
+// R31: a server may repeat all that it was told.
+TEST(Vote, the_words_of_an_error_are_without_what_was_said_in_the_request) {
+    for (const Command& command : all_commands()) {
+        std::string echo = "ERR";
+        for (const std::string_view argument : command.arguments())
+            echo.append(" '").append(argument).append("'");
+        const std::string words = read_reply(command, error(echo)).words;
+        for (const std::string_view secret : {"orders/42", "invoices", token.c_str(), "fedcba98"}) {
+            EXPECT_EQ(words.find(secret), std::string::npos) << words;
+        }
+        EXPECT_EQ(read_reply(command, error("NOPERM no permissions")).words, "NOPERM no permissions");
+        EXPECT_EQ(read_reply(command, error("NOPERM no permissions")).vote, Vote::refused);
+    }
+}
+
+TEST(Vote, numbers_and_flags_of_a_request_are_no_secrets) {
+    for (const Command& command : all_commands()) {
+        const std::string words = "ERR 1750000000000001 is not above exactly 86400000 or 10000";
+        EXPECT_EQ(read_reply(command, error(words)).words, words);
+    }
+}
+
+// Other clients' tokens, which may be adopted, have other forms.
+TEST(Vote, a_token_of_digits_is_a_secret_all_the_same) {
+    using namespace std::chrono_literals;
+    const Claim one{{"name"}, {"{name}:f"}, {}};
+    const std::vector<std::int64_t> fences{1};
+    const Command command = commit_command(one, Token::parse("12345678"), 24h, fences);
+    EXPECT_EQ(read_reply(command, error("ERR 12345678 is wrong")).words, "ERR *** is wrong");
 }
 
 }  // namespace

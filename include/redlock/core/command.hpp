@@ -1,6 +1,7 @@
 // What is said to a node, and how its reply becomes a vote. The scripts are in scripts.hpp.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <chrono>
@@ -15,6 +16,7 @@
 #include "redlock/core/scripts.hpp"
 #include "redlock/core/token.hpp"
 #include "redlock/core/transport.hpp"
+#include "redlock/core/words.hpp"
 #include "redlock/result.hpp"
 
 namespace redlock::detail {
@@ -32,12 +34,14 @@ namespace redlock::detail {
 }
 
 /// The key of a resource's fencing counter.
-[[nodiscard]] inline std::string fence_key(std::string_view resource, std::string_view suffix = "fence") {
+[[nodiscard]] inline std::string fence_key(std::string_view resource,
+                                           std::string_view suffix = "redlock-fence") {
     return companion_key(resource, suffix);
 }
 
 /// The key of the queue of those who wait for a resource.
-[[nodiscard]] inline std::string queue_key(std::string_view resource, std::string_view suffix = "queue") {
+[[nodiscard]] inline std::string queue_key(std::string_view resource,
+                                           std::string_view suffix = "redlock-queue") {
     return companion_key(resource, suffix);
 }
 
@@ -105,6 +109,45 @@ class Command {
         full.append("$4\r\nEVAL\r\n$").append(std::to_string(script_->text.size())).append("\r\n");
         full.append(script_->text).append("\r\n").append(bytes_, tail_);
         return full;
+    }
+
+    /// What it says, the command's name first; views of its bytes. For errors: not fast.
+    [[nodiscard]] std::vector<std::string_view> arguments() const {
+        std::string_view rest = bytes_;
+        const auto number = [&rest] {
+            const std::size_t end = rest.find("\r\n");
+            std::size_t value = 0;
+            std::from_chars(rest.data() + 1, rest.data() + end, value);
+            rest.remove_prefix(end + 2);
+            return value;
+        };
+        std::vector<std::string_view> list(number());
+        for (std::string_view& argument : list) {
+            const std::size_t size = number();
+            argument = rest.substr(0, size);
+            rest.remove_prefix(size + 2);
+        }
+        return list;
+    }
+
+    /// The keys, tokens and names in it, which no message may show (R31).
+    [[nodiscard]] std::vector<std::string_view> secrets() const {
+        std::vector<std::string_view> list = arguments();
+        if (kind_ == Kind::load || list.size() < 3) return {};
+        if (script_ == nullptr) return {list[1], list[2]};  // SET key token
+        // EVALSHA name count keys... token, or whoever waits..., numbers and flags
+        std::size_t key_count = 0;
+        std::from_chars(list[2].data(), list[2].data() + list[2].size(), key_count);
+        list.erase(list.begin(), list.begin() + 3);
+        const std::size_t first_known = std::min(key_count + 1, list.size());
+        const auto is_known = [](std::string_view argument) {
+            const bool is_number = argument.find_first_not_of("-0123456789") == std::string_view::npos;
+            return is_number || argument == "exactly" || argument == "above";
+        };
+        list.erase(
+            std::remove_if(list.begin() + static_cast<std::ptrdiff_t>(first_known), list.end(), is_known),
+            list.end());
+        return list;
     }
 
    private:
@@ -228,8 +271,8 @@ struct Answer {
     Vote vote = Vote::refused;
     std::string words;
     /// Of an acquire or adopt, granted: the fencing values; denied: index from 1, PTTL in ms. Of an extend
-    /// that had no need to: PTTL in ms. Of a peek per resource: PTTL in ms, counter (and in `words` the
-    /// digests, 8 digits each). Of a release: one, if a waiter was called.
+    /// that had no need to: PTTL in ms. Of a peek per resource: PTTL in ms, counter, -1 where it is not ours
+    /// (and in `words` the digests, 8 digits each). Of a release: one, if a waiter was called.
     std::vector<std::int64_t> values;
 };
 
@@ -313,6 +356,13 @@ struct Answer {
         if (reply.integer == -1) return {Vote::absent, {}, {}};
     }
     return {Vote::refused, "an unexpected reply", {}};
+}
+
+/// The same, and where it is an error without what was said in the request.
+[[nodiscard]] inline Answer read_reply(const Command& command, const Reply& reply) {
+    Answer answer = read_reply(command.kind(), reply);
+    if (reply.kind == Reply::Kind::error) answer.words = scrubbed(reply.text, command.secrets());
+    return answer;
 }
 
 }  // namespace redlock::detail

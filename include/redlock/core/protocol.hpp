@@ -204,11 +204,16 @@ class Protocol {
         return list;
     }
 
+    /// The first three of its resources, and how many more there are.
     [[nodiscard]] static std::string describe(const Claim& claim) {
+        constexpr std::size_t longest = 3;
+        const std::size_t shown = std::min(claim.resources.size(), longest);
         std::string text;
-        for (const std::string& resource : claim.resources) {
-            text.append(text.empty() ? "" : ", ").append(in_quotes(resource));
+        for (std::size_t i = 0; i < shown; ++i) {
+            text.append(text.empty() ? "" : ", ").append(in_quotes(claim.resources[i]));
         }
+        const std::size_t rest = claim.resources.size() - shown;
+        if (rest > 0) text.append(" and ").append(std::to_string(rest)).append(" more");
         return text;
     }
 

@@ -418,7 +418,7 @@ class Rounds final : private TransportEvents {
         node.in_flight.pop_front();
         node.bytes -= round->command.bytes().size();
         if (round->may_need_more()) --node.in_flight_unsure;
-        const Answer answer = read_reply(round->command.kind(), reply);
+        const Answer answer = read_reply(round->command, reply);
         note_keys(i, *round, answer, reply.kind == Reply::Kind::error);
         if (is_unknown_script(reply) && heal(i, round)) return;
         record(i, *round, answer.vote, answer.words, answer.values);

@@ -194,7 +194,9 @@ class Session {
             if (ballot.vote == Vote::granted && ballot.values.size() == 2) {
                 node.holder = std::exchange(node.report.detail, {});
                 if (!node.holder.empty()) node.ttl = std::chrono::milliseconds{ballot.values[0]};
-                node.fence = static_cast<std::uint64_t>(ballot.values[1]);
+                const bool is_counter = ballot.values[1] >= 0;
+                if (is_counter) node.fence = static_cast<std::uint64_t>(ballot.values[1]);
+                if (!is_counter) node.report.detail = "its fencing counter is no number below 2^53";
             }
             seen.nodes.push_back(std::move(node));
         }

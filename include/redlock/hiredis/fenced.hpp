@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "redlock/core/words.hpp"
 #include "redlock/fencing.hpp"
 #include "redlock/hiredis/api.hpp"
 #include "redlock/result.hpp"
@@ -73,7 +74,11 @@ class NoSigpipe {
     if (reply->type != REDIS_REPLY_ERROR) return reply;
     const std::string_view words_of_node{reply->str, reply->len};
     constexpr std::string_view refusal = "FENCED ";
-    if (!words_of_node.starts_with(refusal)) return Failure{errc::unknown, std::string{words_of_node}};
+    if (!words_of_node.starts_with(refusal)) {
+        std::vector<std::string_view> secrets{command.begin() + 1, command.end()};
+        secrets.push_back(fence);
+        return Failure{errc::unknown, detail::scrubbed(words_of_node, secrets)};
+    }
     return detail::fenced_off(fence, token, std::string{words_of_node.substr(refusal.size())});
 }
 
