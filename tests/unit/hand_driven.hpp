@@ -67,6 +67,7 @@ class HandDriven {
         return start(protocol_.extend(lease, ttl));
     }
     [[nodiscard]] auto start_unlock(const LeasePtr& lease) { return start(waiting_.release(lease)); }
+    [[nodiscard]] auto start_let_go(const LeasePtr& lease) { return start(waiting_.let_go(lease)); }
     void keep(const LeasePtr& lease) { keeper_.keep(lease); }
 
    private:
