@@ -56,6 +56,7 @@ class HandDriven {
     [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how) {
         auto claim = std::make_shared<detail::Claim>();
         claim->resources = {name};
+        if (engine_.options().notify) claim->queues = {detail::queue_key(name)};
         return start(waiting_.acquire(std::move(claim), std::move(how), nullptr));
     }
     [[nodiscard]] LeasePtr lock(const std::string& name, LockOptions how) {

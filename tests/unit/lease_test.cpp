@@ -142,6 +142,15 @@ TEST(Lease, R33_of_two_that_ask_for_the_same_one_serves_both_where_it_was_begun_
     }
 }
 
+TEST(Lease, R33_none_is_served_by_one_that_was_begun_before_it_asked) {
+    const auto lease = lease_until(10s);
+    auto first = extension_by(20'100ms, 5s);
+    ASSERT_EQ(begin(*lease, first, 5s), Start::begun);
+    auto second = extension_by(20s, 5050ms);
+    EXPECT_TRUE(lease->end_extension(first, true, at(5150ms)));
+    EXPECT_EQ(begin_in_line(*lease, second, 5200ms), Start::begun) << "though it lasts long enough";
+}
+
 TEST(Lease, R33_none_is_served_by_one_that_failed_or_asked_for_less_or_for_more) {
     for (const auto ttl : {19s, 20s, 21s}) {
         const auto lease = lease_until(10s);
