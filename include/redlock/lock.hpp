@@ -126,9 +126,11 @@ class BasicLock {
     }
 
     /// Makes the lease last `ttl` from now, if a quorum still holds it for us; one round trip, blocks at
-    /// most node_timeout. errc::lost: a quorum says no, or the validity had ended. errc::unknown: it may or
-    /// may not have happened, the old deadline stands (lowered, where the new one is sooner).
-    /// errc::invalid_argument: a ttl that leaves no validity.
+    /// most node_timeout. Success means that it lasts that long, whatever other threads and renewal asked for
+    /// before: extensions of one lease come one after another, and the last one counts. errc::lost: a quorum
+    /// says no, or the validity had ended. errc::unknown: it may or may not have happened, the old deadline
+    /// stands (lowered, where the new one is sooner); or another extension was under way all that time, and
+    /// nothing was sent. errc::invalid_argument: a ttl that leaves no validity.
     Result<void> extend(std::chrono::milliseconds ttl) {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->extend(lease_, ttl);
@@ -151,14 +153,16 @@ class BasicLock {
     Handoff detach() {
         Handoff handoff;
         if (!lease_) return handoff;
-        const auto left = std::max(std::chrono::nanoseconds{0}, lease_->remaining(session_->now()));
         if (!session_->let_go(lease_)) return handoff;
+        // From here on no other thread extends or shortens it.
+        const std::chrono::nanoseconds left = -(session_->now() - lease_->valid_until());
         handoff.resources = lease_->claim->resources;
         handoff.token = lease_->token;
         if (!lease_->was_shortened()) {
             handoff.fencing_tokens.assign(lease_->fences.begin(), lease_->fences.end());
         }
-        handoff.remaining = std::chrono::duration_cast<std::chrono::milliseconds>(left);
+        handoff.remaining = std::max(std::chrono::milliseconds{0},
+                                     std::chrono::duration_cast<std::chrono::milliseconds>(left));
         return handoff;
     }
 

@@ -106,6 +106,32 @@ TEST(Backlog, R19_releases_are_bounded_as_well) {
     EXPECT_LE(world.handed_to(sick).size(), 3 * 16U);
 }
 
+// What a broken connection took with it is not unanswered any more.
+TEST(Backlog, R19_the_bound_on_bytes_counts_what_is_on_its_way_on_this_connection) {
+    World world{3};
+    auto locks = connected_to(world);
+    std::vector<std::string> large;
+    for (char letter = 'a'; letter < 'i'; ++letter) large.emplace_back(60'000, letter);
+    for (int i = 0; i < 10; ++i) {
+        world.hang(sick);
+        for (int n = 0; n < 8; ++n) {  // about 8 MB, with the releases
+            const auto lock = locks.try_lock(large, 10s);
+            ASSERT_TRUE(lock) << lock.error().message();
+        }
+        world.cut(sick);
+        world.resume(sick);
+        for (int n = 0; n < 3; ++n) {
+            world.clock.advance(2s);
+            ASSERT_TRUE(locks.try_lock("other", 1s));
+        }
+        world.forget_handed();
+    }
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    world.clock.advance(10ms);
+    EXPECT_EQ(lock->nodes()[sick].vote, Vote::granted) << lock->nodes()[sick].detail;
+}
+
 TEST(Debts, R20_a_release_that_a_lost_connection_swallowed_goes_out_with_the_next_one) {
     World world{3};
     auto locks = connected_to(world);
@@ -196,6 +222,50 @@ TEST(Debts, R20_a_release_that_a_loading_node_refused_is_repeated) {
     }
     world.let_arrive();
     EXPECT_FALSE(world.get(sick, "name"));
+}
+
+// It may be there though the acquire never was.
+TEST(Debts, R20_the_release_of_a_key_that_was_put_back_is_owed) {
+    World world{3};
+    auto locks = connected_to(world);
+    world.refuse(sick);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    world.resume(sick);
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(1s);
+        ASSERT_TRUE(lock->extend(10s)) << "which finds nothing there, and puts it back";
+    }
+    world.let_arrive();
+    ASSERT_EQ(world.get(sick, "name"), lock->token().str());
+    world.refuse(sick);
+    ASSERT_TRUE(lock->unlock());
+    world.resume(sick);
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(1s);
+        ASSERT_TRUE(locks.try_lock("other", 10s));
+    }
+    world.let_arrive();
+    EXPECT_FALSE(world.get(sick, "name"));
+}
+
+// A node has one vote in a round, however often it is asked.
+TEST(Debts, R17_a_node_that_refuses_a_release_again_and_again_votes_once) {
+    Options options = plain_options();
+    options.node_timeout = 2s;
+    World world{3};
+    auto locks = connected_to(world, options);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    world.let_arrive();
+    world[0].says = [](const Request&) {
+        return ScriptedReply::error("LOADING Redis is loading the dataset in memory");
+    };
+    world[1].round_trip = 1500ms;
+    world[sick].round_trip = 1500ms;
+    const auto unlocked = lock->unlock();
+    EXPECT_TRUE(unlocked) << unlocked.error().message();
+    EXPECT_GT(world.handed_to(0, "release").size(), 2U) << "it was asked again";
 }
 
 TEST(Debts, R22_a_node_that_is_down_costs_no_time) {

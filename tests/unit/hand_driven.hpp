@@ -56,6 +56,7 @@ class HandDriven {
     [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how) {
         auto claim = std::make_shared<detail::Claim>();
         claim->resources = {name};
+        if (engine_.options().notify) claim->queues = {detail::queue_key(name)};
         return start(waiting_.acquire(std::move(claim), std::move(how), nullptr));
     }
     [[nodiscard]] LeasePtr lock(const std::string& name, LockOptions how) {
@@ -69,6 +70,7 @@ class HandDriven {
     [[nodiscard]] auto start_unlock(const LeasePtr& lease) {
         return start(waiting_.release(lease, detail::Unconnected::takes_longer));
     }
+    [[nodiscard]] auto start_let_go(const LeasePtr& lease) { return start(waiting_.let_go(lease)); }
     void keep(const LeasePtr& lease) { keeper_.keep(lease); }
     // Nothing is left to be done for a node.
     [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }

@@ -168,6 +168,25 @@ TEST(Quarantine, R25_another_run_id_counts_for_the_whole_time_whatever_uptime_sa
     EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
 }
 
+TEST(Quarantine, R25_a_reconnect_does_not_shorten_it_whatever_uptime_says_then) {
+    Options options = plain_options();
+    options.restart_quarantine = 30s;
+    World world{3};
+    auto locks = connected_to(world, options);
+    world.restart_empty(0);
+    static_cast<void>(locks.try_lock("finds out", 10s));
+    world.clock.advance(1s);
+    world.cut(0);
+    world[0].info.uptime = 28s;  // its wall clock was set
+    static_cast<void>(locks.try_lock("connects again", 10s));
+    world.clock.advance(5s);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::quarantined);
+    world.clock.advance(20s);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::quarantined);
+    world.clock.advance(10s);
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+}
+
 TEST(Quarantine, R25_it_still_takes_releases_and_extensions) {
     Options options = plain_options();
     options.restart_quarantine = 30s;

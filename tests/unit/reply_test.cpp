@@ -17,14 +17,14 @@ Reply error(std::string_view words) { return {Reply::Kind::error, 0, words, {}};
 Reply list(const std::vector<Reply>& elements) { return {Reply::Kind::array, 0, {}, elements}; }
 const Reply nil{};
 
-const std::string token = "0123456789abcdef0123456789abcdef01234567";
+const std::string token_text = "0123456789abcdef0123456789abcdef01234567";
 const std::string waiter = "redlock:fedcba9876543210fedcba9876543210fedcba98 17";
 const Claim claim{
     {"orders/42", "invoices"}, {"{orders/42}:f", "{invoices}:f"}, {"{orders/42}:q", "{invoices}:q"}};
 
 std::vector<Command> all_commands() {
     using namespace std::chrono_literals;
-    const Token ours = Token::parse(token);
+    const Token ours = Token::parse(token_text);
     const std::vector<std::int64_t> fences{1'750'000'000'000'001, 1'750'000'000'000'002};
     const Claim one{{"orders/42"}, {}, {}};
     return {acquire_command(one, ours, 10s, 24h, {}),
@@ -128,7 +128,7 @@ TEST(Vote, the_words_of_an_error_are_without_what_was_said_in_the_request) {
         for (const std::string_view argument : command.arguments())
             echo.append(" '").append(argument).append("'");
         const std::string words = read_reply(command, error(echo)).words;
-        for (const std::string_view secret : {"orders/42", "invoices", token.c_str(), "fedcba98"}) {
+        for (const std::string_view secret : {"orders/42", "invoices", token_text.c_str(), "fedcba98"}) {
             EXPECT_EQ(words.find(secret), std::string::npos) << words;
         }
         EXPECT_EQ(read_reply(command, error("NOPERM no permissions")).words, "NOPERM no permissions");

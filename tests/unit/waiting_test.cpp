@@ -180,6 +180,49 @@ TEST(Waiting, who_is_not_to_use_the_queues_does_not_however_often_it_is_handed_o
     ASSERT_TRUE(next->is_done);
 }
 
+// So that a process in which one thread after the other wants it does not keep it for itself.
+TEST(Waiting, R8_after_sixteen_in_a_row_those_who_wait_elsewhere_come_first) {
+    World world{3};
+    world.hears = true;
+    for (std::size_t i = 0; i < 3; ++i) {
+        world[i].says = [](const Request& request) -> Answer {
+            if (kind_of(request) == "enlist") return ScriptedReply::number(0);  // it is free
+            if (kind_of(request) == "delist") return ScriptedReply::number(1);
+            return std::nullopt;
+        };
+    }
+    HandDriven client{world, with_calls()};
+    auto held = client.lock("name", {});
+    ASSERT_TRUE(held);
+    auto next = client.start_lock("name", {.wait = forever});
+    client.pass(20ms);
+    world.forget_handed();
+    std::vector<int> yields;
+    for (int i = 1; i <= 40; ++i) {
+        auto after = client.start_lock("name", {.wait = forever});
+        const auto unlock = client.start_unlock(held);
+        client.pass(20ms);
+        ASSERT_TRUE(unlock->is_done && next->is_done) << i;
+        // Who yields lines up on the nodes, behind the others there, before it tries.
+        const auto sent = world.handed_to(0);
+        const auto acquire =
+            std::find_if(sent.begin(), sent.end(), [](const Handed& one) { return one.kind() == "acquire"; });
+        const bool yields_now =
+            std::any_of(sent.begin(), acquire, [](const Handed& one) { return one.kind() == "enlist"; });
+        if (yields_now) yields.push_back(i);
+        world.forget_handed();
+        held = next->task.take().value();
+        next = std::move(after);
+    }
+    ASSERT_GE(yields.size(), 2U);
+    EXPECT_LE(yields.size(), 3U);
+    EXPECT_LE(yields[0], 17);
+    EXPECT_LE(yields[1], 34);
+    const auto unlock = client.start_unlock(held);
+    client.pass(2s);
+    ASSERT_TRUE(next->is_done);
+}
+
 // As a key that was to last for ever: 300 years are more than fit into nanoseconds.
 TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
     World world{3};

@@ -120,7 +120,8 @@ class Engine final : private Awakening {
         return {*this, std::move(wait)};
     }
 
-    /// The next three in a driver's turn only.
+    /// The next four in a driver's turn only.
+    [[nodiscard]] bool lacks_connections() { return rounds_.lacks_connections(); }
     void signal(Wait<TimePoint>& wait) { rounds_.decide(wait, Verdict::carried); }
     void hurry(Wait<TimePoint>& wait, TimePoint deadline) { rounds_.hurry(wait, deadline); }
     [[nodiscard]] std::optional<std::size_t> lead_for(std::string_view resource,

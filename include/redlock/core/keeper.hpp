@@ -77,14 +77,14 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
                 lock.lock();
                 continue;
             }
-            const auto ttl = lease->is_renewing ? std::nullopt : renewal_ttl(*lease, now);
-            lease->is_renewing = lease->is_renewing || ttl.has_value();
+            const bool begins = !lease->is_renewing && lease->renewal_ttl(now, engine_.options());
+            lease->is_renewing = lease->is_renewing || begins;
             lease->deadline = due_time(*lease);
             leases_.update(*lease);
-            if (!ttl) continue;
+            if (!begins) continue;
             ++renewals_;
             lock.unlock();
-            auto* renewal = new Renewal{*this, lease, *ttl};  // deletes itself
+            auto* renewal = new Renewal{*this, lease};  // deletes itself
             renewal->task.start(*renewal);
             lock.lock();
         }
@@ -98,13 +98,14 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
     }
 
    private:
-    /// A renewal that nobody waits for.
+    /// A renewal that nobody waits for. What it asks for is settled when its turn has come: the holder may
+    /// have extended the lease meanwhile.
     struct Renewal final : TaskDone {
         Keeper& keeper;
         LeasePtr lease;
         Task<Result<void>> task;
-        Renewal(Keeper& owner, LeasePtr what, std::chrono::milliseconds ttl)
-            : keeper{owner}, lease{std::move(what)}, task{owner.protocol_.extend(lease, ttl)} {}
+        Renewal(Keeper& owner, LeasePtr what)
+            : keeper{owner}, lease{std::move(what)}, task{owner.protocol_.extend(lease, std::nullopt)} {}
         void on_task_done() noexcept override {
             keeper.on_renewed(*lease);
             delete this;
@@ -121,20 +122,9 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
         if (!lease.renewal) return lease.valid_until();
         const std::chrono::nanoseconds full = validity_of(lease.renewal->ttl, {}, engine_.options());
         const TimePoint next = now + std::max(soonest, left - 2 * (std::min(left, full) / 3));
-        const bool can_gain = !lease.is_renewing && left > soonest && renewal_ttl(lease, next);
+        const bool can_gain =
+            !lease.is_renewing && left > soonest && lease.renewal_ttl(next, engine_.options());
         return can_gain ? next : lease.valid_until();
-    }
-
-    /// What to renew to at some time so that the validity ends by the limit; none: it would gain nothing.
-    [[nodiscard]] std::optional<std::chrono::milliseconds> renewal_ttl(const LeaseType& lease,
-                                                                       TimePoint when) const {
-        if (!lease.renewal) return std::nullopt;
-        const std::chrono::nanoseconds to_limit = -(when - lease.renewal->limit);
-        const auto ttl = std::chrono::duration_cast<std::chrono::milliseconds>(
-            std::min<std::chrono::nanoseconds>(lease.renewal->ttl, to_limit));
-        const auto gained = ttl - drift_of(ttl, engine_.options()) - lease.remaining(when);
-        if (gained < std::chrono::milliseconds{1}) return std::nullopt;
-        return ttl;
     }
 
     void on_renewed(LeaseType& lease) noexcept {

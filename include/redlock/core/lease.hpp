@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,24 +14,49 @@
 #include <vector>
 
 #include "redlock/core/command.hpp"
+#include "redlock/core/quorum.hpp"
 #include "redlock/core/round.hpp"
 #include "redlock/core/token.hpp"
+#include "redlock/options.hpp"
 
 namespace redlock::detail {
 
 /// How the holder's right stands. Only `held` may still act, and only before valid_until.
 enum class Hold : std::uint8_t { held, lost, released };
 
-/// Thread-safe: the holder's threads, the driver and the keeper all look at it.
+/// What became of the beginning of an extension.
+enum class Start : std::uint8_t {
+    begun,     ///< it is the one under way, until it is ended
+    busy,      ///< another one is under way
+    needless,  ///< the lease lasts long enough already
+    over,      ///< it is not held any more
+};
+
+/// Thread-safe, but for the line: the holder's threads, the driver and the keeper all look at it.
+///
+/// Extensions run one after another (R33). Of two under way at once nobody knows which a node runs last, so
+/// neither could promise that the lease lasts what was asked. Who finds another under way waits in a line,
+/// which belongs to the driver of the moment, as the end of every extension does.
 template <class TimePoint>
 class Lease {
    public:
     using RoundPtr = std::shared_ptr<Round<TimePoint>>;
 
-    /// One extension under way.
+    using WaitPtr = std::shared_ptr<Wait<TimePoint>>;
+
+    /// One call to extend.
     struct Extension {
-        TimePoint end;  ///< what it would make the validity's end
-        Extension* next = nullptr;
+        std::optional<std::chrono::milliseconds> wanted;  ///< none: what a renewal gives at that time
+        TimePoint asked{};                                ///< when the call came
+        TimePoint latest{};                               ///< when it is to be over
+        WaitPtr turn{};                                   ///< where it had to wait for that
+
+        // Once it is begun.
+        std::chrono::milliseconds ttl{};
+        TimePoint started{};
+        TimePoint end{};         ///< what it would make the validity's end
+        TimePoint until{};       ///< what that is meanwhile
+        bool is_sooner = false;  ///< it may shorten
     };
 
     /// What the keeper is to renew it to, and until when.
@@ -40,13 +66,12 @@ class Lease {
     };
 
     Lease(std::shared_ptr<const Claim> what, Token proof, std::vector<std::int64_t> fencing_tokens,
-          RoundPtr acquire_round, std::chrono::milliseconds ttl, TimePoint acquired, TimePoint until)
+          RoundPtr acquire_round, TimePoint acquired, TimePoint until)
         : claim{std::move(what)},
           token{std::move(proof)},
           fences{std::move(fencing_tokens)},
           acquire{std::move(acquire_round)},
           acquired_at{acquired},
-          longest_ttl_{ttl},
           valid_until_{until} {}
 
     const std::shared_ptr<const Claim> claim;
@@ -78,37 +103,69 @@ class Lease {
         return hold_ == Hold::held ? -(now - valid_until_) : std::chrono::nanoseconds{0};
     }
 
-    [[nodiscard]] std::chrono::milliseconds longest_ttl() const {
+    /// What to renew to at some time so that the validity ends by the limit; none: it would gain nothing.
+    [[nodiscard]] std::optional<std::chrono::milliseconds> renewal_ttl(TimePoint when,
+                                                                       const Options& options) const {
         const std::lock_guard lock{mutex_};
-        return longest_ttl_;
+        return gainful_ttl(when, options);
     }
 
-    /// Before an extension is sent. False: there is nothing to extend any more. Where the new end comes
+    /// Before an extension is sent: by who has not waited, or whose turn has come. Where the new end comes
     /// before the present one, that is lowered at once, since the request may run and its reply be lost.
-    [[nodiscard]] bool begin_extension(Extension& extension, std::chrono::milliseconds ttl, TimePoint now) {
+    [[nodiscard]] Start begin_extension(Extension& extension, TimePoint now, const Options& options) {
         const std::lock_guard lock{mutex_};
-        if (hold_ != Hold::held || (now - valid_until_).count() >= 0) return false;
-        // Of extensions under way at once nobody knows which runs last: the earliest end counts for all.
-        for (Extension* other = extensions_; other != nullptr; other = other->next) {
-            other->end = extension.end = std::min(other->end, extension.end);
+        if (hold_ != Hold::held || (now - valid_until_).count() >= 0) return Start::over;
+        const bool is_its_turn = turn_ == (extension.turn ? Turn::called : Turn::free);
+        if (!is_its_turn || (now - extension.latest).count() >= 0) return Start::busy;
+        const auto ttl = extension.wanted ? extension.wanted : gainful_ttl(now, options);
+        if (!ttl) return Start::needless;
+        const std::chrono::nanoseconds validity = *ttl - drift_of(*ttl, options);
+        const TimePoint end = now + validity;
+        if (extension.turn && is_served(extension.asked, extension.asked + validity, end)) {
+            return Start::needless;
         }
-        was_shortened_ = was_shortened_ || !(valid_until_ < extension.end);
+        turn_ = Turn::taken;
+        extension.ttl = *ttl;
+        extension.started = now;
+        extension.end = end;
+        extension.is_sooner = !(valid_until_ < end);
+        was_shortened_ = was_shortened_ || extension.is_sooner;
         valid_until_ = std::min(valid_until_, extension.end);
-        longest_ttl_ = std::max(longest_ttl_, ttl);
-        extension.next = std::exchange(extensions_, &extension);
-        return true;
+        extension.until = valid_until_;
+        return Start::begun;
     }
 
-    /// After its round. True: the lease now lasts until the extension's end.
+    /// After its round, in a driver's turn; who is next in line must be called then. True: the lease now
+    /// lasts until the extension's end.
     bool end_extension(const Extension& extension, bool carried, TimePoint now) {
         const std::lock_guard lock{mutex_};
-        Extension** link = &extensions_;
-        while (*link != &extension) link = &(*link)->next;
-        *link = extension.next;
+        turn_ = Turn::called;
         if (!carried || hold_ != Hold::held || (now - valid_until_).count() >= 0) return false;
         valid_until_ = std::max(valid_until_, extension.end);
+        confirmed_from_ = extension.started;
         return true;
     }
+
+    // ---- the line; in a driver's turn only ---------------------------------------------------------
+
+    void line_up(const WaitPtr& wait) { line_.push_back(wait); }
+    void leave_line(const WaitPtr& wait) { std::erase(line_, wait); }
+
+    /// Whose turn it is: after an extension has ended, and again where the one that was called has not begun
+    /// another. Nobody: one is under way, or none is wanted.
+    [[nodiscard]] WaitPtr call_next() {
+        const std::lock_guard lock{mutex_};
+        if (turn_ != Turn::called) return nullptr;
+        if (line_.empty()) {
+            turn_ = Turn::free;
+            return nullptr;
+        }
+        WaitPtr next = std::move(line_.front());
+        line_.pop_front();
+        return next;
+    }
+
+    // ---- the end -----------------------------------------------------------------------------------
 
     /// From here on nothing extends it. Returns how it stood; the first caller alone sees `held`.
     Hold begin_release(TimePoint now) {
@@ -171,7 +228,31 @@ class Lease {
     }
 
    private:
-    /// With the mutex held.
+    enum class Turn : std::uint8_t {
+        free,    ///< none is under way and nobody waits
+        taken,   ///< one is under way
+        called,  ///< it has ended, and the first in line may begin; the driver sees to it before all else
+    };
+
+    // The next three with the mutex held.
+    [[nodiscard]] std::optional<std::chrono::milliseconds> gainful_ttl(TimePoint when,
+                                                                       const Options& options) const {
+        if (!renewal) return std::nullopt;
+        const std::chrono::nanoseconds to_limit = -(when - renewal->limit);
+        const auto ttl = std::chrono::duration_cast<std::chrono::milliseconds>(
+            std::min<std::chrono::nanoseconds>(renewal->ttl, to_limit));
+        const auto gained = ttl - drift_of(ttl, options) + (when - valid_until_);
+        if (gained < std::chrono::milliseconds{1}) return std::nullopt;
+        return ttl;
+    }
+
+    /// Whether another gave already what one asks for, and was begun after it was asked: among many threads
+    /// that extend at the same time one round serves all who wait by then. Not where this one is to shorten.
+    [[nodiscard]] bool is_served(TimePoint asked, TimePoint least, TimePoint most) const {
+        return confirmed_from_ && !(*confirmed_from_ < asked) && !(valid_until_ < least) &&
+               !(most < valid_until_);
+    }
+
     Hold end_hold(TimePoint now) {
         const bool is_over = (now - valid_until_).count() >= 0;
         const Hold before = std::exchange(hold_, Hold::released);
@@ -180,12 +261,14 @@ class Lease {
 
     mutable std::mutex mutex_;
     Hold hold_ = Hold::held;
-    std::chrono::milliseconds longest_ttl_;
     TimePoint valid_until_;
     bool was_shortened_ = false;
-    Extension* extensions_ = nullptr;
+    Turn turn_ = Turn::free;
+    std::optional<TimePoint> confirmed_from_;  ///< when the last extension that carried was begun
     RoundPtr last_extension_;
     std::optional<std::stop_source> lost_;
+
+    std::deque<WaitPtr> line_;  ///< the driver's: extensions that wait for their turn
 };
 
 }  // namespace redlock::detail

@@ -91,8 +91,8 @@ class Protocol {
         const auto validity = validity_of(ttl, timing.took, options);  // [12]
         if (verdict == Verdict::carried && validity.count() > 0) {     // [11]
             for (const std::int64_t fence : fences) note_fence(fence);
-            co_return std::make_shared<LeaseType>(std::move(claim), token, std::move(fences), round, ttl,
-                                                  started, started + (ttl - drift_of(ttl, options)));
+            co_return std::make_shared<LeaseType>(std::move(claim), token, std::move(fences), round, started,
+                                                  started + (ttl - drift_of(ttl, options)));
         }
         // [14] [18] at once, on all nodes, those included that failed or did not answer
         engine_.post(release_round(*claim, token, round->keys, engine_.now()));
@@ -102,27 +102,38 @@ class Protocol {
         co_return failure_of(reason, *claim, *last);
     }
 
-    /// Adds time to a lease, if and only if a quorum still holds it for us. [25] [26]
-    Task<Result<void>> extend(LeasePtr lease, std::chrono::milliseconds ttl) {
-        const TimePoint started = engine_.now();
-        typename LeaseType::Extension extension{started + (ttl - drift_of(ttl, engine_.options()))};
-        if (!lease->begin_extension(extension, ttl, started)) {
-            co_return Failure{errc::lost, "the validity of " + describe(*lease->claim) + " had ended"};
+    /// Adds time to a lease, if and only if a quorum still holds it for us. [25] [26] After those that were
+    /// asked for before (R33); without a ttl it is what a renewal gives by then.
+    Task<Result<void>> extend(LeasePtr lease, std::optional<std::chrono::milliseconds> ttl) {
+        const TimePoint asked = engine_.now();
+        typename LeaseType::Extension extension{ttl, asked, round_end(asked)};
+        Start start = lease->begin_extension(extension, asked, engine_.options());
+        if (start == Start::busy) start = co_await wait_for_turn(*lease, extension);
+        if (start != Start::begun) co_return unsent(*lease, start);
+        if (watch_ != nullptr && extension.is_sooner) watch_->on_sooner(*lease);
+        RoundPtr round = extension_round(*lease, extension);
+        round->unconnected = Unconnected::is_put_off;
+        Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+        if (verdict == Verdict::put_off) {
+            co_await engine_.connections_until(std::min(connect_end(), extension.until), nullptr);
+            extension.latest = extension.latest + (engine_.now() - round->started);
+            const bool may_extend = lease->remaining(engine_.now()).count() > 0;
+            if (may_extend) round = extension_round(*lease, extension);
+            if (may_extend) verdict = co_await engine_.verdict_of(round, nullptr);
         }
-        const TimePoint until = lease->valid_until();
-        const bool is_sooner = !(until < extension.end);
-        if (watch_ != nullptr && is_sooner) watch_->on_sooner(*lease);
-        const TimePoint deadline = std::min(started + engine_.options().node_timeout, until);
-        const RoundPtr round = follow_up(*lease, Command::Kind::extend, ttl, started, deadline, is_sooner);
-        const Verdict verdict = co_await engine_.verdict_of(round, nullptr);
+        const HandsTurnOn at_the_end{*this, *lease};
         if (lease->end_extension(extension, verdict == Verdict::carried, engine_.now())) {
-            put_back(*lease, round, ttl);
+            put_back(*lease, round, extension.ttl);
             co_return Result<void>{};
         }
         if (round->tally.denied() >= round->tally.quorum()) {
             lease->lose();
             if (watch_ != nullptr) watch_->on_sooner(*lease);
             co_return Failure{errc::lost, describe(*lease->claim), reports(*round)};
+        }
+        if (lease->hold() == Hold::released) {
+            co_return Failure{errc::lost, describe(*lease->claim) + " was given up meanwhile",
+                              reports(*round)};
         }
         co_return Failure{errc::unknown, describe(*lease->claim), reports(*round)};
     }
@@ -185,7 +196,7 @@ class Protocol {
         for (std::size_t i = 0; i < engine_.size(); ++i)
             round->keys->expect(i, keys_end);  // by another's hand
         co_return std::make_shared<LeaseType>(std::move(claim), std::move(token), std::move(fences), round,
-                                              ttl, sent, sent + (ttl - drift_of(ttl, engine_.options())));
+                                              sent, sent + (ttl - drift_of(ttl, engine_.options())));
     }
 
     /// What the nodes say of some resources; answers when all have, or at the end of the node_timeout.
@@ -355,6 +366,51 @@ class Protocol {
     }
 
     [[nodiscard]] TimePoint connect_end() const { return engine_.now() + engine_.options().connect_timeout; }
+
+    // ---- extensions one after another --------------------------------------------------------------
+
+    [[nodiscard]] RoundPtr extension_round(const LeaseType& lease,
+                                           const typename LeaseType::Extension& extension) const {
+        return follow_up(lease, Command::Kind::extend, extension.ttl, engine_.now(),
+                         std::min(extension.latest, extension.until), extension.is_sooner);
+    }
+
+    /// Until it is begun, or until its time is over; by then the one under way may have ended. That one ends
+    /// within the validity, and so does who waits for it.
+    Task<Start> wait_for_turn(LeaseType& lease, typename LeaseType::Extension& extension) {
+        co_await engine_.hop(nullptr);
+        const Start start = lease.begin_extension(extension, engine_.now(), engine_.options());
+        if (start != Start::busy) co_return start;
+        if (engine_.lacks_connections()) {  // nor can the one that is under way get on
+            extension.latest = extension.latest + engine_.options().connect_timeout;
+        }
+        extension.turn = std::make_shared<Wait<TimePoint>>(extension.latest);
+        lease.line_up(extension.turn);
+        const Verdict verdict = co_await engine_.pause(extension.turn, nullptr);
+        if (verdict == Verdict::timed_out) lease.leave_line(extension.turn);
+        co_return lease.begin_extension(extension, engine_.now(), engine_.options());
+    }
+
+    /// At the end of an extension. One that is called may end without another, and the next is called then.
+    struct HandsTurnOn {
+        Protocol& protocol;
+        LeaseType& lease;
+        ~HandsTurnOn() {
+            while (const auto next = lease.call_next()) protocol.engine_.signal(*next);
+        }
+    };
+
+    [[nodiscard]] static Result<void> unsent(const LeaseType& lease, Start start) {
+        const std::string name = describe(*lease.claim);
+        switch (start) {
+            case Start::over: return Failure{errc::lost, "the validity of " + name + " had ended"};
+            case Start::busy:
+                return Failure{errc::unknown, "another extension of " + name + " took too long"};
+            case Start::begun:
+            case Start::needless: break;
+        }
+        return {};
+    }
 
     // ---- parts -------------------------------------------------------------------------------------
 

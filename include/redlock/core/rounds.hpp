@@ -141,6 +141,19 @@ class Rounds final : private TransportEvents {
         return lead;
     }
 
+    /// Whether fewer than a quorum are connected, and that many could soon be.
+    [[nodiscard]] bool lacks_connections() {
+        std::size_t connected = 0;
+        std::size_t promised = 0;
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            const Sent state = connect(i);
+            if (state == Sent::accepted) ++connected;
+            if (state == Sent::connecting && transport_.is_promising(i)) ++promised;
+        }
+        const std::size_t quorum = quorum_of(nodes_.size());
+        return connected < quorum && connected + promised >= quorum;
+    }
+
     void set_listener(Listener* listener) noexcept { listener_ = listener; }
 
     /// Ends a wait and resumes its coroutine; nothing the second time.
@@ -196,19 +209,6 @@ class Rounds final : private TransportEvents {
         const Sent state = transport_.connect(i);
         if (state != Sent::accepted && std::exchange(nodes_[i].is_up, false)) judge_duplicates();
         return state;
-    }
-
-    /// Whether fewer than a quorum are connected, and that many could soon be.
-    [[nodiscard]] bool lacks_connections() {
-        std::size_t connected = 0;
-        std::size_t promised = 0;
-        for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            const Sent state = connect(i);
-            if (state == Sent::accepted) ++connected;
-            if (state == Sent::connecting && transport_.is_promising(i)) ++promised;
-        }
-        const std::size_t quorum = quorum_of(nodes_.size());
-        return connected < quorum && connected + promised >= quorum;
     }
 
     void await_connections(WaitPtr wait) {
