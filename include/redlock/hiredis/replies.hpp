@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -12,11 +11,6 @@
 #include "redlock/hiredis/api.hpp"
 
 namespace redlock::hiredis {
-
-struct FreeReply {
-    void operator()(redisReply* reply) const noexcept { freeReplyObject(reply); }
-};
-using ReplyPtr = std::unique_ptr<redisReply, FreeReply>;
 
 [[nodiscard]] inline std::string_view text_of(const redisReply& reply) noexcept {
     return reply.str == nullptr ? std::string_view{} : std::string_view{reply.str, reply.len};
