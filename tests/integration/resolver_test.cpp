@@ -1,5 +1,5 @@
-// Host names that are slow to look up. The resolver is the system's, but for one name that answers when the
-// test says so.
+// Host names that are slow to look up, and such as lead to several addresses. The resolver is the system's,
+// but for one name that answers when the test says so, and "2-1.redlock.test": 127.0.0.2, then 127.0.0.1.
 #include <dlfcn.h>
 #include <netdb.h>
 
@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 
+#include "integration/connection_parts.hpp"
 #include "integration/fixture.hpp"
 
 namespace redlock::test {
@@ -47,9 +48,19 @@ SlowResolver& slow_resolver() {
 
 extern "C" int getaddrinfo(const char* host, const char* service, const addrinfo* hints, addrinfo** list) {
     static const auto real = reinterpret_cast<decltype(&getaddrinfo)>(::dlsym(RTLD_NEXT, "getaddrinfo"));
-    const bool is_slow = host != nullptr && std::string{host} == redlock::test::slow_name;
-    if (is_slow) redlock::test::slow_resolver().ask();
-    return real(is_slow ? "127.0.0.1" : host, service, hints, list);
+    const std::string name = host == nullptr ? "" : host;
+    if (name == redlock::test::slow_name) {
+        redlock::test::slow_resolver().ask();
+        return real("127.0.0.1", service, hints, list);
+    }
+    if (!name.ends_with(".redlock.test")) return real(host, service, hints, list);
+    // freeaddrinfo() frees one entry after the other.
+    for (std::size_t at = 0; at < name.find('.'); at += 2) {
+        const int error = real(("127.0.0." + name.substr(at, 1)).c_str(), service, hints, list);
+        if (error != 0) return error;
+        list = &(*list)->ai_next;
+    }
+    return 0;
 }
 
 namespace redlock::test {
@@ -72,6 +83,112 @@ TEST(Resolver, R22_an_answer_that_takes_longer_than_a_connection_may_is_used_all
     slow_resolver().answer();
     EXPECT_TRUE(eventually(patience, [&] { return locks.try_lock("name", 60s).has_value(); }));
     EXPECT_EQ(slow_resolver().count(), 1);
+}
+
+// ---- several addresses -------------------------------------------------------------------------------
+
+// A host name that leads to 127.0.0.2 and then to 127.0.0.1, where `second` is, both with its port.
+std::string uri_of_two(const FakeNode& second) {
+    return "redis://2-1.redlock.test:" + std::to_string(second.port());
+}
+FakeNode first_beside(const FakeNode& second, FakeNode::Behaviour behaviour) {
+    return FakeNode{std::move(behaviour), Address::loopback(second.port(), 2)};
+}
+FakeNode::Behaviour refusing(const std::string& words) {
+    FakeNode::Behaviour behaviour;
+    behaviour.on_request = [words](const Request&) { return Answer{"-" + words + "\r\n"}; };
+    return behaviour;
+}
+FakeNode::Behaviour closing() {
+    FakeNode::Behaviour behaviour;
+    behaviour.close_at_once = true;
+    return behaviour;
+}
+FakeNode::Behaviour agreeable() {
+    FakeNode::Behaviour behaviour;
+    behaviour.on_request = agreeable_answer;
+    return behaviour;
+}
+
+TEST(Addresses, R22_the_next_is_tried_within_one_connect) {
+    FakeNode second = agreeable_node({}, Family::tcp);
+    {
+        Wire wire{{uri_of_two(second)}, waits_long()};
+        EXPECT_TRUE(wire.comes_up()) << "connecting to the first is refused";
+        EXPECT_TRUE(wire.downs.empty());
+    }
+    for (const auto& behaviour : {closing(), refusing("DENIED protected"), refusing("LOADING yet")}) {
+        const FakeNode first = first_beside(second, behaviour);
+        Wire wire{{uri_of_two(second)}, waits_long()};
+        EXPECT_TRUE(wire.comes_up());
+        EXPECT_TRUE(wire.downs.empty());
+        EXPECT_EQ(first.accepted(), 1U);
+    }
+}
+
+TEST(Addresses, R22_one_that_is_silent_has_no_more_than_its_share_of_the_time) {
+    FakeNode second = agreeable_node({}, Family::tcp);
+    const FakeNode first = first_beside(second, {});
+    Options options = waits_long();
+    options.connect_timeout = 1s;
+    Wire wire{{uri_of_two(second)}, options};
+    const auto before = std::chrono::steady_clock::now();
+    EXPECT_TRUE(wire.comes_up());
+    EXPECT_GE(std::chrono::steady_clock::now() - before, 400ms) << "half of it, less the look-up";
+    EXPECT_TRUE(wire.downs.empty());
+}
+
+TEST(Addresses, R22_the_one_that_worked_is_the_first_next_time) {
+    FakeNode second = agreeable_node({}, Family::tcp);
+    const FakeNode first = first_beside(second, closing());
+    Wire wire{{uri_of_two(second)}, waits_long()};
+    ASSERT_TRUE(wire.comes_up());
+    ASSERT_EQ(first.accepted(), 1U);
+    for (std::size_t i = 1; i <= 3; ++i) {
+        ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
+        second.close_connections();
+        ASSERT_TRUE(wire.poll_until([&] { return wire.downs.size() == i; }));
+        ASSERT_TRUE(wire.comes_up());
+    }
+    EXPECT_EQ(first.accepted(), 1U);
+}
+
+// A replica, or a primary that is none any more: the name may lead to the right one too.
+TEST(Addresses, R29_the_one_that_was_of_no_use_is_the_last_next_time) {
+    FakeNode second = agreeable_node({}, Family::tcp);
+    const FakeNode first = first_beside(second, agreeable());
+    Wire wire{{uri_of_two(second)}, tries_often()};
+    ASSERT_TRUE(wire.comes_up());
+    ASSERT_EQ(second.accepted(), 0U);
+    wire.transport().drop(0, {Vote::refused, "it is a replica, not a master"});
+    ASSERT_TRUE(wire.poll_until([&] { return wire.connect() == redlock::detail::Sent::accepted; }));
+    EXPECT_EQ(second.accepted(), 1U);
+    wire.transport().drop(0, {Vote::refused, "it is a replica, not a master"});
+    ASSERT_TRUE(wire.poll_until([&] { return wire.connect() == redlock::detail::Sent::accepted; }));
+    EXPECT_EQ(first.accepted(), 2U);
+}
+
+TEST(Addresses, R29_the_most_telling_of_all_reasons_is_given) {
+    Options options = waits_long();
+    options.connect_timeout = 200ms;
+    const auto reason_with = [&](FakeNode::Behaviour one, FakeNode::Behaviour other) {
+        FakeNode second{std::move(one), Address::loopback(0)};
+        const FakeNode first = first_beside(second, std::move(other));
+        Wire wire{{uri_of_two(second)}, options};
+        EXPECT_FALSE(wire.comes_up());
+        EXPECT_EQ(wire.downs.size(), 1U);
+        return wire.downs.empty() ? Wire::Down{} : wire.downs[0];
+    };
+    const FakeNode::Behaviour silent;
+    for (const auto& reason :
+         {reason_with(refusing("NOAUTH x"), silent), reason_with(silent, refusing("NOAUTH x")),
+          reason_with(closing(), refusing("NOAUTH x")), reason_with(refusing("NOAUTH x"), closing())}) {
+        EXPECT_EQ(reason.vote, Vote::refused);
+        EXPECT_EQ(reason.words, "NOAUTH x");
+    }
+    EXPECT_EQ(reason_with(silent, closing()).vote, Vote::timeout);
+    EXPECT_EQ(reason_with(closing(), silent).vote, Vote::timeout);
+    EXPECT_EQ(reason_with(closing(), closing()).vote, Vote::unreachable);
 }
 
 }  // namespace

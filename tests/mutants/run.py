@@ -3,7 +3,8 @@
 
 Each mutant of mutants.list is made in a copy of include/, the catchers are compiled against the copy and
 run: the simulator, up to a bound of schedules; the unit tests; and where a script was changed, the test
-that holds the simulator's model of the scripts against a real server. A mutant that nobody catches is an
+that holds the simulator's model of the scripts against a real server; and where the connection was changed,
+which neither of them has, its tests. A mutant that nobody catches is an
 error, and so is one that does not compile, one whose text does not stand in the file exactly once, and a
 catcher that finds the unchanged library guilty.
 
@@ -83,6 +84,10 @@ class Mutant:
     def changes_a_script(self):
         """Then the model of the scripts, which is no part of the library, is changed as well."""
         return any(edit.path.startswith("tests/") for edit in self.edits)
+
+    def changes_the_connection(self):
+        """In whose place the simulator and the unit tests have one of their own."""
+        return any(edit.path.startswith("include/redlock/hiredis/") for edit in self.edits)
 
 
 def parse_list(text):
@@ -202,6 +207,14 @@ class Workshop:
                                libraries=["gtest", "gtest_main", "hiredis"])
         findings.tests += failing_tests(program)
 
+    def run_connection_tests(self, findings):
+        folder = ROOT / "tests" / "integration"
+        sources = [*sorted(folder.glob("connection_*_test.cpp")), folder / "resolver_test.cpp"]
+        unity = self.folder / "connection.cpp"
+        unity.write_text("".join(f'#include "integration/{path.name}"\n' for path in sources))
+        program = self.compile("connection", unity, "-O0", libraries=["gtest", "gtest_main", "hiredis"])
+        findings.tests += failing_tests(program)
+
     def clear(self):
         shutil.rmtree(self.folder)
 
@@ -244,13 +257,17 @@ def examine(mutant, options):
     began = time.monotonic()
     findings = Findings()
     workshop = Workshop(mutant, options)
-    workshop.simulate(findings)
+    is_connection = mutant.changes_the_connection()
+    if not is_connection:
+        workshop.simulate(findings)
     # The unit tests' nodes run no script, but do what it should: they cannot see a change in one.
     is_script = mutant.changes_a_script()
-    if not options.quick and not is_script:
+    if not options.quick and not is_script and not is_connection:
         workshop.run_unit_tests(findings)
     if not options.quick and (is_script or not mutant.edits):
         workshop.run_script_tests(findings)
+    if not options.quick and (is_connection or not mutant.edits):
+        workshop.run_connection_tests(findings)
     workshop.clear()
     findings.seconds = time.monotonic() - began
     return findings

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <list>
 #include <map>
@@ -90,17 +91,24 @@ class RequestParser {
 class FakeNode {
    public:
     struct Behaviour {
-        bool close_at_once = false;                          // accept, then close
+        bool close_at_once = false;                          // accept, say the greeting, then close
+        std::string greeting{};                              // what it says unasked to whoever connects
         std::function<Answer(std::string_view)> on_bytes{};  // for each piece that arrives
         std::function<Answer(const Request&)> on_request{};  // for each whole request
+        // The same with the number of the connection, from 1; one or the other.
+        std::function<Answer(const Request&, std::size_t)> on_numbered_request{};
     };
 
     explicit FakeNode(Behaviour behaviour, Family family = Family::unix_socket)
-        : behaviour_(std::move(behaviour)),
-          address_(family == Family::tcp ? Address::loopback(0)
-                                         : Address::unix_path(directory_.file("node.sock"))),
-          listener_(listen_on(address_)) {
-        if (family == Family::tcp) address_.port = local_port(listener_.get());
+        : FakeNode(std::move(behaviour), family == Family::tcp ? Address::loopback(0) : Address{}) {}
+    // A unix address without a path: in a directory of its own.
+    FakeNode(Behaviour behaviour, const Address& address)
+        : behaviour_(std::move(behaviour)), address_(address) {
+        if (address_.family == Family::unix_socket && address_.path.empty()) {
+            address_.path = directory_.file("node.sock");
+        }
+        listener_ = listen_on(address_);
+        if (address_.family == Family::tcp) address_.port = local_port(listener_.get());
         thread_ = std::thread{[this] { run(); }};
     }
     FakeNode(const FakeNode&) = delete;
@@ -112,6 +120,7 @@ class FakeNode {
     }
 
     [[nodiscard]] std::string uri() const { return address_.uri(); }
+    [[nodiscard]] std::uint16_t port() const { return address_.port; }
 
     // Connections accepted so far.
     [[nodiscard]] std::size_t accepted() const noexcept { return accepted_; }
@@ -149,6 +158,7 @@ class FakeNode {
     struct Connection {
         FileDescriptor fd;
         RequestParser parser;
+        std::size_t number = 0;
     };
 
     void run() {
@@ -188,7 +198,9 @@ class FakeNode {
             FileDescriptor fd{::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
             if (!fd) return;
             ++accepted_;
-            if (!behaviour_.close_at_once) connections_.push_back({std::move(fd), {}});
+            Connection connection{std::move(fd), {}, accepted_};
+            say(connection, behaviour_.greeting);
+            if (!behaviour_.close_at_once) connections_.push_back(std::move(connection));
         }
     }
 
@@ -200,13 +212,15 @@ class FakeNode {
         const std::string_view piece{bytes, static_cast<std::size_t>(got)};
         bytes_received_ += piece.size();
         if (behaviour_.on_bytes) act(connection, behaviour_.on_bytes(piece));
-        if (!behaviour_.on_request) return;
+        if (!behaviour_.on_request && !behaviour_.on_numbered_request) return;
         connection.parser.feed(piece);
         while (connection.fd) {
             const auto request = connection.parser.next();
             if (!request) break;
             remember(*request);
-            act(connection, behaviour_.on_request(*request));
+            act(connection, behaviour_.on_request
+                                ? behaviour_.on_request(*request)
+                                : behaviour_.on_numbered_request(*request, connection.number));
         }
         if (connection.parser.broken()) connection.fd.reset();
     }

@@ -19,16 +19,19 @@ namespace redlock::test {
 
 enum class Family { unix_socket, tcp };
 
-// A socket address in the two families the tests use; TCP is always 127.0.0.1.
+// A socket address in the two families the tests use; TCP is 127.0.0.1, or another number at the end.
 struct Address {
     Family family = Family::unix_socket;
     std::string path;
     std::uint16_t port = 0;
+    std::uint8_t number = 1;
 
     [[nodiscard]] static Address unix_path(std::string path) {
-        return {Family::unix_socket, std::move(path), 0};
+        return {Family::unix_socket, std::move(path), 0, 1};
     }
-    [[nodiscard]] static Address loopback(std::uint16_t port) { return {Family::tcp, {}, port}; }
+    [[nodiscard]] static Address loopback(std::uint16_t port, std::uint8_t number = 1) {
+        return {Family::tcp, {}, port, number};
+    }
 
     // Understands what uri() of this directory's classes returns, without credentials.
     [[nodiscard]] static Address parse(std::string_view uri) {
@@ -43,7 +46,8 @@ struct Address {
     }
 
     [[nodiscard]] std::string uri() const {
-        return family == Family::unix_socket ? "unix://" + path : "redis://127.0.0.1:" + std::to_string(port);
+        if (family == Family::unix_socket) return "unix://" + path;
+        return "redis://127.0.0." + std::to_string(number) + ":" + std::to_string(port);
     }
 };
 
@@ -58,7 +62,7 @@ struct SocketName {
             sockaddr_in name{};
             name.sin_family = AF_INET;
             name.sin_port = htons(address.port);
-            name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+            name.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1U + address.number);
             size = sizeof name;
             std::memcpy(&storage, &name, sizeof name);
             return;

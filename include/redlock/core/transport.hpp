@@ -36,6 +36,7 @@ struct NodeInfo {
     std::chrono::seconds uptime{0};  ///< by the node's wall clock: two truncated seconds' difference
     bool is_master = true;
     Scripts scripts = Scripts::by_name;
+    std::string scripts_refusal{};  ///< where never: what the node said
 };
 
 /// What became of a request that was to be sent.

@@ -1,6 +1,8 @@
 // hiredis itself, without a word from the compiler about it.
 #pragma once
 
+#include <memory>
+
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
@@ -9,3 +11,13 @@
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
+
+namespace redlock::hiredis {
+
+/// Frees what redisCommand() returns.
+struct FreeReply {
+    void operator()(redisReply* reply) const noexcept { freeReplyObject(reply); }
+};
+using ReplyPtr = std::unique_ptr<redisReply, FreeReply>;
+
+}  // namespace redlock::hiredis

@@ -19,12 +19,6 @@
 
 namespace redlock::hiredis {
 
-/// Frees what redisCommand() returns.
-struct FreeReply {
-    void operator()(redisReply* reply) const noexcept { freeReplyObject(reply); }
-};
-using ReplyPtr = std::unique_ptr<redisReply, FreeReply>;
-
 /// Keeps SIGPIPE from the application while a thread writes through hiredis, whose version 0.14 can raise it.
 class NoSigpipe {
    public:

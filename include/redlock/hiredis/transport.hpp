@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -30,7 +31,6 @@ namespace redlock::hiredis {
 class Transport {
    public:
     Transport(std::vector<Endpoint> nodes, Options options) : options_{std::move(options)} {
-        connections_.reserve(nodes.size());
         for (Endpoint& node : nodes) connections_.emplace_back(std::move(node), options_, wake_up_);
     }
     Transport(const Transport&) = delete;
@@ -60,23 +60,18 @@ class Transport {
     }
 
     void poll(detail::TransportEvents& events, std::optional<std::chrono::nanoseconds> timeout) {
-        flush();
+        if (channel_ != wanted_channel_) subscribe();
         sockets_.clear();
         sockets_.push_back({wake_up_->fd(), POLLIN, 0});
-        for (Connection& connection : connections_) timeout = watch(connection, timeout);
-        if (channel_ != wanted_channel_) subscribe();
-        for (Connection& subscriber : subscribers_) {
-            if (!subscriber.is_up()) subscriber.connect();
-            subscriber.flush();
-            timeout = watch(subscriber, timeout);
-        }
-        const bool is_ready = wait(timeout);
+        for (Connection& connection : connections_) connection.prepare(sockets_);
+        for (Connection& subscriber : subscribers_) subscriber.prepare(sockets_);
+        wait(shorten(timeout));
         events.on_awake();
-        if (is_ready && sockets_.front().revents != 0) wake_up_->clear();
+        if (sockets_.front().revents != 0) wake_up_->clear();
         for (std::size_t i = 0; i < connections_.size() + subscribers_.size(); ++i) {
-            const short ready = is_ready ? sockets_[i + 1].revents : short{0};
             const std::size_t node = i % connections_.size();
-            (i == node ? connections_ : subscribers_)[node].advance(ready, node, events);
+            Connection& connection = (i == node ? connections_ : subscribers_)[node];
+            connection.advance(&sockets_[1 + i * Connection::sockets], node, events);
         }
     }
 
@@ -104,38 +99,42 @@ class Transport {
     void subscribe() {
         channel_ = wanted_channel_;
         subscribers_.clear();
-        subscribers_.reserve(connections_.size());
         for (const Connection& node : connections_) {
             if (!channel_.empty()) subscribers_.emplace_back(node.endpoint(), options_, wake_up_, channel_);
         }
     }
 
-    /// Adds a connection's socket to those waited for; returns the timeout, shortened where it must be.
-    std::optional<std::chrono::nanoseconds> watch(Connection& connection,
-                                                  std::optional<std::chrono::nanoseconds> timeout) {
-        sockets_.push_back(connection.interest().value_or(pollfd{-1, 0, 0}));
-        const auto deadline = connection.deadline();
-        if (!deadline) return timeout;
-        const std::chrono::nanoseconds left = *deadline - Connection::Clock::now();
+    /// The timeout, shortened where a connection must be looked at before.
+    [[nodiscard]] std::optional<std::chrono::nanoseconds> shorten(
+        std::optional<std::chrono::nanoseconds> timeout) const {
+        std::optional<Connection::Clock::time_point> earliest;
+        for (const auto* connections : {&connections_, &subscribers_}) {
+            for (const Connection& connection : *connections) {
+                const auto deadline = connection.deadline();
+                if (deadline && (!earliest || *deadline < *earliest)) earliest = deadline;
+            }
+        }
+        if (!earliest) return timeout;
+        const std::chrono::nanoseconds left = *earliest - Connection::Clock::now();
         return std::max(std::chrono::nanoseconds{0}, std::min(timeout.value_or(left), left));
     }
 
-    /// False when nothing happened before the timeout.
-    bool wait(std::optional<std::chrono::nanoseconds> timeout) {
+    /// Until something happens, or the timeout is over.
+    void wait(std::optional<std::chrono::nanoseconds> timeout) {
         timespec limit{};
         if (timeout) {
             limit.tv_sec = static_cast<time_t>(timeout->count() / 1'000'000'000);
             limit.tv_nsec = static_cast<long>(timeout->count() % 1'000'000'000);
         }
-        return ::ppoll(sockets_.data(), sockets_.size(), timeout ? &limit : nullptr, nullptr) > 0;
+        ::ppoll(sockets_.data(), sockets_.size(), timeout ? &limit : nullptr, nullptr);
     }
 
     Options options_;
     std::shared_ptr<WakeUp> wake_up_ = std::make_shared<WakeUp>();
-    std::vector<Connection> connections_;
+    std::deque<Connection> connections_;  ///< they stay where they are
     std::string channel_;
-    std::string wanted_channel_;           ///< from the next poll on
-    std::vector<Connection> subscribers_;  ///< none, or one per node
+    std::string wanted_channel_;          ///< from the next poll on
+    std::deque<Connection> subscribers_;  ///< none, or one per node
     std::vector<pollfd> sockets_;
 };
 

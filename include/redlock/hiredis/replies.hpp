@@ -1,0 +1,115 @@
+// Replies as hiredis parses them: what of them is taken, and what an error means for the connection.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+#include "redlock/core/transport.hpp"
+#include "redlock/hiredis/api.hpp"
+
+namespace redlock::hiredis {
+
+[[nodiscard]] inline std::string_view text_of(const redisReply& reply) noexcept {
+    return reply.str == nullptr ? std::string_view{} : std::string_view{reply.str, reply.len};
+}
+
+// ---- arrays ------------------------------------------------------------------------------------------
+
+/// How many elements one reply may have, those of nested arrays included. hiredis makes room for an array
+/// when it has read no more than its header, on the time of whoever drives.
+struct ElementBudget {
+    static constexpr std::size_t most = 8192;  // 1,024 resources with all that is told of each
+    std::size_t left = most;
+};
+
+/// The functions of hiredis, but for an array beyond the budget that the reader's privdata points at.
+class LimitedReplies {
+   public:
+    static void use(redisReader& reader, ElementBudget& budget) {
+        static LimitedReplies limited{*reader.fn};
+        reader.privdata = &budget;
+        reader.fn = &limited.functions_;
+    }
+
+   private:
+    explicit LimitedReplies(const redisReplyObjectFunctions& defaults) : functions_{defaults} {
+        default_create_array = defaults.createArray;
+        functions_.createArray = &create_array;
+    }
+
+    /// The count is an int in hiredis 0.14 and a size_t in 1.x. No object: the reader stops with an error.
+    template <class Count>
+    static void* create_array(const redisReadTask* task, Count count) {
+        auto& budget = *static_cast<ElementBudget*>(task->privdata);
+        const auto wanted = static_cast<std::size_t>(std::max(count, Count{0}));
+        if (wanted > budget.left) return nullptr;
+        budget.left -= wanted;
+        return default_create_array(task, count);
+    }
+
+    inline static decltype(redisReplyObjectFunctions::createArray) default_create_array = nullptr;
+    redisReplyObjectFunctions functions_;
+};
+
+// ---- errors ------------------------------------------------------------------------------------------
+
+[[nodiscard]] inline bool begins_with_any(std::string_view text, const auto& codes) noexcept {
+    return std::any_of(codes.begin(), codes.end(), [&](std::string_view code) {
+        return text.starts_with(code) && (text.size() == code.size() || text[code.size()] == ' ');
+    });
+}
+
+/// An error that contradicts what the node said of itself or of us when we logged in (R29).
+[[nodiscard]] inline bool is_contradiction(const redisReply& reply) noexcept {
+    using namespace std::string_view_literals;
+    constexpr std::array codes{"READONLY"sv, "MOVED"sv, "ASK"sv, "NOAUTH"sv, "WRONGPASS"sv, "DENIED"sv};
+    return reply.type == REDIS_REPLY_ERROR && begins_with_any(text_of(reply), codes);
+}
+
+/// An error that says "you may not" or "I do not know that", and will say so again. Any other code (BUSY,
+/// LOADING, MASTERDOWN) is about the state of the server and is no answer. Proxies leave the code out.
+[[nodiscard]] inline bool is_lasting_refusal(std::string_view text) noexcept {
+    using namespace std::string_view_literals;
+    constexpr std::array codes{"NOPERM"sv, "ERR"sv};
+    const std::string_view code = text.substr(0, text.find(' '));
+    const auto is_capital = [](char letter) { return letter >= 'A' && letter <= 'Z'; };
+    return begins_with_any(text, codes) || !std::all_of(code.begin(), code.end(), is_capital);
+}
+
+// ---- for the core ------------------------------------------------------------------------------------
+
+[[nodiscard]] inline detail::Reply plain_of(const redisReply& reply) noexcept {
+    using Kind = detail::Reply::Kind;
+    detail::Reply plain;
+    switch (reply.type) {
+        case REDIS_REPLY_INTEGER:
+            plain.kind = Kind::integer;
+            plain.integer = reply.integer;
+            break;
+        case REDIS_REPLY_STRING:
+        case REDIS_REPLY_STATUS:
+        case REDIS_REPLY_ERROR:
+            plain.kind = reply.type == REDIS_REPLY_ERROR ? Kind::error : Kind::text;
+            plain.text = {reply.str, reply.len};
+            break;
+        case REDIS_REPLY_ARRAY: plain.kind = Kind::array; break;
+        default: break;
+    }
+    return plain;
+}
+
+/// A reply and, in `elements`, what it is made of.
+[[nodiscard]] inline detail::Reply plain_of(const redisReply& reply, std::vector<detail::Reply>& elements) {
+    detail::Reply plain = plain_of(reply);
+    elements.clear();
+    for (std::size_t i = 0; plain.kind == detail::Reply::Kind::array && i < reply.elements; ++i) {
+        elements.push_back(plain_of(*reply.element[i]));
+    }
+    plain.elements = elements;
+    return plain;
+}
+
+}  // namespace redlock::hiredis

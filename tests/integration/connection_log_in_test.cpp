@@ -1,0 +1,223 @@
+// What a node says at log-in, and what is made of it (R29, R31).
+#include <atomic>
+
+#include "integration/connection_parts.hpp"
+
+namespace redlock::test {
+namespace {
+
+using redlock::detail::Scripts;
+
+// Agreeable but for one question: "INFO", or "CLIENT ID".
+FakeNode objecting_to(const std::string& question, const std::string& error,
+                      std::atomic<int>* times = nullptr) {
+    return scripted_node([=](const Request& request) -> Answer {
+        const auto blank = question.find(' ');
+        const bool is_it = says(request, question.substr(0, blank),
+                                blank == std::string::npos ? std::string{} : question.substr(blank + 1));
+        if (!is_it || (times != nullptr && (*times)-- <= 0)) return agreeable_answer(request);
+        return error + "\r\n";
+    });
+}
+
+TEST(ConnectionLogIn, R29_an_error_that_passes_is_no_answer) {
+    for (const std::string question : {"INFO", "CLIENT ID", "CLIENT SETNAME", "SCRIPT", "EVALSHA", "EVAL"}) {
+        for (const std::string words :
+             {"BUSY Redis is busy running a script.", "LOADING Redis is loading the dataset in memory",
+              "MASTERDOWN Link with MASTER is down", "TRYAGAIN later", "NOAUTH Authentication required.",
+              "DENIED Redis is running in protected mode", "SOMETHING new"}) {
+            std::atomic<int> times{1};
+            const FakeNode node = objecting_to(question, "-" + words, &times);
+            Wire wire{{node.uri()}, tries_often()};
+            wire.transport().keep_trying(0, true);
+            ASSERT_TRUE(wire.poll_until([&] { return !wire.ups.empty(); })) << question << ": " << words;
+            ASSERT_EQ(wire.downs.size(), 1U) << question << ": " << words;
+            EXPECT_EQ(wire.downs[0].vote, Vote::refused);
+            EXPECT_EQ(wire.downs[0].words, words);
+            EXPECT_EQ(wire.ups[0].run_id, std::string(40, 'f'));
+            EXPECT_EQ(wire.ups[0].scripts, Scripts::by_name);
+        }
+    }
+}
+
+TEST(ConnectionLogIn, R29_what_may_not_be_asked_is_no_reason_to_do_without_the_node) {
+    for (const std::string question : {"INFO", "CLIENT ID", "CLIENT SETNAME", "SCRIPT"}) {
+        for (const std::string error :
+             {"-NOPERM this user has no permissions", "-ERR unknown command", "-invalid request"}) {
+            const FakeNode node = objecting_to(question, error);
+            Wire wire{{node.uri()}, waits_long()};
+            EXPECT_TRUE(wire.comes_up()) << question << ": " << error;
+            EXPECT_EQ(node.accepted(), 1U);
+        }
+    }
+}
+
+// ---- what was said before the end ----------------------------------------------------------------------
+
+const std::vector<std::string>& last_words() {
+    static const std::vector<std::string> list{"ERR max number of clients reached",
+                                               "DENIED Redis is running in protected mode"};
+    return list;
+}
+
+// With a password or without.
+std::vector<std::string> uris_of(const FakeNode& node) {
+    std::string with_password = node.uri();
+    with_password.insert(with_password.find("://") + 3, ":secret@");
+    return {node.uri(), with_password};
+}
+
+void expect_words(const std::string& uri, const std::string& words) {
+    for (int i = 0; i < 10; ++i) {  // there is a race between its end and our log-in
+        Wire wire{{uri}, waits_long()};
+        ASSERT_FALSE(wire.comes_up());
+        ASSERT_EQ(wire.downs.size(), 1U);
+        EXPECT_EQ(wire.downs[0].vote, Vote::refused) << uri;
+        EXPECT_EQ(wire.downs[0].words, words) << uri;
+    }
+}
+
+TEST(ConnectionLogIn, R29_what_a_server_says_before_it_hangs_up_is_the_reason) {
+    for (const Family family : {Family::unix_socket, Family::tcp}) {
+        for (const std::string& words : last_words()) {
+            FakeNode::Behaviour behaviour;
+            behaviour.close_at_once = true;
+            behaviour.greeting = "-" + words + "\r\n";
+            const FakeNode node{behaviour, family};
+            for (const std::string& uri : uris_of(node)) expect_words(uri, words);
+        }
+    }
+}
+
+TEST(ConnectionLogIn, R29_also_in_answer_to_any_question) {
+    for (const Family family : {Family::unix_socket, Family::tcp}) {
+        for (const std::string& words : last_words()) {
+            for (const std::string question : {"INFO", "CLIENT", "SCRIPT"}) {
+                if (question == "SCRIPT" && words.starts_with("ERR")) continue;  // then without scripts
+                const FakeNode node = scripted_node(
+                    [&](const Request& request) {
+                        return says(request, question) ? Answer{"-" + words + "\r\n", true}
+                                                       : agreeable_answer(request);
+                    },
+                    family);
+                for (const std::string& uri : uris_of(node)) expect_words(uri, words);
+            }
+        }
+    }
+}
+
+TEST(ConnectionLogIn, R29_also_in_life_to_nobodys_question) {
+    for (const bool is_polled : {true, false}) {
+        FakeNode node = agreeable_node();
+        Wire wire{{node.uri()}, waits_long()};
+        ASSERT_TRUE(wire.comes_up());
+        node.push("-ERR idle for too long\r\n");
+        node.close_connections();
+        const auto has_noticed = [&] { return wire.connect() != redlock::detail::Sent::accepted; };
+        if (is_polled) {
+            ASSERT_TRUE(wire.poll_until([&] { return !wire.downs.empty(); }));
+            EXPECT_EQ(wire.downs[0].words, "ERR idle for too long");
+        } else {
+            ASSERT_TRUE(eventually(patience, has_noticed));
+        }
+        EXPECT_EQ(wire.transport().fault(0).vote, Vote::refused);
+        EXPECT_EQ(wire.transport().fault(0).words, "ERR idle for too long");
+    }
+}
+
+TEST(ConnectionLogIn, R31_the_words_of_a_server_do_not_repeat_user_and_password_and_are_short) {
+    const FakeNode node = scripted_node([](const Request& request) -> Answer {
+        if (!says(request, "AUTH")) return agreeable_answer(request);
+        return {"-ERR no '" + request[1] + "' with '" + request[2] + "' " + std::string(1000, 'x') + "\r\n",
+                true};
+    });
+    std::string uri = node.uri();
+    uri.insert(uri.find("://") + 3, "somebody:correct-horse@");
+    Wire wire{{uri}, waits_long()};
+    ASSERT_FALSE(wire.comes_up());
+    ASSERT_EQ(wire.downs.size(), 1U);
+    EXPECT_TRUE(wire.downs[0].words.starts_with("ERR no ")) << wire.downs[0].words;
+    EXPECT_EQ(wire.downs[0].words.find("horse"), std::string::npos) << wire.downs[0].words;
+    EXPECT_EQ(wire.downs[0].words.find("somebody"), std::string::npos) << wire.downs[0].words;
+    EXPECT_LE(wire.downs[0].words.size(), 256U);
+}
+
+// ---- scripts -------------------------------------------------------------------------------------------
+
+// How scripts can be run where the questions about them are answered so.
+redlock::detail::NodeInfo info_where(const std::string& evalsha, const std::string& eval) {
+    const FakeNode node = agreeable_node({{"EVALSHA", evalsha + "\r\n"}, {"EVAL", eval + "\r\n"}});
+    Wire wire{{node.uri()}, waits_long()};
+    EXPECT_TRUE(wire.comes_up()) << evalsha << " " << eval;
+    return wire.ups.empty() ? redlock::detail::NodeInfo{} : wire.ups[0];
+}
+
+TEST(ConnectionLogIn, it_finds_out_how_scripts_can_be_run) {
+    const std::string no = "-NOPERM this user has no permissions to run the command";
+    const std::string unknown =
+        "-ERR unknown command `EVAL`, with args beginning with: `return 1`, `0`, `-`, ";
+    EXPECT_EQ(info_where(":1", ":1").scripts, Scripts::by_name);
+    EXPECT_EQ(info_where("-NOSCRIPT No matching script.", ":1").scripts, Scripts::by_name);
+    EXPECT_EQ(info_where("-OOM command not allowed", "-OOM command not allowed").scripts, Scripts::by_name);
+    EXPECT_EQ(info_where(":1", no).scripts, Scripts::by_name);
+    EXPECT_EQ(info_where(no, ":1").scripts, Scripts::by_text);
+    EXPECT_EQ(info_where(unknown, ":1").scripts, Scripts::by_text);
+    EXPECT_EQ(info_where(unknown, unknown).scripts, Scripts::never);
+    EXPECT_EQ(info_where(no, no).scripts, Scripts::never);
+    EXPECT_EQ(info_where(no, no).scripts_refusal, no.substr(1));
+    const std::string about_keys = "-ERR at least one key is needed";
+    EXPECT_EQ(info_where(about_keys, about_keys).scripts, Scripts::by_name) << "our scripts have keys";
+}
+
+// A proxy, or a guard against intruders.
+TEST(ConnectionLogIn, who_hangs_up_on_scripts_is_asked_no_more_of_them_and_is_in_use_at_once) {
+    for (const std::string question : {"SCRIPT", "EVALSHA", "EVAL"}) {
+        FakeNode node = scripted_node([&](const Request& request) {
+            return says(request, question) ? Answer{"", true} : agreeable_answer(request);
+        });
+        Wire wire{{node.uri()}, waits_long()};
+        ASSERT_TRUE(wire.comes_up()) << question;
+        EXPECT_TRUE(wire.downs.empty());
+        EXPECT_EQ(wire.ups[0].scripts, Scripts::by_name);
+        EXPECT_EQ(node.accepted(), 2U);
+        ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
+        node.close_connections();
+        ASSERT_TRUE(wire.poll_until([&] { return wire.downs.size() == 1; }));
+        ASSERT_TRUE(wire.comes_up());
+        EXPECT_EQ(node.accepted(), 3U) << "it is known now";
+    }
+}
+
+// ---- bounds --------------------------------------------------------------------------------------------
+
+// hiredis 0.14 would make room for them, which takes a second.
+TEST(ConnectionLogIn, a_reply_with_more_elements_than_any_of_ours_is_refused) {
+    for (const std::string reply :
+         {"*100000000\r\n", "*2\r\n:1\r\n*100000000\r\n", "*2\r\n*4096\r\n*4096\r\n*4096\r\n"}) {
+        for (const std::string question : {"SET", "INFO"}) {
+            const FakeNode node = agreeable_node({{question, reply}});
+            Wire wire{{node.uri()}, waits_long()};
+            if (question == "SET") {
+                ASSERT_TRUE(wire.comes_up());
+                ASSERT_EQ(wire.send({"SET", "name", "token"}), redlock::detail::Sent::accepted);
+            }
+            static_cast<void>(wire.connect());
+            ASSERT_TRUE(wire.poll_until([&] { return !wire.downs.empty(); }));
+            EXPECT_EQ(wire.downs[0].vote, Vote::refused);
+            EXPECT_NE(wire.downs[0].words.find("too many elements"), std::string::npos)
+                << wire.downs[0].words;
+        }
+    }
+}
+
+TEST(ConnectionLogIn, the_largest_reply_of_ours_is_taken_any_number_of_times) {
+    std::string reply = "*1025\r\n";
+    for (int i = 0; i < 1025; ++i) reply += ":9007199254740991\r\n";
+    const FakeNode node = agreeable_node({{"SET", reply}});
+    Wire wire{{node.uri()}, waits_long()};
+    ASSERT_TRUE(wire.comes_up());
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
+}
+
+}  // namespace
+}  // namespace redlock::test

@@ -1,0 +1,116 @@
+// A transport alone, without the algorithm: the test hands over the requests and hears what is told.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redlock/core/command.hpp"
+#include "redlock/hiredis/transport.hpp"
+#include "support/eventually.hpp"
+#include "support/fake_node.hpp"
+
+namespace redlock::test {
+
+using namespace std::chrono_literals;
+
+// One transport and all that it tells.
+class Wire final : private redlock::detail::TransportEvents {
+   public:
+    struct Down {
+        Vote vote;
+        std::string words;
+    };
+
+    explicit Wire(const std::vector<std::string>& uris, Options options = {})
+        : transport_{endpoints(uris), options} {}
+
+    hiredis::Transport& transport() { return transport_; }
+    redlock::detail::Sent connect() { return transport_.connect(0); }
+    redlock::detail::Sent send(std::initializer_list<std::string_view> words) {
+        redlock::detail::RequestWriter writer{words.size()};
+        for (const std::string_view word : words) writer.arg(word);
+        return transport_.send(0, std::move(writer).take());
+    }
+    void poll(std::chrono::nanoseconds timeout = 2ms) { transport_.poll(*this, timeout); }
+
+    template <class Predicate>
+    [[nodiscard]] bool poll_until(Predicate&& predicate, std::chrono::nanoseconds longest = patience) {
+        const auto deadline = std::chrono::steady_clock::now() + longest;
+        while (!predicate()) {
+            if (std::chrono::steady_clock::now() >= deadline) return predicate();
+            poll();
+        }
+        return true;
+    }
+    // For that long, and what is done between.
+    void poll_for(
+        std::chrono::nanoseconds time, const std::function<void()>& between = [] {}) {
+        static_cast<void>(poll_until([&] { return between(), false; }, time));
+    }
+    [[nodiscard]] bool comes_up() {
+        const auto before = ups.size();
+        static_cast<void>(connect());
+        return poll_until([&] { return ups.size() > before || (ups.empty() && !downs.empty()); }) &&
+               !ups.empty();
+    }
+    [[nodiscard]] bool is_answered(std::initializer_list<std::string_view> words) {
+        const auto before = replies.size();
+        return send(words) == redlock::detail::Sent::accepted &&
+               poll_until([&] { return replies.size() > before; });
+    }
+
+    std::vector<redlock::detail::NodeInfo> ups;
+    std::vector<Down> downs;
+    std::vector<std::string> replies;  // the text of each
+    std::vector<std::string> messages;
+    std::function<void()> when_up = [] {};
+    std::function<void()> when_down = [] {};
+
+   private:
+    static std::vector<Endpoint> endpoints(const std::vector<std::string>& uris) {
+        return {uris.begin(), uris.end()};
+    }
+
+    void on_awake() override {}
+    void on_reply(std::size_t, const redlock::detail::Reply& reply) override {
+        replies.emplace_back(reply.text);
+    }
+    void on_up(std::size_t, const redlock::detail::NodeInfo& info) override {
+        ups.push_back(info);
+        when_up();
+    }
+    void on_down(std::size_t, const redlock::detail::Fault& fault) override {
+        downs.push_back({fault.vote, std::string{fault.words}});
+        when_down();
+    }
+    void on_message(std::size_t, std::string_view payload) override { messages.emplace_back(payload); }
+
+    hiredis::Transport transport_;
+};
+
+// So that a test sees whether there was a backoff at all.
+[[nodiscard]] inline Options waits_long() {
+    Options options;
+    options.reconnect_min = options.reconnect_max = 1h;
+    return options;
+}
+
+// As often as it may.
+[[nodiscard]] inline Options tries_often() {
+    Options options;
+    options.reconnect_min = options.reconnect_max = 1ms;
+    return options;
+}
+
+[[nodiscard]] inline bool says(const Request& request, std::string_view first, std::string_view second = {}) {
+    return !request.empty() && request[0] == first &&
+           (second.empty() || (request.size() > 1 && request[1] == second));
+}
+
+}  // namespace redlock::test
