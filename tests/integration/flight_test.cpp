@@ -63,12 +63,13 @@ class Flight : public testing::Test {
     // Acquires `count` resources at once; what one of them took of the heap meanwhile goes to `bytes_each`.
     std::vector<LeasePtr> acquire(std::size_t count, std::size_t& bytes_each) {
         Flock<Result<LeasePtr>> flock{engine};
+        Protocol::Timing timing{engine.now() + 60s, engine.now()};
         const auto before = heap_in_use();
         for (std::size_t i = 0; i < count; ++i) {
             auto claim = std::make_shared<core::Claim>();
             claim->resources.push_back("flight/" + std::to_string(i));
             claim->counters.push_back(core::fence_key(claim->resources.front()));
-            flock.add(protocol.acquire(std::move(claim), 60s, engine.now() + 60s, std::nullopt, nullptr));
+            flock.add(protocol.acquire(std::move(claim), 60s, timing, std::nullopt, nullptr));
         }
         auto results = flock.run([&] {
             const auto now = heap_in_use();
@@ -84,7 +85,8 @@ class Flight : public testing::Test {
     std::size_t release(const std::vector<LeasePtr>& leases) {
         Flock<Result<void>> flock{engine};
         bool has_called = false;
-        for (const auto& lease : leases) flock.add(protocol.release(lease, &has_called));
+        for (const auto& lease : leases)
+            flock.add(protocol.release(lease, &has_called, core::Unconnected::goes_out));
         const auto results = flock.run([] {});
         return static_cast<std::size_t>(
             std::count_if(results.begin(), results.end(), [](const auto& result) { return bool{result}; }));
@@ -135,7 +137,8 @@ TEST_F(Flight, rounds_that_a_hung_node_still_owes_an_answer_do_not_keep_the_othe
 // An attempt, and behind it what a waiter does after a split vote: it looks whom to ask first, and connects.
 core::Task<Result<LeasePtr>> attempt_and_look(Engine& engine, Protocol& protocol,
                                               std::shared_ptr<const core::Claim> claim) {
-    auto result = co_await protocol.acquire(claim, 60s, engine.now() + 60s, std::nullopt, nullptr);
+    Protocol::Timing timing{engine.now() + 60s, engine.now()};
+    auto result = co_await protocol.acquire(claim, 60s, timing, std::nullopt, nullptr);
     static_cast<void>(engine.lead_for(claim->resources.front(), std::vector<bool>(engine.size())));
     co_return result;
 }
