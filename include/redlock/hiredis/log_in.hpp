@@ -34,7 +34,8 @@ struct Identity {
     return detail::scrubbed(words, secrets);
 }
 
-/// All of it in one write, but for the end of the former connection: that takes knowing which server this is.
+/// All of it in one write. Where there was a connection before, in two: that one is to be ended first, which
+/// takes knowing whether this is the same server.
 class LogIn {
    public:
     enum class Outcome : std::uint8_t { going_on, done, failed };
@@ -52,11 +53,9 @@ class LogIn {
         say(line, Step::info_server, {"INFO", "server"});
         if (channel_.empty()) say(line, Step::info_replication, {"INFO", "replication"});
         say(line, Step::id, {"CLIENT", "ID"});
-        if (!channel_.empty()) {
-            if (previous_.id == 0) subscribe(line);
-        } else {
-            begin_requests(line, asks_about_scripts);
-        }
+        if (channel_.empty()) prepare_for_requests(line);
+        asks_about_scripts_ = asks_about_scripts;
+        if (previous_.id == 0) say_rest(line);
         line.flush();
     }
 
@@ -70,16 +69,12 @@ class LogIn {
             if (!may_be_refused(step, text_of(reply))) return Outcome::failed;
         }
         note(step, reply);
-        if (!steps_.empty()) return Outcome::going_on;
-        if (!has_ended_previous_ && must_end_previous()) {
-            end_previous(line);
-        } else if (!channel_.empty() && !is_subscribed_) {
-            subscribe(line);
-        } else {
-            return Outcome::done;
+        if (steps_.empty() && !has_said_rest_) {
+            if (must_end_previous()) end_previous(line);
+            say_rest(line);
+            line.flush();
         }
-        line.flush();
-        return Outcome::going_on;
+        return steps_.empty() ? Outcome::done : Outcome::going_on;
     }
 
     /// The last reply, where it was an error: the reason, should the server hang up now (R29).
@@ -120,23 +115,24 @@ class LogIn {
         steps_.push_back(step);
     }
 
-    /// What a connection for requests says beside. SELECT is confirmed before the first request goes out.
-    void begin_requests(Line& line, bool asks_about_scripts) {
+    /// SELECT is confirmed before the first request goes out.
+    void prepare_for_requests(Line& line) {
         if (!options_.client_name.empty())
             say(line, Step::set_name, {"CLIENT", "SETNAME", options_.client_name});
         if (endpoint_.db() != 0) say(line, Step::select, {"SELECT", std::to_string(endpoint_.db())});
-        if (!asks_about_scripts) return;
+    }
+
+    /// What comes after the end of the former connection.
+    void say_rest(Line& line) {
+        has_said_rest_ = true;
+        if (!channel_.empty()) return say(line, Step::subscribe, {"SUBSCRIBE", channel_});
+        if (!asks_about_scripts_) return;
         for (const detail::Script* script : detail::all_scripts)
             say(line, Step::load, {"SCRIPT", "LOAD", script->text});
         // Without keys neither does anything, and no right to keys is needed. Some proxies want an argument.
         const auto& sha1 = detail::release_script.sha1;
         say(line, Step::by_name, {"EVALSHA", {sha1.data(), sha1.size()}, "0", "-"});
         say(line, Step::by_text, {"EVAL", "return 1", "0", "-"});
-    }
-
-    void subscribe(Line& line) {
-        say(line, Step::subscribe, {"SUBSCRIBE", channel_});
-        is_subscribed_ = true;
     }
 
     [[nodiscard]] bool must_end_previous() const noexcept {
@@ -208,7 +204,8 @@ class LogIn {
     std::int64_t id_ = 0;
     std::string words_;
     bool has_ended_previous_ = false;
-    bool is_subscribed_ = false;
+    bool has_said_rest_ = false;
+    bool asks_about_scripts_ = false;
 };
 
 }  // namespace redlock::hiredis
