@@ -146,6 +146,13 @@ class Failure {
     [[nodiscard]] std::chrono::milliseconds holder_remaining() const noexcept { return holder_remaining_; }
     void set_holder_remaining(std::chrono::milliseconds left) noexcept { holder_remaining_ = left; }
 
+    /// Adds to what each node said, where it said nothing.
+    void add_details(const std::vector<std::string>& words) {
+        for (std::size_t i = 0; i < nodes_.size() && i < words.size(); ++i) {
+            if (nodes_[i].detail.empty()) nodes_[i].detail = words[i];
+        }
+    }
+
     /// One line of printable text: the code, what it was about, and what each node said.
     [[nodiscard]] std::string message() const {
         std::string text{to_string(code_)};

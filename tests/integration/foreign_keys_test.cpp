@@ -103,6 +103,19 @@ TEST(ForeignKeys, R30_a_waiter_does_not_line_up_in_what_is_no_queue_of_ours) {
     }
 }
 
+TEST(ForeignKeys, R30_who_waited_in_vain_is_told_why_it_could_not_line_up) {
+    Cluster cluster{3};
+    auto locks = connect_to(cluster, soon_again());
+    for (RedisServer& node : cluster) put(node, queue_key("name"), foreign_queues().front());
+    occupy(cluster, "name", 1h);
+    const auto lock = locks.lock("name", {.ttl = 1h, .wait = 1s});
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error(), errc::contended);
+    EXPECT_NE(lock.error().message().find("denied (FOREIGN the queue of resource 1 is not one of ours)"),
+              std::string::npos)
+        << lock.error().message();
+}
+
 TEST(ForeignKeys, R30_of_several_resources_one_with_a_foreign_queue_keeps_all_from_lining_up) {
     RedisServer node;
     const core::Claim claim{{"a", "b"}, {}, {queue_key("a"), queue_key("b")}};

@@ -82,8 +82,8 @@ class Mutant:
     edits: list
 
     def changes_a_script(self):
-        """Then the model of the scripts, which is no part of the library, is changed as well."""
-        return any(edit.path.startswith("tests/") for edit in self.edits)
+        """Then the model of the scripts, which is no part of the library, is mostly changed as well."""
+        return any(edit.path.startswith("tests/") or edit.path.endswith("/scripts.hpp") for edit in self.edits)
 
     def changes_the_connection(self):
         """In whose place the simulator and the unit tests have one of their own."""

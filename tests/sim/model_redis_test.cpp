@@ -400,6 +400,47 @@ TEST_F(ModelAgainstRedis, cuts_wild_proposals_alike) {
     }
 }
 
+// What stands at the queue's key, and what a release, a waiter and one who leaves make of it.
+TEST_F(ModelAgainstRedis, leaves_the_queues_of_others_alone_alike) {
+    const std::string key = detail::queue_key("red");
+    const detail::Claim claim{{"red"}, {}, {key}};
+    const Token token = Token::parse("ours");
+    const std::string waiter = std::string{RequestSource::channels[2]} + " 7";
+    const auto request = [](const std::vector<std::string>& words) {
+        detail::RequestWriter writer{words.size()};
+        for (const std::string& word : words) writer.arg(word);
+        return std::move(writer).take();
+    };
+    const std::vector<std::string> asked{
+        detail::release_command(claim, token).with_script_text(),
+        detail::enlist_command(claim, waiter, 5, 60s).with_script_text(),
+        detail::delist_command(claim, waiter).with_script_text(),
+    };
+    for (const char* first : {"job", "job 1", "redlock:1 1", RequestSource::channels[2]}) {
+        for (const bool has_ttl : {true, false}) {
+            for (const bool is_ours_first : {true, false}) {
+                for (const std::string& what : asked) {
+                    std::vector<std::string> requests{
+                        request({"DEL", key}), request({"SET", "red", "ours"}),
+                        request({"ZADD", key, is_ours_first ? "9" : "1", first}),
+                        request({"ZADD", key, "3", std::string{RequestSource::channels[2]} + " 1"})};
+                    if (has_ttl) requests.push_back(request({"PEXPIRE", key, "60000"}));
+                    if (&what == &asked[2]) requests.push_back(request({"DEL", "red"}));
+                    requests.push_back(what);
+                    requests.push_back(request({"ZCARD", key}));
+                    for (const std::string& each : requests) {
+                        std::string_view stream = each;
+                        ASSERT_TRUE(take_request(stream, words_));
+                        const std::string wanted = words_of(ask({words_.begin(), words_.end()}));
+                        ASSERT_TRUE(agrees(each, wanted))
+                            << each << "\nRedis: " << wanted << "\nmodel: " << got_;
+                    }
+                }
+            }
+        }
+    }
+}
+
 // What one who adopts commits must be above the counter, what one who acquired commits need not.
 TEST_F(ModelAgainstRedis, commits_above_the_counter_alike) {
     const detail::Claim claim{{"red"}, {detail::fence_key("red")}};

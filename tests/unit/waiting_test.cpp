@@ -50,6 +50,29 @@ TEST(Waiting, R8_who_gives_way_to_those_it_has_called_ends_within_its_wait) {
     }
 }
 
+// R30: the node has left the queue as it is, and the report of the last attempt says so.
+TEST(Waiting, who_waited_in_vain_is_told_why_it_could_not_line_up) {
+    World world{3};
+    world.hears = true;
+    auto locks = connected_to(world, with_calls());
+    occupy(world);
+    for (const std::size_t i : {0U, 1U}) {
+        world[i].says = [](const Request& request) -> Answer {
+            if (kind_of(request) != "enlist") return std::nullopt;
+            return ScriptedReply::error("FOREIGN the queue of resource 1 is not one of ours");
+        };
+    }
+    world[2].says = [](const Request& request) -> Answer {
+        if (kind_of(request) != "enlist") return std::nullopt;
+        return ScriptedReply::number(1);
+    };
+    const auto lock = locks.lock("name", {.ttl = 10s, .wait = 1s});
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error().nodes().at(0).vote, Vote::denied);
+    EXPECT_EQ(lock.error().nodes().at(0).detail, "FOREIGN the queue of resource 1 is not one of ours");
+    EXPECT_EQ(lock.error().nodes().at(2).detail, "");
+}
+
 // Of four nodes two that are free are enough to know that nobody holds it. Found by the simulator.
 TEST(Waiting, who_finds_it_free_as_it_lines_up_tries_at_once_also_where_the_number_of_nodes_is_even) {
     for (const std::size_t count : {std::size_t{2}, std::size_t{3}, std::size_t{4}, std::size_t{5}}) {

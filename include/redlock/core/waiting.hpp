@@ -70,7 +70,9 @@ class Waiting final : private Listener {
             }
         }
         pay_courtesy(waiter);
-        co_return co_await contend(waiter, claim, std::move(how), span, call);
+        Result<LeasePtr> result = co_await contend(waiter, claim, std::move(how), span, call);
+        if (!result) result.error().add_details(waiter.queue_words);
+        co_return result;
     }
 
     /// As the protocol does; and a waiter of this process may have its attempt right behind it.
@@ -139,9 +141,10 @@ class Waiting final : private Listener {
         std::vector<bool> callers;  ///< the nodes that have called it since it last tried
         std::size_t calls = 0;
         bool is_enlisted = false;
-        bool must_yield = false;            ///< lets those who wait elsewhere try before it
-        unsigned hurries = 0;               ///< tries at once since it was last seen to be held
-        std::chrono::nanoseconds round{0};  ///< how long its last attempt took
+        bool must_yield = false;                 ///< lets those who wait elsewhere try before it
+        unsigned hurries = 0;                    ///< tries at once since it was last seen to be held
+        std::chrono::nanoseconds round{0};       ///< how long its last attempt took
+        std::vector<std::string> queue_words{};  ///< why it could not line up, per node
 
         Waiter(Waiting& owner, ClaimPtr what, std::int64_t since_us)
             : room{owner},
@@ -303,6 +306,10 @@ class Waiting final : private Listener {
         waiter.calls = 0;
         waiter.callers.assign(waiter.callers.size(), false);
         const Verdict verdict = co_await engine_.verdict_of(round, call);
+        waiter.queue_words.clear();
+        for (const Ballot& ballot : round->ballots) {
+            waiter.queue_words.push_back(ballot.vote == Vote::refused ? ballot.words : std::string{});
+        }
         if (verdict == Verdict::carried) {
             waiter.hurries = 0;
             co_return std::min(started + patience, end);
