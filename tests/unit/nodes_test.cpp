@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "unit/scripted_world.hpp"
+#include "unit/hand_driven.hpp"
 
 namespace redlock::test {
 namespace {
@@ -426,23 +426,25 @@ TEST(Quorum, R24_a_server_that_moves_counts_where_it_is_up) {
 // Within one round: node 0 said yes and went down; its server must not say yes again as node 1.
 TEST(Quorum, R24_a_server_that_moves_during_a_round_has_one_vote_in_it) {
     World world{3};
-    auto locks = connected_to(world);
-    auto lock = locks.try_lock("name", 10s);
-    ASSERT_TRUE(lock);
-    ASSERT_TRUE(lock->extend(10s)) << "so that the nodes know the script";
-    world.let_arrive();
-    static_cast<void>(lock->nodes());
-    world.put(1, "name", lock->token().str());
-    world.cut(1);
-    static_cast<void>(locks.try_lock("finds out", 10s));
+    HandDriven client{world};
+    const auto lease = client.lock("name", {.ttl = 10s});
+    ASSERT_TRUE(lease);
+    const auto first = client.start_extend(lease, 10s);  // so that the nodes know the script
+    client.pass(10ms);
     world.hang(2);
-    world.cut(1);
     world[1].connect_time = 10ms;
     world[1].info.run_id = world[0].info.run_id;
-    world.before_telling = [&] {                          // the word of node 1's end
-        world.before_telling = [&] { world.refuse(0); };  // after node 0 has said yes
-    };
-    EXPECT_FALSE(lock->extend(20s)) << "one server, asked twice";
+    world.cut(1);
+    client.pass(1ms);
+    const std::size_t asked_before = world.handed_to(1, "extend").size();
+    const auto extension = client.start_extend(lease, 20s);
+    client.pass(2ms);
+    ASSERT_FALSE(extension->is_done) << "node 0 has said yes, node 2 says nothing";
+    world.refuse(0);
+    client.pass(2 * Options{}.node_timeout);
+    EXPECT_EQ(world.handed_to(1, "extend").size(), asked_before);
+    ASSERT_TRUE(extension->is_done);
+    EXPECT_FALSE(extension->task.take()) << "one server, asked twice";
 }
 
 TEST(Errors, R26_every_error_is_a_refusal_in_the_nodes_own_words) {
