@@ -211,5 +211,25 @@ TEST(Fencing, the_counters_are_where_the_options_say) {
     EXPECT_TRUE(lock->extend(10s));
 }
 
+// R30: such a node refuses, and the others decide.
+TEST(Fencing, a_counter_that_is_not_ours_is_not_counted_on) {
+    World world{3};
+    auto locks = fenced_locks(world);
+    world.put(0, detail::fence_key("name"), "nan", 1h);
+    {
+        const auto lock = locks.try_lock("name", 10s);
+        ASSERT_TRUE(lock) << lock.error().message();
+        EXPECT_EQ(lock->nodes().at(0).vote, Vote::refused);
+    }
+    world.put(1, detail::fence_key("name"), "9007199254740992", 1h);
+    const auto lock = locks.try_lock("name", 10s);
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error().nodes().at(1).detail.find("FOREIGN"), 0U) << lock.error().message();
+    world.let_arrive();
+    EXPECT_EQ(fence_at(world, 0), "nan");
+    EXPECT_EQ(fence_at(world, 1), "9007199254740992");
+    EXPECT_EQ(world.count_holding("name"), 0U);
+}
+
 }  // namespace
 }  // namespace redlock::test
