@@ -98,7 +98,9 @@ TEST(ConnectionSilence, R19_one_that_was_only_slow_is_kept) {
     std::atomic<bool> is_slow{false};
     FakeNode node =
         scripted_node([&](const Request& request) { return is_slow ? Answer{} : agreeable_answer(request); });
-    Wire wire{{node.uri()}, brief_rounds()};
+    Options options = brief_rounds();
+    options.connect_timeout = 1h;  // the second does not end by itself
+    Wire wire{{node.uri()}, options};
     ASSERT_TRUE(wire.comes_up());
     is_slow = true;
     ASSERT_EQ(wire.send({"SET", "name", "token"}), Sent::accepted);
