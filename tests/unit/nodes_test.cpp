@@ -379,6 +379,7 @@ TEST(Role, R29_what_was_under_way_when_a_reply_contradicted_is_undone_by_the_nex
 TEST(Rights, a_node_that_runs_no_scripts_grants_nothing) {
     World world{3};
     world[0].info.scripts = detail::Scripts::never;
+    world[0].info.scripts_refusal = "NOPERM no scripts for you";
     auto locks = connect_to(world);
     const NodeReport report = report_of(locks, world, 0);
     EXPECT_EQ(report.vote, Vote::refused);

@@ -481,7 +481,8 @@ class Rounds final : private TransportEvents {
         auto& node = nodes_[i];
         if (!info.is_master) return drop(i, {Vote::refused, "it is a replica, not a master"});
         if (info.scripts == Scripts::never) {
-            return drop(i, {Vote::refused, "it runs no scripts: what it grants could not be released"});
+            const std::string words = "what it grants could not be released: " + info.scripts_refusal;
+            return drop(i, {Vote::refused, words});
         }
         node.owed.expire(i, node.link, now());  // while what may yet run is known by its link
         node.is_up = true;
