@@ -13,9 +13,9 @@ namespace {
 
 using Extending = HandDriven::StartedPtr<Result<void>>;
 
-Nanoseconds validity_of(std::chrono::milliseconds ttl) { return ttl - detail::drift_of(ttl, Options{}); }
+Nanoseconds lasting(std::chrono::milliseconds ttl) { return ttl - detail::drift_of(ttl, Options{}); }
 
-Options with_timeout(std::chrono::milliseconds node_timeout) {
+Options timing_out_after(std::chrono::milliseconds node_timeout) {
     Options options = plain_options();
     options.node_timeout = node_timeout;
     return options;
@@ -24,7 +24,7 @@ Options with_timeout(std::chrono::milliseconds node_timeout) {
 // Nodes that are 10 ms away and know the scripts, and a lease on them.
 struct Slow {
     explicit Slow(std::chrono::milliseconds node_timeout = 500ms, std::chrono::milliseconds ttl = 10s)
-        : client{world, with_timeout(node_timeout)} {
+        : client{world, timing_out_after(node_timeout)} {
         lease = client.lock("name", {.ttl = ttl});
         const Extending first = client.start_extend(lease, ttl);
         client.pass(10ms);
@@ -67,7 +67,7 @@ TEST(ExtendOrder, R33_the_next_is_sent_when_the_one_before_has_ended) {
     EXPECT_TRUE(second->task.take());
     EXPECT_TRUE(third->task.take());
     EXPECT_EQ(nodes.sent(), 3U);
-    EXPECT_GT(nodes.remaining(), validity_of(40s) - 50ms);
+    EXPECT_GT(nodes.remaining(), lasting(40s) - 50ms);
 }
 
 TEST(ExtendOrder, R33_the_last_counts_where_it_is_shorter_and_where_it_is_longer) {
@@ -79,7 +79,7 @@ TEST(ExtendOrder, R33_the_last_counts_where_it_is_shorter_and_where_it_is_longer
         ASSERT_TRUE(first->is_done && second->is_done);
         EXPECT_TRUE(first->task.take());
         EXPECT_TRUE(second->task.take());
-        const auto expected = validity_of(long_first ? 1s : 60s);
+        const auto expected = lasting(long_first ? 1s : 60s);
         EXPECT_GT(nodes.remaining(), expected - 40ms) << "success means that it lasts what was asked";
         EXPECT_LE(nodes.remaining(), expected);
     }
@@ -93,8 +93,8 @@ TEST(ExtendOrder, R1_who_has_waited_counts_from_its_own_send) {
     ASSERT_TRUE(second->is_done);
     const auto sent = nodes.world.handed_to(0, "extend");
     ASSERT_EQ(sent.size(), 2U);
-    EXPECT_LE(nodes.lease->valid_until(), sent[1].at + validity_of(30s));
-    EXPECT_GT(nodes.lease->valid_until(), sent[1].at + validity_of(30s) - 2ms);
+    EXPECT_LE(nodes.lease->valid_until(), sent[1].at + lasting(30s));
+    EXPECT_GT(nodes.lease->valid_until(), sent[1].at + lasting(30s) - 2ms);
 }
 
 // Seen as extend(60s) that succeeded and left milliseconds.
@@ -143,7 +143,7 @@ TEST(ExtendOrder, R33_the_turn_is_handed_on_by_one_that_failed) {
     nodes.client.pass(20ms);
     ASSERT_TRUE(second->is_done);
     EXPECT_TRUE(second->task.take());
-    EXPECT_GT(nodes.remaining(), validity_of(30s) - 30ms);
+    EXPECT_GT(nodes.remaining(), lasting(30s) - 30ms);
 }
 
 TEST(ExtendOrder, R5_waiting_for_the_turn_counts_for_the_node_timeout) {
@@ -188,7 +188,7 @@ TEST(ExtendOrder, R10_who_waits_waits_no_longer_than_the_validity) {
     nodes.hang_all();
     const auto first = nodes.client.start_extend(nodes.lease, 200ms);  // lowers it
     const auto second = nodes.client.start_extend(nodes.lease, 20s);
-    nodes.client.pass(validity_of(200ms) + 2ms);
+    nodes.client.pass(lasting(200ms) + 2ms);
     ASSERT_TRUE(first->is_done && second->is_done);
     EXPECT_EQ(outcome_of(second), errc::lost);
     EXPECT_EQ(nodes.sent(), 1U);
@@ -260,7 +260,7 @@ TEST(ExtendOrder, R33_of_many_that_ask_for_the_same_all_get_it_within_two_rounds
         ASSERT_TRUE(one->task.take());
     }
     EXPECT_LE(nodes.sent(), 2U);
-    EXPECT_GE(nodes.lease->valid_until(), last_asked + validity_of(20s));
+    EXPECT_GE(nodes.lease->valid_until(), last_asked + lasting(20s));
 }
 
 // The confirmation must be newer than the question: who asks may want to know whether it is still ours.
