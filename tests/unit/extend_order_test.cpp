@@ -102,7 +102,7 @@ TEST(ExtendOrder, R33_an_extension_beside_a_renewal_lasts_what_was_asked) {
     Slow nodes{500ms, 300ms};
     nodes.lease->renewal = {300ms, nodes.lease->acquired_at + 1h};
     nodes.client.keep(nodes.lease);
-    while (nodes.sent() == 0) nodes.client.pass(1ms);
+    for (int i = 0; i < 300 && nodes.sent() == 0; ++i) nodes.client.pass(1ms);
     const auto extension = nodes.client.start_extend(nodes.lease, 60s);
     nodes.client.pass(40ms);
     ASSERT_TRUE(extension->is_done);
