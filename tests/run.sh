@@ -18,7 +18,7 @@ jobs=$(nproc)
 # --- the parts -------------------------------------------------------------------------------------------
 
 # In the order in which they run. leg_<name> does it, with _ for -, and fails if anything is wrong.
-legs_in_order=(format shell tidy clang asan-ubsan tsan long main quick)
+legs_in_order=(format shell tidy clang asan-ubsan tsan tsan-clang long main quick)
 declare -A about=(
     [format]='the format of the C++ files'
     [shell]='the shell scripts, by shellcheck'
@@ -26,6 +26,7 @@ declare -A about=(
     [clang]='clang++, optimised'
     [asan-ubsan]='AddressSanitizer and UndefinedBehaviorSanitizer'
     [tsan]='ThreadSanitizer'
+    [tsan-clang]='ThreadSanitizer of clang++, which sees more'
     [long]='the tests that take long, optimised; the stress under ThreadSanitizer too'
     [main]='g++: the whole suite'
     [quick]='g++: unit, sim and integration tests'
@@ -75,6 +76,15 @@ leg_tsan() {
     without_address_randomness ctest --preset tsan -j "$jobs" -L '^(unit|integration)$'
 }
 
+leg_tsan_clang() {
+    if ! has_clang_tsan; then
+        echo 'skipped: clang++ has no ThreadSanitizer runtime here'
+        return 0
+    fi
+    build tsan-clang redlock_suites
+    without_address_randomness ctest --preset tsan-clang -j "$jobs" -L '^(unit|integration)$'
+}
+
 leg_long() {
     build release-clang all
     ctest --test-dir build/release-clang -j "$jobs" -L '^long$' --output-on-failure
@@ -106,6 +116,11 @@ run_tests() {
     local preset=$1
     shift
     ctest --preset "$preset" -j "$jobs" "$@"
+}
+
+# Its package is optional: not every distribution has it apart from clang itself.
+has_clang_tsan() {
+    echo 'int main() {}' | clang++ -fsanitize=thread -x c++ - -o /dev/null 2>/dev/null
 }
 
 # ThreadSanitizer's older runtimes cannot live with much of it.

@@ -25,6 +25,7 @@
 #include "support/cluster.hpp"
 #include "support/eventually.hpp"
 #include "support/posix.hpp"
+#include "support/seed.hpp"
 
 namespace redlock::test {
 namespace {
@@ -162,7 +163,7 @@ struct Trouble {
     std::size_t hangs = 0;
 
     void make(Cluster& nodes, Processes& clients) {
-        std::minstd_rand random{std::random_device{}()};
+        std::minstd_rand random{told_seed("trouble")};
         const auto wait_for_some = [&] {
             const std::uint64_t until = clients.board->acquired + 5 + random() % 40;
             const bool is_getting_on =

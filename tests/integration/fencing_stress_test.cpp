@@ -20,6 +20,7 @@
 #include "integration/fencing_parts.hpp"
 #include "support/cluster.hpp"
 #include "support/eventually.hpp"
+#include "support/seed.hpp"
 
 namespace redlock::test {
 namespace {
@@ -51,7 +52,7 @@ class History {
 
 /// What is left of a lock that its holder believes in.
 void be_hostile(Cluster& nodes, Hostility hostility, const std::stop_token& stop) {
-    std::minstd_rand random{std::random_device{}()};
+    std::minstd_rand random{told_seed("hostility")};
     while (!stop.stop_requested()) {
         RedisServer& node = nodes[random() % nodes.size()];
         node.query({"DEL", contended});

@@ -229,8 +229,12 @@ TEST(Debts, R20_the_release_of_a_key_that_was_put_back_is_owed) {
     World world{3};
     auto locks = connected_to(world);
     world.refuse(sick);
+    world.clock.advance(1s);
+    ASSERT_TRUE(locks.try_lock("other", 10s)) << "by now it is known that it is down";
     auto lock = locks.try_lock("name", 10s);
     ASSERT_TRUE(lock);
+    ASSERT_EQ(lock->nodes()[sick].vote, Vote::unreachable);
+    ASSERT_TRUE(world.handed_to(sick).empty() || world.handed_to(sick).back().request.at(1) != "name");
     world.resume(sick);
     for (int i = 0; i < 3; ++i) {
         world.clock.advance(1s);

@@ -296,7 +296,7 @@ struct Answer {
 /// An error that says that the node is not, or we are not, what the log-in said (R29).
 [[nodiscard]] inline bool is_contradiction(const Reply& reply) {
     if (reply.kind != Reply::Kind::error) return false;
-    for (const std::string_view code : {"READONLY", "MOVED", "NOAUTH"}) {
+    for (const std::string_view code : {"READONLY", "MOVED", "ASK", "NOAUTH", "DENIED"}) {
         if (has_code(reply.text, code)) return true;
     }
     const bool is_forbidden =

@@ -149,7 +149,6 @@ class Lease {
     // ---- the line; in a driver's turn only ---------------------------------------------------------
 
     void line_up(const WaitPtr& wait) { line_.push_back(wait); }
-    void leave_line(const WaitPtr& wait) { std::erase(line_, wait); }
 
     /// Whose turn it is: after an extension has ended, and again where the one that was called has not begun
     /// another. Nobody: one is under way, or none is wanted.

@@ -386,12 +386,12 @@ class Protocol {
         }
         extension.turn = std::make_shared<Wait<TimePoint>>(extension.latest);
         lease.line_up(extension.turn);
-        const Verdict verdict = co_await engine_.pause(extension.turn, nullptr);
-        if (verdict == Verdict::timed_out) lease.leave_line(extension.turn);
+        co_await engine_.pause(extension.turn, nullptr);
         co_return lease.begin_extension(extension, engine_.now(), engine_.options());
     }
 
-    /// At the end of an extension. One that is called may end without another, and the next is called then.
+    /// At the end of an extension. One that is called may end without another, or may have gone; then the
+    /// next is called.
     struct HandsTurnOn {
         Protocol& protocol;
         LeaseType& lease;

@@ -273,8 +273,9 @@ class Connection {
                 fail(unasked(*reply), node, events);
             } else {
                 --unanswered_;
-                if (!is_contradiction(*reply)) note_answer();
-                events.on_reply(node, plain_of(*reply, elements_));
+                const detail::Reply plain = plain_of(*reply, elements_);
+                if (!detail::is_contradiction(plain)) note_answer();
+                events.on_reply(node, plain);
             }
         }
         return false;

@@ -62,13 +62,6 @@ class LimitedReplies {
     });
 }
 
-/// An error that contradicts what the node said of itself or of us when we logged in (R29).
-[[nodiscard]] inline bool is_contradiction(const redisReply& reply) noexcept {
-    using namespace std::string_view_literals;
-    constexpr std::array codes{"READONLY"sv, "MOVED"sv, "ASK"sv, "NOAUTH"sv, "WRONGPASS"sv, "DENIED"sv};
-    return reply.type == REDIS_REPLY_ERROR && begins_with_any(text_of(reply), codes);
-}
-
 /// An error that says "you may not" or "I do not know that", and will say so again. Any other code (BUSY,
 /// LOADING, MASTERDOWN) is about the state of the server and is no answer. Proxies leave the code out.
 [[nodiscard]] inline bool is_lasting_refusal(std::string_view text) noexcept {

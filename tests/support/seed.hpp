@@ -1,0 +1,27 @@
+// The seeds of tests that draw: new every time, told at the start, and given from outside to do it again.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+namespace redlock::test {
+
+// What the environment variable says; else one that nobody has seen, short enough to be read and copied.
+[[nodiscard]] inline std::uint64_t seed_from(const char* variable) {
+    if (const char* given = std::getenv(variable)) return std::strtoull(given, nullptr, 10);
+    constexpr unsigned bits = 20;
+    std::random_device random;
+    return (std::uint64_t{random()} << bits) + (random() >> (32 - bits));
+}
+
+// Of a test with real threads and nodes: the same seed draws the same, and the rest is chance still.
+[[nodiscard]] inline std::uint32_t told_seed(const char* what) {
+    const auto seed = static_cast<std::uint32_t>(seed_from("REDLOCK_STRESS_SEED"));
+    std::printf("%s: REDLOCK_STRESS_SEED=%u\n", what, seed);
+    std::fflush(stdout);
+    return seed;
+}
+
+}  // namespace redlock::test
