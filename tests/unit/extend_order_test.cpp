@@ -13,11 +13,7 @@ namespace {
 
 using Extending = HandDriven::StartedPtr<Result<void>>;
 
-<<<<<<< HEAD
-Nanoseconds validity_given(std::chrono::milliseconds ttl) { return ttl - detail::drift_of(ttl, Options{}); }
-=======
 Nanoseconds lasting(std::chrono::milliseconds ttl) { return ttl - detail::drift_of(ttl, Options{}); }
->>>>>>> wip-ext
 
 Options timing_out_after(std::chrono::milliseconds node_timeout) {
     Options options = plain_options();
@@ -71,11 +67,7 @@ TEST(ExtendOrder, R33_the_next_is_sent_when_the_one_before_has_ended) {
     EXPECT_TRUE(second->task.take());
     EXPECT_TRUE(third->task.take());
     EXPECT_EQ(nodes.sent(), 3U);
-<<<<<<< HEAD
-    EXPECT_GT(nodes.remaining(), validity_given(40s) - 50ms);
-=======
     EXPECT_GT(nodes.remaining(), lasting(40s) - 50ms);
->>>>>>> wip-ext
 }
 
 TEST(ExtendOrder, R33_the_last_counts_where_it_is_shorter_and_where_it_is_longer) {
@@ -87,11 +79,7 @@ TEST(ExtendOrder, R33_the_last_counts_where_it_is_shorter_and_where_it_is_longer
         ASSERT_TRUE(first->is_done && second->is_done);
         EXPECT_TRUE(first->task.take());
         EXPECT_TRUE(second->task.take());
-<<<<<<< HEAD
-        const auto expected = validity_given(long_first ? 1s : 60s);
-=======
         const auto expected = lasting(long_first ? 1s : 60s);
->>>>>>> wip-ext
         EXPECT_GT(nodes.remaining(), expected - 40ms) << "success means that it lasts what was asked";
         EXPECT_LE(nodes.remaining(), expected);
     }
@@ -105,13 +93,8 @@ TEST(ExtendOrder, R1_who_has_waited_counts_from_its_own_send) {
     ASSERT_TRUE(second->is_done);
     const auto sent = nodes.world.handed_to(0, "extend");
     ASSERT_EQ(sent.size(), 2U);
-<<<<<<< HEAD
-    EXPECT_LE(nodes.lease->valid_until(), sent[1].at + validity_given(30s));
-    EXPECT_GT(nodes.lease->valid_until(), sent[1].at + validity_given(30s) - 2ms);
-=======
     EXPECT_LE(nodes.lease->valid_until(), sent[1].at + lasting(30s));
     EXPECT_GT(nodes.lease->valid_until(), sent[1].at + lasting(30s) - 2ms);
->>>>>>> wip-ext
 }
 
 // Seen as extend(60s) that succeeded and left milliseconds.
@@ -160,11 +143,7 @@ TEST(ExtendOrder, R33_the_turn_is_handed_on_by_one_that_failed) {
     nodes.client.pass(20ms);
     ASSERT_TRUE(second->is_done);
     EXPECT_TRUE(second->task.take());
-<<<<<<< HEAD
-    EXPECT_GT(nodes.remaining(), validity_given(30s) - 30ms);
-=======
     EXPECT_GT(nodes.remaining(), lasting(30s) - 30ms);
->>>>>>> wip-ext
 }
 
 TEST(ExtendOrder, R5_waiting_for_the_turn_counts_for_the_node_timeout) {
@@ -209,11 +188,7 @@ TEST(ExtendOrder, R10_who_waits_waits_no_longer_than_the_validity) {
     nodes.hang_all();
     const auto first = nodes.client.start_extend(nodes.lease, 200ms);  // lowers it
     const auto second = nodes.client.start_extend(nodes.lease, 20s);
-<<<<<<< HEAD
-    nodes.client.pass(validity_given(200ms) + 2ms);
-=======
     nodes.client.pass(lasting(200ms) + 2ms);
->>>>>>> wip-ext
     ASSERT_TRUE(first->is_done && second->is_done);
     EXPECT_EQ(outcome_of(second), errc::lost);
     EXPECT_EQ(nodes.sent(), 1U);
@@ -285,11 +260,7 @@ TEST(ExtendOrder, R33_of_many_that_ask_for_the_same_all_get_it_within_two_rounds
         ASSERT_TRUE(one->task.take());
     }
     EXPECT_LE(nodes.sent(), 2U);
-<<<<<<< HEAD
-    EXPECT_GE(nodes.lease->valid_until(), last_asked + validity_given(20s));
-=======
     EXPECT_GE(nodes.lease->valid_until(), last_asked + lasting(20s));
->>>>>>> wip-ext
 }
 
 // The confirmation must be newer than the question: who asks may want to know whether it is still ours.
