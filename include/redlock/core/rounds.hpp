@@ -18,6 +18,7 @@
 #include "redlock/core/clock.hpp"
 #include "redlock/core/keys.hpp"
 #include "redlock/core/node.hpp"
+#include "redlock/core/nodes.hpp"
 #include "redlock/core/quorum.hpp"
 #include "redlock/core/round.hpp"
 #include "redlock/core/timers.hpp"
@@ -53,11 +54,7 @@ class Rounds final : private TransportEvents {
     using WaitPtr = std::shared_ptr<Wait<TimePoint>>;
 
     Rounds(Wire& transport, const Time& clock, const Options& options, Awakening& awakening)
-        : transport_{transport},
-          clock_{clock},
-          options_{options},
-          awakening_{awakening},
-          nodes_(transport.size()) {}
+        : transport_{transport}, clock_{clock}, options_{options}, awakening_{awakening}, nodes_{transport} {}
 
     Rounds(const Rounds&) = delete;
     Rounds& operator=(const Rounds&) = delete;
@@ -121,38 +118,12 @@ class Rounds final : private TransportEvents {
         timers_.update(wait);
     }
 
-    /// The node that all contenders of a resource would ask first: by a hash of the resource and the
-    /// server, among those that are up and vote, but for the ones to avoid.
+    /// The two that contenders and calls ask of the connections.
     [[nodiscard]] std::optional<std::size_t> lead_for(std::string_view resource,
                                                       const std::vector<bool>& avoid) {
-        std::optional<std::size_t> lead;
-        std::uint64_t highest = 0;
-        for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            const auto& standing = nodes_[i].standing;
-            if (avoid[i] || connect(i) != Sent::accepted) continue;
-            if (standing.objection(true, [this] { return now(); })) continue;
-            const std::string_view name =
-                standing.run_id().empty() ? transport_.endpoint(i) : standing.run_id();
-            const std::uint64_t rank = hash_of(name, hash_of(resource));
-            if (lead && rank <= highest) continue;
-            lead = i;
-            highest = rank;
-        }
-        return lead;
+        return nodes_.lead_for(resource, avoid, [this] { return now(); });
     }
-
-    /// Whether fewer than a quorum are connected, and that many could soon be.
-    [[nodiscard]] bool lacks_connections() {
-        std::size_t connected = 0;
-        std::size_t promised = 0;
-        for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            const Sent state = connect(i);
-            if (state == Sent::accepted) ++connected;
-            if (state == Sent::connecting && transport_.is_promising(i)) ++promised;
-        }
-        const std::size_t quorum = quorum_of(nodes_.size());
-        return connected < quorum && connected + promised >= quorum;
-    }
+    [[nodiscard]] bool lacks_connections() { return nodes_.lacks_connections(); }
 
     void set_listener(Listener* listener) noexcept { listener_ = listener; }
 
@@ -204,13 +175,6 @@ class Rounds final : private TransportEvents {
 
     // ---- connections -------------------------------------------------------------------------------
 
-    /// One that ended while nothing was under way is not told of, but replaced.
-    Sent connect(std::size_t i) {
-        const Sent state = transport_.connect(i);
-        if (state != Sent::accepted && std::exchange(nodes_[i].is_up, false)) judge_duplicates();
-        return state;
-    }
-
     void await_connections(WaitPtr wait) {
         if (!lacks_connections()) return decide(*wait, Verdict::carried);
         awaiting_connections_.push_back(std::move(wait));
@@ -222,18 +186,6 @@ class Rounds final : private TransportEvents {
         std::vector<WaitPtr> ready;
         ready.swap(awaiting_connections_);
         for (const WaitPtr& wait : ready) decide(*wait, Verdict::carried);
-    }
-
-    /// Two connections that lead to one server are one vote (R24): the later in the list has none.
-    void judge_duplicates() {
-        for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            const std::uint64_t server = nodes_[i].is_up ? nodes_[i].standing.server() : 0;
-            const auto is_same = [server](const auto& other) {
-                return other.is_up && other.standing.server() == server;
-            };
-            const auto end = nodes_.begin() + static_cast<std::ptrdiff_t>(i);
-            nodes_[i].standing.set_duplicate(server != 0 && std::any_of(nodes_.begin(), end, is_same));
-        }
     }
 
     /// The connection is of no use: what the node says of itself does not hold, or is no help (R29).
@@ -280,7 +232,7 @@ class Rounds final : private TransportEvents {
             node.bytes >= bytes_max * share) {
             return fail(i, round, {Vote::timeout, "too many requests are unanswered there"});
         }
-        switch (connect(i)) {
+        switch (nodes_.connect(i)) {
             case Sent::connecting:
                 node.bytes += round->command.bytes().size();
                 node.waiting.push_back(round);
@@ -303,7 +255,7 @@ class Rounds final : private TransportEvents {
         if (const auto objection = node.standing.objection(round->begins(), [this] { return now(); })) {
             return record(i, *round, objection->vote, objection->words);
         }
-        if (!round->is_release() && has_asked_server(*round, i)) {
+        if (!round->is_release() && nodes_.has_asked_server(*round, i)) {
             const Fault fault = Standing<TimePoint>::same_server();
             return record(i, *round, fault.vote, fault.words);
         }
@@ -314,16 +266,6 @@ class Rounds final : private TransportEvents {
         round->ballots[i].server = node.standing.server();
         if (by_text) round->ballots[i].knows_script = false;
         expect_reply(i, round);
-    }
-
-    /// By way of another node, which is down since or it would be judged a duplicate.
-    [[nodiscard]] bool has_asked_server(const Round<TimePoint>& round, std::size_t i) const {
-        const std::uint64_t server = nodes_[i].standing.server();
-        if (server == 0) return false;
-        for (std::size_t other = 0; other < nodes_.size(); ++other) {
-            if (other != i && round.ballots[other].server == server) return true;
-        }
-        return false;
     }
 
     void expect_reply(std::size_t i, const RoundPtr& round) {
@@ -364,7 +306,7 @@ class Rounds final : private TransportEvents {
             auto& node = nodes_[i];
             if (!node.repeat_at || (now() - *node.repeat_at).count() < 0) continue;
             node.repeat_at.reset();
-            if (!node.owed.empty() && connect(i) == Sent::accepted) hand_over_owed(i);
+            if (!node.owed.empty() && nodes_.connect(i) == Sent::accepted) hand_over_owed(i);
         }
     }
 
@@ -491,7 +433,7 @@ class Rounds final : private TransportEvents {
         node.repeat_at.reset();
         node.repeat_after = {};
         node.standing.on_up(info, options_.restart_quarantine, now());
-        judge_duplicates();
+        nodes_.judge_duplicates();
         hand_over_owed(i);
         std::deque<RoundPtr> waiting;
         waiting.swap(node.waiting);
@@ -510,7 +452,7 @@ class Rounds final : private TransportEvents {
         auto& node = nodes_[i];
         node.is_up = false;
         node.repeat_at.reset();
-        judge_duplicates();
+        nodes_.judge_duplicates();
         std::deque<RoundPtr> undecided;
         undecided.swap(node.in_flight);
         undecided.insert(undecided.end(), node.waiting.begin(), node.waiting.end());
@@ -529,7 +471,7 @@ class Rounds final : private TransportEvents {
     const Options& options_;
     Awakening& awakening_;
     Listener* listener_ = nullptr;
-    std::vector<Node<TimePoint>> nodes_;
+    Nodes<Wire, TimePoint> nodes_;
     Timers<Wait<TimePoint>> timers_;
     std::vector<WaitPtr> awaiting_connections_;
     TimePoint turn_began_{};  ///< read once for all that a turn brings; decisions read the clock themselves

@@ -1,0 +1,98 @@
+// All nodes: how many can be had, who leads, and who is whom.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redlock/core/node.hpp"
+#include "redlock/core/quorum.hpp"
+#include "redlock/core/round.hpp"
+#include "redlock/core/transport.hpp"
+
+namespace redlock::detail {
+
+template <Transport Wire, class TimePoint>
+class Nodes {
+   public:
+    explicit Nodes(Wire& transport) : transport_{transport}, nodes_(transport.size()) {}
+
+    [[nodiscard]] std::size_t size() const noexcept { return nodes_.size(); }
+    [[nodiscard]] Node<TimePoint>& operator[](std::size_t i) noexcept { return nodes_[i]; }
+    [[nodiscard]] const Node<TimePoint>& operator[](std::size_t i) const noexcept { return nodes_[i]; }
+    [[nodiscard]] auto begin() const noexcept { return nodes_.begin(); }
+    [[nodiscard]] auto end() const noexcept { return nodes_.end(); }
+
+    /// One that ended while nothing was under way is not told of, but replaced.
+    Sent connect(std::size_t i) {
+        const Sent state = transport_.connect(i);
+        if (state != Sent::accepted && std::exchange(nodes_[i].is_up, false)) judge_duplicates();
+        return state;
+    }
+
+    /// Whether fewer than a quorum are connected, and that many could soon be.
+    [[nodiscard]] bool lacks_connections() {
+        std::size_t connected = 0;
+        std::size_t promised = 0;
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            const Sent state = connect(i);
+            if (state == Sent::accepted) ++connected;
+            if (state == Sent::connecting && transport_.is_promising(i)) ++promised;
+        }
+        const std::size_t quorum = quorum_of(nodes_.size());
+        return connected < quorum && connected + promised >= quorum;
+    }
+
+    /// The node that all contenders of a resource would ask first: by a hash of the resource and the
+    /// server, among those that are up and vote, but for the ones to avoid.
+    template <class Now>
+    [[nodiscard]] std::optional<std::size_t> lead_for(std::string_view resource,
+                                                      const std::vector<bool>& avoid, Now now) {
+        std::optional<std::size_t> lead;
+        std::uint64_t highest = 0;
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            const auto& standing = nodes_[i].standing;
+            if (avoid[i] || connect(i) != Sent::accepted) continue;
+            if (standing.objection(true, now)) continue;
+            const std::string_view name =
+                standing.run_id().empty() ? transport_.endpoint(i) : standing.run_id();
+            const std::uint64_t rank = hash_of(name, hash_of(resource));
+            if (lead && rank <= highest) continue;
+            lead = i;
+            highest = rank;
+        }
+        return lead;
+    }
+
+    /// Two connections that lead to one server are one vote (R24): the later in the list has none.
+    void judge_duplicates() {
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            const std::uint64_t server = nodes_[i].is_up ? nodes_[i].standing.server() : 0;
+            const auto is_same = [server](const auto& other) {
+                return other.is_up && other.standing.server() == server;
+            };
+            const auto end = nodes_.begin() + static_cast<std::ptrdiff_t>(i);
+            nodes_[i].standing.set_duplicate(server != 0 && std::any_of(nodes_.begin(), end, is_same));
+        }
+    }
+
+    /// By way of another node, which is down since or it would be judged a duplicate.
+    [[nodiscard]] bool has_asked_server(const Round<TimePoint>& round, std::size_t i) const {
+        const std::uint64_t server = nodes_[i].standing.server();
+        if (server == 0) return false;
+        for (std::size_t other = 0; other < nodes_.size(); ++other) {
+            if (other != i && round.ballots[other].server == server) return true;
+        }
+        return false;
+    }
+
+   private:
+    Wire& transport_;
+    std::vector<Node<TimePoint>> nodes_;
+};
+
+}  // namespace redlock::detail
