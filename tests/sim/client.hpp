@@ -368,6 +368,10 @@ class SimClient {
              result ? "yes" : to_string(result.error().code()));
         check_bound("extend", began, connected_timeout() + paused_total_ - paused_before);
         if (result) history_.extended(*lease, began_true);
+        const TimePoint asked_for = began + (ttl - detail::drift_of(ttl, plan_.options));
+        if (result && lease->hold() == detail::Hold::held && lease->valid_until() < asked_for) {
+            history_.report(Property::bounded, "an extension succeeded, and the lease lasts less than asked");
+        }
         co_return result.has_value();
     }
 
