@@ -110,6 +110,14 @@ FakeNode::Behaviour agreeable() {
     return behaviour;
 }
 
+FakeNode::Behaviour replica() {
+    FakeNode::Behaviour behaviour;
+    behaviour.on_request = [](const Request& request) -> Answer {
+        return request[0] == "INFO" ? Answer{bulk("run_id:1\r\nrole:slave\r\n")} : agreeable_answer(request);
+    };
+    return behaviour;
+}
+
 TEST(Addresses, R22_the_next_is_tried_within_one_connect) {
     FakeNode second = agreeable_node({}, Family::tcp);
     {
@@ -117,7 +125,8 @@ TEST(Addresses, R22_the_next_is_tried_within_one_connect) {
         EXPECT_TRUE(wire.comes_up()) << "connecting to the first is refused";
         EXPECT_TRUE(wire.downs.empty());
     }
-    for (const auto& behaviour : {closing(), refusing("DENIED protected"), refusing("LOADING yet")}) {
+    for (const auto& behaviour :
+         {closing(), refusing("DENIED protected"), refusing("LOADING yet"), replica()}) {
         const FakeNode first = first_beside(second, behaviour);
         Wire wire{{uri_of_two(second)}, waits_long()};
         EXPECT_TRUE(wire.comes_up());

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "unit/hand_driven.hpp"
@@ -422,6 +423,27 @@ TEST(Quorum, R24_a_server_that_moves_counts_where_it_is_up) {
     static_cast<void>(locks.try_lock("connects", 10s));
     EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted) << "both are right again";
     EXPECT_EQ(report_of(locks, world, 1).vote, Vote::granted);
+}
+
+// A name that leads to another node's server for a while: its own releases are for its own server.
+TEST(Quorum, R24_what_is_owed_to_a_node_is_not_paid_to_the_server_that_stands_in_for_it) {
+    World world{3};
+    HandDriven client{world};
+    const auto lease = client.lock("name", {.ttl = 60s});
+    ASSERT_TRUE(lease);
+    ASSERT_TRUE(world.get(1, "name"));
+    const std::string own = std::exchange(world[1].info.run_id, world[0].info.run_id);
+    world.cut(1);
+    client.pass(1ms);
+    const auto finds_out = client.lock("finds out", {.ttl = 1s});
+    const auto unlock = client.start_unlock(lease);
+    client.pass(100ms);
+    EXPECT_TRUE(unlock->is_done);
+    EXPECT_TRUE(world.handed_to(1, "release").empty());
+    EXPECT_GE(world[1].drops, 2U) << "it is looked up again and again";
+    world[1].info.run_id = own;
+    client.pass(100ms);
+    EXPECT_FALSE(world.get(1, "name"));
 }
 
 // Within one round: node 0 said yes and went down; its server must not say yes again as node 1.

@@ -360,6 +360,7 @@ struct Answer {
 
 /// The same, and where it is an error without what was said in the request.
 [[nodiscard]] inline Answer read_reply(const Command& command, const Reply& reply) {
+    if (is_unknown_script(reply)) return {Vote::refused, "NOSCRIPT it does not know the script", {}};
     Answer answer = read_reply(command.kind(), reply);
     if (reply.kind == Reply::Kind::error) answer.words = scrubbed(reply.text, command.secrets());
     return answer;

@@ -24,7 +24,15 @@ namespace redlock::detail {
     return seed;
 }
 
-/// Whether a node may vote (R24, R25). One that may have forgotten a lock still takes what follows one.
+/// A server process by its run_id; 0: it does not say.
+[[nodiscard]] inline std::uint64_t server_of(std::string_view run_id) noexcept {
+    return run_id.empty() ? 0 : hash_of(run_id);
+}
+
+/// Of two nodes that lead to one server (R24).
+inline constexpr Fault same_server{Vote::refused, "it is the same server as another of the nodes"};
+
+/// Whether a node may vote (R25). One that may have forgotten a lock still takes what follows one.
 template <class TimePoint>
 class Standing {
    public:
@@ -42,13 +50,11 @@ class Standing {
 
     [[nodiscard]] const std::string& run_id() const noexcept { return run_id_; }
     /// By a hash of its run_id; 0: it does not say.
-    [[nodiscard]] std::uint64_t server() const noexcept { return is_unknown_ ? 0 : hash_of(run_id_); }
-    void set_duplicate(bool is_duplicate) noexcept { is_duplicate_ = is_duplicate; }
+    [[nodiscard]] std::uint64_t server() const noexcept { return is_unknown_ ? 0 : server_of(run_id_); }
 
     /// Why the node does not vote; nothing: it does.
     template <class Now>
     [[nodiscard]] std::optional<Fault> objection(bool begins, Now now) const {
-        if (is_duplicate_) return same_server();
         if (!begins || !has_quarantine_) return std::nullopt;
         if (is_unknown_)
             return Fault{Vote::quarantined, "it does not say when it started; is INFO permitted?"};
@@ -56,10 +62,6 @@ class Standing {
             return Fault{Vote::quarantined, "it restarted a short while ago and may have forgotten"};
         }
         return std::nullopt;
-    }
-
-    [[nodiscard]] static Fault same_server() noexcept {
-        return {Vote::refused, "it is the same server as another of the nodes"};
     }
 
    private:
@@ -77,7 +79,6 @@ class Standing {
     TimePoint quarantined_until_{};
     bool has_quarantine_ = false;
     bool is_unknown_ = true;  ///< nobody can say whether the quarantine applies
-    bool is_duplicate_ = false;
 };
 
 /// One node's requests, in order.

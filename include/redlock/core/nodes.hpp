@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "redlock/core/node.hpp"
@@ -30,7 +29,7 @@ class Nodes {
     /// One that ended while nothing was under way is not told of, but replaced.
     Sent connect(std::size_t i) {
         const Sent state = transport_.connect(i);
-        if (state != Sent::accepted && std::exchange(nodes_[i].is_up, false)) judge_duplicates();
+        if (state != Sent::accepted) nodes_[i].is_up = false;
         return state;
     }
 
@@ -68,19 +67,16 @@ class Nodes {
         return lead;
     }
 
-    /// Two connections that lead to one server are one vote (R24): the later in the list has none.
-    void judge_duplicates() {
-        for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            const std::uint64_t server = nodes_[i].is_up ? nodes_[i].standing.server() : 0;
-            const auto is_same = [server](const auto& other) {
-                return other.is_up && other.standing.server() == server;
-            };
-            const auto end = nodes_.begin() + static_cast<std::ptrdiff_t>(i);
-            nodes_[i].standing.set_duplicate(server != 0 && std::any_of(nodes_.begin(), end, is_same));
+    /// Another node that is up and leads to this server; 0 is none.
+    [[nodiscard]] std::optional<std::size_t> other_at(std::uint64_t server, std::size_t i) const {
+        for (std::size_t other = 0; other < nodes_.size(); ++other) {
+            const bool is_same = nodes_[other].is_up && nodes_[other].standing.server() == server;
+            if (server != 0 && other != i && is_same) return other;
         }
+        return std::nullopt;
     }
 
-    /// By way of another node, which is down since or it would be judged a duplicate.
+    /// By way of another node, which is down since: else this one would not be up.
     [[nodiscard]] bool has_asked_server(const Round<TimePoint>& round, std::size_t i) const {
         const std::uint64_t server = nodes_[i].standing.server();
         if (server == 0) return false;

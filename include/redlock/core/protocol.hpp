@@ -189,7 +189,7 @@ class Protocol {
         auto key_ttl = ttl;  // which may be longer than the lease: the extension shortens nothing
         for (const Ballot& ballot : round->ballots) {
             for (const std::int64_t left : ballot.values) {
-                key_ttl = std::max(key_ttl, std::chrono::milliseconds{left});
+                key_ttl = std::max(key_ttl, std::min(std::chrono::milliseconds{left}, longest_ttl));
             }
         }
         const TimePoint keys_end = engine_.now() + (key_ttl + drift_of(key_ttl, engine_.options()));

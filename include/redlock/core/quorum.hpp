@@ -13,6 +13,9 @@ namespace redlock::detail {
 /// A majority of the configured nodes: any two quorums share a node.
 [[nodiscard]] constexpr std::size_t quorum_of(std::size_t node_count) noexcept { return node_count / 2 + 1; }
 
+/// No lease is longer.
+inline constexpr std::chrono::milliseconds longest_ttl = std::chrono::hours{8'760};
+
 /// What is given up of a ttl because the nodes' clocks and ours may run at different speeds.
 [[nodiscard]] inline std::chrono::nanoseconds drift_of(std::chrono::milliseconds ttl,
                                                        const Options& options) noexcept {

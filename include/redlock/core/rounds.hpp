@@ -256,8 +256,7 @@ class Rounds final : private TransportEvents {
             return record(i, *round, objection->vote, objection->words);
         }
         if (!round->is_release() && nodes_.has_asked_server(*round, i)) {
-            const Fault fault = Standing<TimePoint>::same_server();
-            return record(i, *round, fault.vote, fault.words);
+            return record(i, *round, same_server.vote, same_server.words);
         }
         const bool by_text = node.scripts == Scripts::by_text && round->command.script() != nullptr;
         const Sent sent = by_text ? transport_.send(i, round->command.with_script_text())
@@ -389,8 +388,8 @@ class Rounds final : private TransportEvents {
         std::chrono::nanoseconds longest = round.lasts;
         if (round.command.kind() != Command::Kind::extend) return longest;
         for (const std::int64_t left_ms : answer.values) {
-            const std::chrono::milliseconds left{left_ms};
-            longest = std::max(longest, left + drift_of(left, options_));
+            const std::chrono::milliseconds left{std::min<std::int64_t>(left_ms, longest_ttl.count())};
+            longest = std::max<std::chrono::nanoseconds>(longest, left + drift_of(left, options_));
         }
         return longest;
     }
@@ -426,14 +425,17 @@ class Rounds final : private TransportEvents {
             const std::string words = "what it grants could not be released: " + info.scripts_refusal;
             return drop(i, {Vote::refused, words});
         }
+        // Of two nodes that lead to one server the later in the list is asked again, as a replica is.
+        if (const auto other = nodes_.other_at(server_of(info.run_id), i)) {
+            if (*other < i) return drop(i, same_server);
+            drop(*other, same_server);
+        }
         node.owed.expire(i, node.link, now());  // while what may yet run is known by its link
         node.is_up = true;
         node.link = {node.link.number + 1, now()};
         node.scripts = info.scripts;
         node.repeat_at.reset();
-        node.repeat_after = {};
         node.standing.on_up(info, options_.restart_quarantine, now());
-        nodes_.judge_duplicates();
         hand_over_owed(i);
         std::deque<RoundPtr> waiting;
         waiting.swap(node.waiting);
@@ -452,7 +454,6 @@ class Rounds final : private TransportEvents {
         auto& node = nodes_[i];
         node.is_up = false;
         node.repeat_at.reset();
-        nodes_.judge_duplicates();
         std::deque<RoundPtr> undecided;
         undecided.swap(node.in_flight);
         undecided.insert(undecided.end(), node.waiting.begin(), node.waiting.end());

@@ -140,10 +140,9 @@ class Session {
     /// Nothing when a lease of this length can be had.
     [[nodiscard]] std::optional<Failure> check_ttl(std::chrono::milliseconds ttl) const {
         using namespace std::chrono_literals;
-        constexpr std::chrono::milliseconds longest = 8'760h;
-        const auto drift = drift_of(std::clamp(ttl, 0ms, longest), options());
+        const auto drift = drift_of(std::clamp(ttl, 0ms, longest_ttl), options());
         const std::string value = "the ttl is " + std::to_string(ttl.count()) + " ms, ";
-        if (ttl > longest) return Failure{errc::invalid_argument, value + "but the longest is one year"};
+        if (ttl > longest_ttl) return Failure{errc::invalid_argument, value + "but the longest is one year"};
         if (ttl.count() > 0 && ttl > drift) return std::nullopt;
         const auto least = std::chrono::floor<std::chrono::microseconds>(drift).count();
         return Failure{errc::invalid_argument,

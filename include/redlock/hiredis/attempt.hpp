@@ -187,10 +187,21 @@ class Attempt {
             if (log_in_->is_over()) return refuse("it sent a reply that nobody asked for");
             switch (log_in_->take(*reply, *line_)) {
                 case LogIn::Outcome::going_on: break;
-                case LogIn::Outcome::done: stage_ = Stage::ready; return false;
+                case LogIn::Outcome::done: return accept();
                 case LogIn::Outcome::failed: return refuse(log_in_->words());
             }
         }
+    }
+
+    /// At another address there may be a node that is of use.
+    bool accept() {
+        const detail::NodeInfo& info = log_in_->info();
+        if (!info.is_master) return refuse("it is a replica, not a master");
+        if (info.scripts == detail::Scripts::never && way_.addresses.left() > 0) {
+            return refuse("it runs no scripts: " + info.scripts_refusal);
+        }
+        stage_ = Stage::ready;
+        return false;
     }
 
     bool refuse(const std::string& words) {

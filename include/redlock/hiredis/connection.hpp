@@ -274,7 +274,7 @@ class Connection {
             } else {
                 --unanswered_;
                 const detail::Reply plain = plain_of(*reply, elements_);
-                if (!detail::is_contradiction(plain)) note_answer();
+                if (plain.kind != detail::Reply::Kind::error) note_answer();
                 events.on_reply(node, plain);
             }
         }

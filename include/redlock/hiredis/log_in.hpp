@@ -51,7 +51,7 @@ class LogIn {
             say(line, Step::auth, {"AUTH", endpoint_.password()});
         }
         say(line, Step::info_server, {"INFO", "server"});
-        if (channel_.empty()) say(line, Step::info_replication, {"INFO", "replication"});
+        say(line, Step::info_replication, {"INFO", "replication"});
         say(line, Step::id, {"CLIENT", "ID"});
         if (channel_.empty()) prepare_for_requests(line);
         asks_about_scripts_ = asks_about_scripts;
