@@ -425,6 +425,21 @@ TEST(Quorum, R24_a_server_that_moves_counts_where_it_is_up) {
     EXPECT_EQ(report_of(locks, world, 1).vote, Vote::granted);
 }
 
+// The later in the list may be there first, and what it was asked then counts.
+TEST(Quorum, R24_the_first_lock_does_not_fail_over_which_of_two_uris_is_connected_first) {
+    World world{3};
+    world[0].connect_time = 100us;
+    world[1].info.run_id = world[0].info.run_id;
+    auto locks = connect_to(world);
+    const auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock) << lock.error().message();
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(100ms);
+        EXPECT_EQ(report_of(locks, world, 1).vote, Vote::refused);
+        EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
+    }
+}
+
 // A name that leads to another node's server for a while: its own releases are for its own server.
 TEST(Quorum, R24_what_is_owed_to_a_node_is_not_paid_to_the_server_that_stands_in_for_it) {
     World world{3};

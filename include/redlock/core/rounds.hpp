@@ -194,6 +194,10 @@ class Rounds final : private TransportEvents {
         on_down(i, fault);
     }
 
+    void drop_duplicate(std::size_t i) {
+        if (nodes_[i].in_flight.empty()) drop(i, same_server);
+    }
+
     /// Releases are worth a connection while there may be keys.
     void keep_trying(std::size_t i) { transport_.keep_trying(i, nodes_[i].owed.are_urgent()); }
 
@@ -252,6 +256,7 @@ class Rounds final : private TransportEvents {
     void hand_over(std::size_t i, const RoundPtr& round) {
         auto& node = nodes_[i];
         if (round->is_unwanted()) return record(i, *round, Vote::unreachable, "it was never sent");
+        if (node.is_duplicate) return fail(i, round, same_server);
         if (const auto objection = node.standing.objection(round->begins(), [this] { return now(); })) {
             return record(i, *round, objection->vote, objection->words);
         }
@@ -365,6 +370,7 @@ class Rounds final : private TransportEvents {
         record(i, *round, answer.vote, answer.words, answer.values);
         if (round->is_release() && answer.vote == Vote::refused) on_release_refused(i, round);
         if (is_contradiction(reply)) return drop(i, {answer.vote, answer.words});
+        if (node.is_duplicate) return drop_duplicate(i);
         if (!node.owed.empty() && node.in_flight.size() < options_.backlog) hand_over_owed(i);
     }
 
@@ -428,7 +434,8 @@ class Rounds final : private TransportEvents {
         // Of two nodes that lead to one server the later in the list is asked again, as a replica is.
         if (const auto other = nodes_.other_at(server_of(info.run_id), i)) {
             if (*other < i) return drop(i, same_server);
-            drop(*other, same_server);
+            nodes_[*other].is_duplicate = true;  // what it was asked before, this one must not be
+            drop_duplicate(*other);
         }
         node.owed.expire(i, node.link, now());  // while what may yet run is known by its link
         node.is_up = true;
@@ -452,7 +459,7 @@ class Rounds final : private TransportEvents {
 
     void on_down(std::size_t i, const Fault& fault) override {
         auto& node = nodes_[i];
-        node.is_up = false;
+        node.is_up = node.is_duplicate = false;
         node.repeat_at.reset();
         std::deque<RoundPtr> undecided;
         undecided.swap(node.in_flight);
