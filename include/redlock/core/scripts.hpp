@@ -18,12 +18,12 @@ struct Script {
 };
 
 /// Texts one after another, as one text.
-template <const std::string_view&... parts>
+template <const std::string_view&... Parts>
 struct Joined {
     static constexpr auto letters = [] {
-        std::array<char, (parts.size() + ...)> joined{};
+        std::array<char, (Parts.size() + ...)> joined{};
         auto end = joined.begin();
-        ((end = std::copy(parts.begin(), parts.end(), end)), ...);
+        ((end = std::copy(Parts.begin(), Parts.end(), end)), ...);
         return joined;
     }();
     static constexpr std::string_view text{letters.data(), letters.size()};
