@@ -21,7 +21,7 @@ FakeNode hanging_up(const std::string& last_words = {}) {
 
 TEST(ConnectionBackoff, R22_a_log_in_does_not_end_it) {
     const FakeNode node = hanging_up();
-    Wire wire{{node.uri()}};
+    DrivenTransport wire{{node.uri()}};
     wire.poll_for(1s, [&] { static_cast<void>(wire.send({"SET", "name", "token"})); });
     EXPECT_GT(wire.ups.size(), 1U);
     EXPECT_LE(node.accepted(), a_few);
@@ -29,7 +29,7 @@ TEST(ConnectionBackoff, R22_a_log_in_does_not_end_it) {
 
 TEST(ConnectionBackoff, R22_a_request_that_was_answered_ends_it) {
     FakeNode node = agreeable_node();
-    Wire wire{{node.uri()}, waits_long()};
+    DrivenTransport wire{{node.uri()}, waits_long()};
     ASSERT_TRUE(wire.comes_up());
     ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
     node.close_connections();
@@ -43,7 +43,7 @@ TEST(ConnectionBackoff, R22_an_error_does_not_end_it) {
          {"-READONLY You can't write against a read only replica.", "-MOVED 1 a:1",
           "-NOAUTH Authentication required.", "-DENIED no", "-ERR rate limit exceeded"}) {
         const FakeNode node = hanging_up(error + "\r\n");
-        Wire wire{{node.uri()}, waits_long()};
+        DrivenTransport wire{{node.uri()}, waits_long()};
         ASSERT_TRUE(wire.comes_up());
         ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
         ASSERT_TRUE(wire.poll_until([&] { return wire.downs.size() == 1; }));
@@ -54,7 +54,7 @@ TEST(ConnectionBackoff, R22_an_error_does_not_end_it) {
 // The call that finds it closed is not told; it must not connect as often as there are calls.
 TEST(ConnectionBackoff, R22_a_server_that_closes_at_once_is_not_taken_for_one_that_closes_idle_connections) {
     FakeNode node = agreeable_node();
-    Wire wire{{node.uri()}, waits_long()};
+    DrivenTransport wire{{node.uri()}, waits_long()};
     ASSERT_TRUE(wire.comes_up());
     node.close_connections();
     ASSERT_TRUE(eventually(patience, [&] { return wire.connect() != Sent::accepted; })) << "nobody polls";
@@ -64,7 +64,7 @@ TEST(ConnectionBackoff, R22_a_server_that_closes_at_once_is_not_taken_for_one_th
 
 TEST(ConnectionBackoff, R22_one_that_was_closed_idle_after_it_had_answered_is_replaced_at_once) {
     FakeNode node = agreeable_node();
-    Wire wire{{node.uri()}, waits_long()};
+    DrivenTransport wire{{node.uri()}, waits_long()};
     ASSERT_TRUE(wire.comes_up());
     ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
     node.close_connections();
@@ -75,7 +75,7 @@ TEST(ConnectionBackoff, R22_one_that_was_closed_idle_after_it_had_answered_is_re
 
 TEST(ConnectionBackoff, R22_only_where_nothing_has_failed_a_connection_is_promising) {
     const FakeNode node = hanging_up();
-    Wire wire{{node.uri()}, tries_often()};
+    DrivenTransport wire{{node.uri()}, tries_often()};
     EXPECT_FALSE(wire.transport().is_promising(0)) << "none is being made";
     ASSERT_EQ(wire.connect(), Sent::connecting);
     EXPECT_TRUE(wire.transport().is_promising(0)) << "the first";
@@ -93,7 +93,7 @@ TEST(ConnectionBackoff, R22_a_subscription_that_is_hung_up_on_right_away_is_made
         answer.then_close = says(request, "SUBSCRIBE");
         return answer;
     });
-    Wire wire{{node.uri()}};
+    DrivenTransport wire{{node.uri()}};
     wire.transport().listen("channel");
     wire.poll_for(1s);
     EXPECT_GT(node.count("SUBSCRIBE"), 1U);
@@ -105,7 +105,7 @@ TEST(ConnectionBackoff, R22_poll_itself_connects_while_a_node_is_to_be_kept_tryi
     const FakeNode node = scripted_node([&](const Request& request) {
         return is_well ? agreeable_answer(request) : Answer{"", true};
     });
-    Wire wire{{node.uri()}, tries_often()};
+    DrivenTransport wire{{node.uri()}, tries_often()};
     ASSERT_EQ(wire.connect(), Sent::connecting);
     wire.poll_for(100ms);
     EXPECT_EQ(node.accepted(), 1U) << "nobody wants it";
@@ -118,7 +118,7 @@ TEST(ConnectionBackoff, R22_poll_itself_connects_while_a_node_is_to_be_kept_tryi
 
 TEST(ConnectionBackoff, R22_poll_waits_no_longer_than_until_the_next_try) {
     const FakeNode node = closing_node();
-    Wire wire{{node.uri()}, tries_often()};
+    DrivenTransport wire{{node.uri()}, tries_often()};
     wire.transport().keep_trying(0, true);
     const auto before = std::chrono::steady_clock::now();
     for (int i = 0; node.accepted() < 3 && i < 20; ++i) wire.poll(5s);
@@ -128,7 +128,7 @@ TEST(ConnectionBackoff, R22_poll_waits_no_longer_than_until_the_next_try) {
 
 TEST(ConnectionBackoff, R29_one_that_is_dropped_says_why_tells_nothing_and_is_made_anew_after_the_backoff) {
     FakeNode node = agreeable_node();
-    Wire wire{{node.uri()}, waits_long()};
+    DrivenTransport wire{{node.uri()}, waits_long()};
     wire.when_up = [&] { wire.transport().drop(0, {Vote::refused, "it is a replica, not a master"}); };
     ASSERT_TRUE(wire.comes_up());
     wire.poll_for(20ms);

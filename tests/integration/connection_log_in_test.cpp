@@ -28,7 +28,7 @@ TEST(ConnectionLogIn, R29_an_error_that_passes_is_no_answer) {
               "DENIED Redis is running in protected mode", "SOMETHING new"}) {
             std::atomic<int> times{1};
             const FakeNode node = objecting_to(question, "-" + words, &times);
-            Wire wire{{node.uri()}, tries_often()};
+            DrivenTransport wire{{node.uri()}, tries_often()};
             wire.transport().keep_trying(0, true);
             ASSERT_TRUE(wire.poll_until([&] { return !wire.ups.empty(); })) << question << ": " << words;
             ASSERT_EQ(wire.downs.size(), 1U) << question << ": " << words;
@@ -45,7 +45,7 @@ TEST(ConnectionLogIn, R29_what_may_not_be_asked_is_no_reason_to_do_without_the_n
         for (const std::string error :
              {"-NOPERM this user has no permissions", "-ERR unknown command", "-invalid request"}) {
             const FakeNode node = objecting_to(question, error);
-            Wire wire{{node.uri()}, waits_long()};
+            DrivenTransport wire{{node.uri()}, waits_long()};
             EXPECT_TRUE(wire.comes_up()) << question << ": " << error;
             EXPECT_EQ(node.accepted(), 1U);
         }
@@ -69,7 +69,7 @@ std::vector<std::string> uris_of(const FakeNode& node) {
 
 void expect_words(const std::string& uri, const std::string& words) {
     for (int i = 0; i < 10; ++i) {  // there is a race between its end and our log-in
-        Wire wire{{uri}, waits_long()};
+        DrivenTransport wire{{uri}, waits_long()};
         ASSERT_FALSE(wire.comes_up());
         ASSERT_EQ(wire.downs.size(), 1U);
         EXPECT_EQ(wire.downs[0].vote, Vote::refused) << uri;
@@ -109,7 +109,7 @@ TEST(ConnectionLogIn, R29_also_in_answer_to_any_question) {
 TEST(ConnectionLogIn, R29_also_in_life_to_nobodys_question) {
     for (const bool is_polled : {true, false}) {
         FakeNode node = agreeable_node();
-        Wire wire{{node.uri()}, waits_long()};
+        DrivenTransport wire{{node.uri()}, waits_long()};
         ASSERT_TRUE(wire.comes_up());
         node.push("-ERR idle for too long\r\n");
         node.close_connections();
@@ -133,7 +133,7 @@ TEST(ConnectionLogIn, R31_the_words_of_a_server_do_not_repeat_user_and_password_
     });
     std::string uri = node.uri();
     uri.insert(uri.find("://") + 3, "somebody:correct-horse@");
-    Wire wire{{uri}, waits_long()};
+    DrivenTransport wire{{uri}, waits_long()};
     ASSERT_FALSE(wire.comes_up());
     ASSERT_EQ(wire.downs.size(), 1U);
     EXPECT_TRUE(wire.downs[0].words.starts_with("ERR no ")) << wire.downs[0].words;
@@ -147,7 +147,7 @@ TEST(ConnectionLogIn, R31_the_words_of_a_server_do_not_repeat_user_and_password_
 // How scripts can be run where the questions about them are answered so.
 redlock::detail::NodeInfo info_where(const std::string& evalsha, const std::string& eval) {
     const FakeNode node = agreeable_node({{"EVALSHA", evalsha + "\r\n"}, {"EVAL", eval + "\r\n"}});
-    Wire wire{{node.uri()}, waits_long()};
+    DrivenTransport wire{{node.uri()}, waits_long()};
     EXPECT_TRUE(wire.comes_up()) << evalsha << " " << eval;
     return wire.ups.empty() ? redlock::detail::NodeInfo{} : wire.ups[0];
 }
@@ -175,7 +175,7 @@ TEST(ConnectionLogIn, who_hangs_up_on_scripts_is_asked_no_more_of_them_and_is_in
         FakeNode node = scripted_node([&](const Request& request) {
             return says(request, question) ? Answer{"", true} : agreeable_answer(request);
         });
-        Wire wire{{node.uri()}, waits_long()};
+        DrivenTransport wire{{node.uri()}, waits_long()};
         ASSERT_TRUE(wire.comes_up()) << question;
         EXPECT_TRUE(wire.downs.empty());
         EXPECT_EQ(wire.ups[0].scripts, Scripts::by_name);
@@ -196,7 +196,7 @@ TEST(ConnectionLogIn, a_reply_with_more_elements_than_any_of_ours_is_refused) {
          {"*100000000\r\n", "*2\r\n:1\r\n*100000000\r\n", "*2\r\n*4096\r\n*4096\r\n*4096\r\n"}) {
         for (const std::string question : {"SET", "INFO"}) {
             const FakeNode node = agreeable_node({{question, reply}});
-            Wire wire{{node.uri()}, waits_long()};
+            DrivenTransport wire{{node.uri()}, waits_long()};
             if (question == "SET") {
                 ASSERT_TRUE(wire.comes_up());
                 ASSERT_EQ(wire.send({"SET", "name", "token"}), redlock::detail::Sent::accepted);
@@ -214,7 +214,7 @@ TEST(ConnectionLogIn, the_largest_reply_of_ours_is_taken_any_number_of_times) {
     std::string reply = "*1025\r\n";
     for (int i = 0; i < 1025; ++i) reply += ":9007199254740991\r\n";
     const FakeNode node = agreeable_node({{"SET", reply}});
-    Wire wire{{node.uri()}, waits_long()};
+    DrivenTransport wire{{node.uri()}, waits_long()};
     ASSERT_TRUE(wire.comes_up());
     for (int i = 0; i < 20; ++i) ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
 }

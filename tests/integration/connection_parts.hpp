@@ -20,14 +20,14 @@ namespace redlock::test {
 using namespace std::chrono_literals;
 
 // One transport and all that it tells.
-class Wire final : private redlock::detail::TransportEvents {
+class DrivenTransport final : private redlock::detail::TransportEvents {
    public:
     struct Down {
         Vote vote;
         std::string words;
     };
 
-    explicit Wire(const std::vector<std::string>& uris, Options options = {})
+    explicit DrivenTransport(const std::vector<std::string>& uris, Options options = {})
         : transport_{endpoints(uris), options} {}
 
     hiredis::Transport& transport() { return transport_; }

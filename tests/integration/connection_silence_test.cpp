@@ -72,7 +72,7 @@ using Lines = std::vector<std::string>;
 TEST(ConnectionSilence, R19_a_connection_that_answers_nothing_is_ended_and_replaced) {
     for (const std::string kill_reply : {":1\r\n", "-ERR No such client\r\n", "-NOPERM no permissions\r\n"}) {
         DeafNode deaf{2, kill_reply};
-        Wire wire{{deaf.node().uri()}, brief_rounds()};
+        DrivenTransport wire{{deaf.node().uri()}, brief_rounds()};
         ASSERT_TRUE(wire.comes_up());
         const auto before = std::chrono::steady_clock::now();
         ASSERT_EQ(wire.send({"SET", "name", "token"}), Sent::accepted);
@@ -100,7 +100,7 @@ TEST(ConnectionSilence, R19_one_that_was_only_slow_is_kept) {
         scripted_node([&](const Request& request) { return is_slow ? Answer{} : agreeable_answer(request); });
     Options options = brief_rounds();
     options.connect_timeout = 1h;  // the second does not end by itself
-    Wire wire{{node.uri()}, options};
+    DrivenTransport wire{{node.uri()}, options};
     ASSERT_TRUE(wire.comes_up());
     is_slow = true;
     ASSERT_EQ(wire.send({"SET", "name", "token"}), Sent::accepted);
@@ -118,7 +118,7 @@ TEST(ConnectionSilence, R19_one_that_was_only_slow_is_kept) {
 
 TEST(ConnectionSilence, R19_nobody_is_silent_who_was_not_asked) {
     FakeNode node = agreeable_node();
-    Wire wire{{node.uri()}, brief_rounds()};
+    DrivenTransport wire{{node.uri()}, brief_rounds()};
     ASSERT_TRUE(wire.comes_up());
     ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
     wire.poll_for(silence + 500ms);
@@ -129,7 +129,7 @@ TEST(ConnectionSilence, R19_nobody_is_silent_who_was_not_asked) {
 // The time counts from the request, not from when the connection last said something.
 TEST(ConnectionSilence, R19_one_that_was_idle_for_long_has_time_to_answer) {
     DeafNode deaf{2};
-    Wire wire{{deaf.node().uri()}, brief_rounds()};
+    DrivenTransport wire{{deaf.node().uri()}, brief_rounds()};
     ASSERT_TRUE(wire.comes_up());
     wire.poll_for(silence + 100ms);
     ASSERT_EQ(wire.send({"SET", "name", "token"}), Sent::accepted);
@@ -146,7 +146,7 @@ TEST(ConnectionSilence, R22_a_node_that_is_hung_is_tried_beside_with_the_backoff
     });
     Options options = brief_rounds();
     options.reconnect_min = options.reconnect_max = 1h;
-    Wire wire{{node.uri()}, options};
+    DrivenTransport wire{{node.uri()}, options};
     ASSERT_TRUE(wire.comes_up());
     is_hung = true;
     ASSERT_EQ(wire.send({"SET", "name", "token"}), Sent::accepted);
@@ -165,7 +165,7 @@ TEST(ConnectionSilence, R19_a_subscription_is_asked_and_replaced_when_it_does_no
                                     "\r\n"}
                            : agreeable_answer(request);
     });
-    Wire wire{{deaf.node().uri(), quiet.uri()}, brief_rounds()};
+    DrivenTransport wire{{deaf.node().uri(), quiet.uri()}, brief_rounds()};
     wire.transport().listen("channel");
     ASSERT_TRUE(wire.poll_until([&] { return wire.transport().listening() == 2; }));
     ASSERT_TRUE(wire.poll_until([&] { return deaf.said({"SUBSCRIBE"}).size() == 3; }));

@@ -121,14 +121,14 @@ FakeNode::Behaviour replica() {
 TEST(Addresses, R22_the_next_is_tried_within_one_connect) {
     FakeNode second = agreeable_node({}, Family::tcp);
     {
-        Wire wire{{uri_of_two(second)}, waits_long()};
+        DrivenTransport wire{{uri_of_two(second)}, waits_long()};
         EXPECT_TRUE(wire.comes_up()) << "connecting to the first is refused";
         EXPECT_TRUE(wire.downs.empty());
     }
     for (const auto& behaviour :
          {closing(), refusing("DENIED protected"), refusing("LOADING yet"), replica()}) {
         const FakeNode first = first_beside(second, behaviour);
-        Wire wire{{uri_of_two(second)}, waits_long()};
+        DrivenTransport wire{{uri_of_two(second)}, waits_long()};
         EXPECT_TRUE(wire.comes_up());
         EXPECT_TRUE(wire.downs.empty());
         EXPECT_EQ(first.accepted(), 1U);
@@ -140,7 +140,7 @@ TEST(Addresses, R22_one_that_is_silent_has_no_more_than_its_share_of_the_time) {
     const FakeNode first = first_beside(second, {});
     Options options = waits_long();
     options.connect_timeout = 1s;
-    Wire wire{{uri_of_two(second)}, options};
+    DrivenTransport wire{{uri_of_two(second)}, options};
     const auto before = std::chrono::steady_clock::now();
     EXPECT_TRUE(wire.comes_up());
     EXPECT_GE(std::chrono::steady_clock::now() - before, 400ms) << "half of it, less the look-up";
@@ -150,7 +150,7 @@ TEST(Addresses, R22_one_that_is_silent_has_no_more_than_its_share_of_the_time) {
 TEST(Addresses, R22_the_one_that_worked_is_the_first_next_time) {
     FakeNode second = agreeable_node({}, Family::tcp);
     const FakeNode first = first_beside(second, closing());
-    Wire wire{{uri_of_two(second)}, waits_long()};
+    DrivenTransport wire{{uri_of_two(second)}, waits_long()};
     ASSERT_TRUE(wire.comes_up());
     ASSERT_EQ(first.accepted(), 1U);
     for (std::size_t i = 1; i <= 3; ++i) {
@@ -166,7 +166,7 @@ TEST(Addresses, R22_the_one_that_worked_is_the_first_next_time) {
 TEST(Addresses, R29_the_one_that_was_of_no_use_is_the_last_next_time) {
     FakeNode second = agreeable_node({}, Family::tcp);
     const FakeNode first = first_beside(second, agreeable());
-    Wire wire{{uri_of_two(second)}, tries_often()};
+    DrivenTransport wire{{uri_of_two(second)}, tries_often()};
     ASSERT_TRUE(wire.comes_up());
     ASSERT_EQ(second.accepted(), 0U);
     wire.transport().drop(0, {Vote::refused, "it is a replica, not a master"});
@@ -183,10 +183,10 @@ TEST(Addresses, R29_the_most_telling_of_all_reasons_is_given) {
     const auto reason_with = [&](FakeNode::Behaviour one, FakeNode::Behaviour other) {
         FakeNode second{std::move(one), Address::loopback(0)};
         const FakeNode first = first_beside(second, std::move(other));
-        Wire wire{{uri_of_two(second)}, options};
+        DrivenTransport wire{{uri_of_two(second)}, options};
         EXPECT_FALSE(wire.comes_up());
         EXPECT_EQ(wire.downs.size(), 1U);
-        return wire.downs.empty() ? Wire::Down{} : wire.downs[0];
+        return wire.downs.empty() ? DrivenTransport::Down{} : wire.downs[0];
     };
     const FakeNode::Behaviour silent;
     for (const auto& reason :
