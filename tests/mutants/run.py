@@ -85,8 +85,13 @@ class Mutant:
         """Then the model of the scripts, which is no part of the library, is mostly changed as well."""
         return any(edit.path.startswith("tests/") or edit.path.endswith("/scripts.hpp") for edit in self.edits)
 
+    def is_simulated(self):
+        """Whether the simulator is compiled with what it changes."""
+        faces = ("include/redlock/hiredis/", "include/redlock/endpoint.hpp", "include/redlock/redlock.hpp")
+        return not all(edit.path.startswith(faces) for edit in self.edits) or not self.edits
+
     def changes_the_connection(self):
-        """In whose place the simulator and the unit tests have one of their own."""
+        """In whose place the unit tests have one of their own."""
         return any(edit.path.startswith("include/redlock/hiredis/") for edit in self.edits)
 
 
@@ -258,7 +263,7 @@ def examine(mutant, options):
     findings = Findings()
     workshop = Workshop(mutant, options)
     is_connection = mutant.changes_the_connection()
-    if not is_connection:
+    if mutant.is_simulated():
         workshop.simulate(findings)
     # The unit tests' nodes run no script, but do what it should: they cannot see a change in one.
     is_script = mutant.changes_a_script()
