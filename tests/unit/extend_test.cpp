@@ -129,6 +129,40 @@ TEST(Extend, R11_a_quorum_that_says_no_means_lost_and_lost_is_told_and_nothing_m
     EXPECT_TRUE(world.handed("extend").empty());
 }
 
+// The first no makes a yes impossible where a node is down, or their number is even; the others follow.
+TEST(Extend, R11_a_quorums_no_is_waited_for_where_no_quorum_can_say_yes) {
+    for (const std::size_t count : {std::size_t{3}, std::size_t{4}}) {
+        World world{count};
+        auto locks = connected_to(world);
+        auto lock = locks.try_lock("name", 10s);
+        ASSERT_TRUE(lock);
+        world.let_arrive();
+        if (count == 3) world.refuse(2);
+        static_cast<void>(locks.try_lock("finds out", 10s));
+        for (std::size_t i = 0; i < count; ++i) {
+            world.erase(i, "name");
+            world[i].round_trip = std::chrono::milliseconds{1 + 10 * i};
+        }
+        const auto extended = lock->extend(10s);
+        ASSERT_FALSE(extended);
+        EXPECT_EQ(extended.error().code(), errc::lost) << extended.error().message();
+    }
+}
+
+TEST(Extend, R11_a_no_that_does_not_come_is_waited_for_no_longer_than_node_timeout) {
+    World world{3};
+    auto locks = connected_to(world);
+    auto lock = locks.try_lock("name", 10s);
+    ASSERT_TRUE(lock);
+    world.let_arrive();
+    world.erase(0, "name");
+    world.hang(1);
+    world.hang(2);
+    const auto before = world.clock.now();
+    EXPECT_EQ(lock->extend(10s).error().code(), errc::unknown);
+    EXPECT_EQ(world.clock.now() - before, Options{}.node_timeout);
+}
+
 // DESIGN 10: "one node down during auto-extend: lock treated as lost".
 TEST(Extend, R11_nodes_that_say_nothing_make_it_unknown_and_the_old_deadline_stands) {
     World world{5};

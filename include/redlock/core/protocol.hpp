@@ -147,6 +147,7 @@ class Protocol {
         }
         const RoundPtr round = release_round(*lease, started);
         round->unconnected = unconnected;
+        round->wants_no = true;
         if (before == Hold::lost) {
             engine_.post(round);
             co_return Failure{errc::lost, "the validity of " + describe(*lease->claim) + " had ended"};
@@ -177,6 +178,7 @@ class Protocol {
             RoundPtr extension = engine_.make_round(
                 hold_command(Command::Kind::extend, *claim, token, ttl, engine_.options().fence_ttl, fences),
                 started, round_end(started));
+            extension->wants_no = true;
             extension->lasts = ttl + drift_of(ttl, engine_.options());
             extension->keys = std::make_shared<Keys<TimePoint>>(engine_.size());
             return extension;
@@ -403,7 +405,9 @@ class Protocol {
     [[nodiscard]] static Result<void> unsent(const LeaseType& lease, Start start) {
         const std::string name = describe(*lease.claim);
         switch (start) {
-            case Start::over: return Failure{errc::lost, "the validity of " + name + " had ended"};
+            case Start::over:
+                if (lease.hold() == Hold::released) return Failure{errc::lost, name + " was given up before"};
+                return Failure{errc::lost, "the validity of " + name + " had ended"};
             case Start::busy:
                 return Failure{errc::unknown, "another extension of " + name + " took too long"};
             case Start::begun:
@@ -447,6 +451,7 @@ class Protocol {
         Command command = hold_command(kind, *lease.claim, lease.token, ttl, engine_.options().fence_ttl,
                                        lease.fences, exactly);
         RoundPtr round = engine_.make_round(std::move(command), started, deadline);
+        round->wants_no = kind == Command::Kind::extend;
         round->keys = lease.acquire->keys;
         round->lasts = ttl + drift_of(ttl, engine_.options());
         return round;

@@ -52,6 +52,11 @@ class Tally {
         return Decision::open;
     }
 
+    /// Whether a quorum has not said no yet, and still can.
+    [[nodiscard]] constexpr bool may_be_denied() const noexcept {
+        return denied_ < quorum_ && denied_ + pending_ >= quorum_;
+    }
+
     [[nodiscard]] constexpr std::size_t granted() const noexcept { return granted_; }
     [[nodiscard]] constexpr std::size_t denied() const noexcept { return denied_; }
     [[nodiscard]] constexpr std::size_t pending() const noexcept { return pending_; }

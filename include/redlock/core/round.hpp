@@ -92,8 +92,9 @@ struct Round final : Wait<TimePoint> {
     Tally tally;
     std::vector<Ballot> ballots;
     Unconnected unconnected = Unconnected::goes_out;
-    std::optional<std::size_t> lead;        ///< the node to ask before the others; none: all at once
-    bool wants_all = false;                 ///< decided only when every node has voted, or by the deadline
+    std::optional<std::size_t> lead;  ///< the node to ask before the others; none: all at once
+    bool wants_all = false;           ///< decided only when every node has voted, or by the deadline
+    bool wants_no = false;            ///< a quorum's no is waited for, where no quorum can say yes (R11)
     std::shared_ptr<Keys<TimePoint>> keys;  ///< that it makes, has last, or deletes
     std::chrono::nanoseconds lasts{0};      ///< how long it has them last, from when it runs
 

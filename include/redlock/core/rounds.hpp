@@ -346,7 +346,9 @@ class Rounds final : private TransportEvents {
         if (round.wants_all && round.tally.pending() > 0) return;
         switch (round.tally.decision()) {
             case Tally::Decision::carried: return decide(round, Verdict::carried);
-            case Tally::Decision::impossible: return decide(round, Verdict::impossible);
+            case Tally::Decision::impossible:
+                if (round.wants_no && round.tally.may_be_denied()) return;
+                return decide(round, Verdict::impossible);
             case Tally::Decision::open: return;
         }
     }
