@@ -126,11 +126,12 @@ class BasicLock {
     }
 
     /// Makes the lease last `ttl` from now, if a quorum still holds it for us; one round trip, blocks at
-    /// most node_timeout. Success means that it lasts that long, whatever other threads and renewal asked for
-    /// before: extensions of one lease come one after another, and the last one counts. errc::lost: a quorum
-    /// says no, or the validity had ended. errc::unknown: it may or may not have happened, the old deadline
-    /// stands (lowered, where the new one is sooner); or another extension was under way all that time, and
-    /// nothing was sent. errc::invalid_argument: a ttl that leaves no validity.
+    /// most node_timeout, and connect_timeout more where connections have to be made for it. Success means
+    /// that it lasts that long, whatever other threads and renewal asked for before: extensions of one lease
+    /// come one after another, and the last one counts. errc::lost: a quorum says no, or the validity had
+    /// ended. errc::unknown: it may or may not have happened, the old deadline stands (lowered, where the new
+    /// one is sooner); or another extension was under way all that time, and nothing was sent.
+    /// errc::invalid_argument: a ttl that leaves no validity.
     Result<void> extend(std::chrono::milliseconds ttl) {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->extend(lease_, ttl);
