@@ -111,12 +111,14 @@ class Protocol {
         if (start == Start::busy) start = co_await wait_for_turn(*lease, extension);
         if (start != Start::begun) co_return unsent(*lease, start);
         if (watch_ != nullptr && extension.is_sooner) watch_->on_sooner(*lease);
+        const TimePoint connect_by = asked + engine_.options().connect_timeout;
         RoundPtr round = extension_round(*lease, extension);
-        round->unconnected = Unconnected::is_put_off;
+        if (extension.started < connect_by) round->unconnected = Unconnected::is_put_off;
         Verdict verdict = co_await engine_.verdict_of(round, nullptr);
         if (verdict == Verdict::put_off) {
-            co_await engine_.connections_until(std::min(connect_end(), extension.until), nullptr);
-            extension.latest = extension.latest + (engine_.now() - round->started);
+            co_await engine_.connections_until(std::min(connect_by, extension.until), nullptr);
+            extension.latest =
+                std::min(extension.latest + (engine_.now() - round->started), round_end(connect_by));
             const bool may_extend = lease->remaining(engine_.now()).count() > 0;
             if (may_extend) round = extension_round(*lease, extension);
             if (may_extend) verdict = co_await engine_.verdict_of(round, nullptr);
