@@ -28,6 +28,7 @@ class Nodes {
 
     /// One that ended while nothing was under way is not told of, but replaced.
     Sent connect(std::size_t i) {
+        if (nodes_[i].is_up && !nodes_[i].in_flight.empty()) return Sent::accepted;  // asked at every turn
         const Sent state = transport_.connect(i);
         if (state != Sent::accepted) nodes_[i].is_up = false;
         return state;
