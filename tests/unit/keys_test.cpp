@@ -175,33 +175,6 @@ TEST(Debts, R34_a_late_grant_is_owed_its_release_for_a_ttl_from_then) {
     EXPECT_FALSE(world.get(far, "name"));
 }
 
-// R12, R34: what a put-back makes is ours to undo, where the acquire itself was never sent.
-TEST(Debts, R34_a_put_back_is_owed_its_release) {
-    World world{3};
-    auto locks = connected_to(world);
-    world.refuse(far);
-    static_cast<void>(locks.try_lock("finds out", 10s));
-    auto lock = locks.try_lock("name", 10s);
-    ASSERT_TRUE(lock);
-    ASSERT_FALSE(world.get(far, "name"));
-    world.resume(far);
-    for (int i = 0; i < 4 && !world.get(far, "name"); ++i) {
-        world.clock.advance(20ms);
-        ASSERT_TRUE(lock->extend(10s));
-        world.let_arrive();
-    }
-    ASSERT_TRUE(world.get(far, "name")) << "it was put back";
-    world.refuse(far);
-    ASSERT_TRUE(lock->unlock());
-    world.resume(far);
-    for (int i = 0; i < 3; ++i) {
-        world.clock.advance(100ms);
-        ASSERT_TRUE(locks.try_lock("other", 10s));
-    }
-    world.let_arrive();
-    EXPECT_FALSE(world.get(far, "name"));
-}
-
 // CASES 26: nothing is done for a node that is gone for good, once the keys are.
 TEST(Debts, R34_a_node_that_is_gone_for_good_is_not_asked_for_any_more) {
     World world{3};
