@@ -118,6 +118,12 @@ run_tests() {
     ctest --preset "$preset" -j "$jobs" "$@"
 }
 
+# Of the part that has just run, as ctest has noted them.
+names_of_failed_tests() {
+    find build -path '*/Testing/Temporary/LastTestsFailed.log' -newer build/leg-began \
+        -exec sed 's/^[0-9]*://' {} +
+}
+
 # Its package is optional: not every distribution has it apart from clang itself.
 has_clang_tsan() {
     echo 'int main() {}' | clang++ -fsanitize=thread -x c++ - -o /dev/null 2>/dev/null
@@ -189,12 +195,14 @@ if [[ $setup == yes ]]; then
 fi
 
 failed=()
+failed_tests=()
 mkdir -p build
 for index in "${!legs[@]}"; do
     leg=${legs[$index]}
     printf '\n=== %d of %d, after %d s: %s (%s)\n' \
         "$((index + 1))" "${#legs[@]}" "$SECONDS" "$leg" "${about[$leg]}"
     began=$SECONDS
+    touch build/leg-began
     # In a shell of its own, so that -e holds inside: it would not within a condition.
     set +e
     (
@@ -205,6 +213,7 @@ for index in "${!legs[@]}"; do
     set -e
     if [[ $status -ne 0 ]]; then
         failed+=("$leg")
+        mapfile -t -O "${#failed_tests[@]}" failed_tests < <(names_of_failed_tests)
         printf -- '--- %s FAILED after %d s\n' "$leg" "$((SECONDS - began))"
     elif [[ $((index + 1)) -lt ${#legs[@]} ]]; then
         printf -- '--- %s passed in %d s\n' "$leg" "$((SECONDS - began))"
@@ -213,5 +222,6 @@ done
 
 if [[ ${#failed[@]} -gt 0 ]]; then
     printf '\nFAILED: %s\n' "${failed[*]}"
+    [[ ${#failed_tests[@]} -eq 0 ]] || printf '  %s\n' "${failed_tests[@]}"
     exit 1
 fi

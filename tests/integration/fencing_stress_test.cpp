@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <shared_mutex>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -50,23 +51,47 @@ class History {
     std::vector<Acquisition> all_;
 };
 
-/// What is left of a lock that its holder believes in.
-void be_hostile(Cluster& nodes, Hostility hostility, const std::stop_token& stop) {
+/// Keeps attempts apart from the loss of a counter. What is promised of counters that are lost supposes that
+/// no attempt is under way (docs/fencing.md): the clients' clocks alone tell it apart from those that follow.
+class Attempts {
+   public:
+    [[nodiscard]] std::shared_lock<std::shared_mutex> begin() {
+        const std::lock_guard behind_who_stops_them{turn_};
+        return std::shared_lock{under_way_};
+    }
+    [[nodiscard]] std::unique_lock<std::shared_mutex> stop() {
+        const std::lock_guard before_those_who_begin{turn_};
+        return std::unique_lock{under_way_};
+    }
+
+   private:
+    std::mutex turn_;  // a shared_mutex alone would let new readers in for ever
+    std::shared_mutex under_way_;
+};
+
+/// What is left of a lock that its holder believes in. Gives the number of counters that it deleted.
+std::uint64_t be_hostile(Cluster& nodes, Hostility hostility, Attempts& attempts,
+                         const std::stop_token& stop) {
     std::minstd_rand random{told_seed("hostility")};
+    std::uint64_t deleted = 0;
     while (!stop.stop_requested()) {
         RedisServer& node = nodes[random() % nodes.size()];
         node.query({"DEL", contended});
         if (hostility == Hostility::deletes_locks_and_counters && random() % 4 == 0) {
-            node.query({"DEL", core::fence_key(contended)});
+            const auto no_attempt = attempts.stop();
+            deleted += node.query({"DEL", core::fence_key(contended)}).number() == 1 ? 1U : 0U;
         }
     }
+    return deleted;
 }
 
 /// A client of the library; gives the number of its acquisitions that took one round trip.
-std::uint64_t acquire_all_the_time(Cluster& nodes, History& history, const std::stop_token& stop) {
+std::uint64_t acquire_all_the_time(Cluster& nodes, History& history, Attempts& attempts,
+                                   const std::stop_token& stop) {
     Watched client{nodes.uris()};
     std::uint64_t in_one_trip = 0;
     while (!stop.stop_requested()) {
+        const auto attempt = attempts.begin();
         const std::uint64_t commits = client.wire->commits;
         const std::uint64_t began = history.now();
         auto lock = client.locks.try_lock(contended, 5s);
@@ -126,7 +151,8 @@ class NaiveClient {
     std::vector<std::unique_ptr<redisContext, CloseContext>> connections_;
 };
 
-std::uint64_t acquire_naively(Cluster& nodes, History& history, const std::stop_token& stop) {
+std::uint64_t acquire_naively(Cluster& nodes, History& history, Attempts& /*unused*/,
+                              const std::stop_token& stop) {
     NaiveClient client{nodes};
     while (!stop.stop_requested()) {
         const std::uint64_t began = history.now();
@@ -138,21 +164,25 @@ std::uint64_t acquire_naively(Cluster& nodes, History& history, const std::stop_
     return 0;
 }
 
-using Client = std::uint64_t (*)(Cluster&, History&, const std::stop_token&);
+using Client = std::uint64_t (*)(Cluster&, History&, Attempts&, const std::stop_token&);
 
 /// Clients and the hostile one, for some seconds or until there are enough acquisitions.
 Judgement run(Client client, Hostility hostility, std::string_view name) {
     Cluster nodes{3};
     teach(nodes);
     History history;
+    Attempts attempts;
     std::atomic<std::uint64_t> in_one_trip{0};
+    std::atomic<std::uint64_t> counters_deleted{0};
     {
         std::vector<std::jthread> threads;
         for (std::size_t i = 0; i < client_count; ++i) {
             threads.emplace_back(
-                [&](const std::stop_token& stop) { in_one_trip += client(nodes, history, stop); });
+                [&](const std::stop_token& stop) { in_one_trip += client(nodes, history, attempts, stop); });
         }
-        threads.emplace_back([&](const std::stop_token& stop) { be_hostile(nodes, hostility, stop); });
+        threads.emplace_back([&](const std::stop_token& stop) {
+            counters_deleted += be_hostile(nodes, hostility, attempts, stop);
+        });
         const std::size_t enough = is_long() ? 50'000 : 1'000;
         const auto began = std::chrono::steady_clock::now();
         const auto shortest = is_long() ? 0s : 2s;
@@ -161,13 +191,14 @@ Judgement run(Client client, Hostility hostility, std::string_view name) {
         }));
         for (std::jthread& thread : threads) thread.request_stop();
     }
+    EXPECT_EQ(counters_deleted > 0, hostility == Hostility::deletes_locks_and_counters);
     const Judgement judgement = judge(history.all());
     std::cout << name << ": " << judgement.acquisitions << " acquisitions, " << judgement.duplicates
               << " duplicate tokens, " << judgement.order_errors << " out of order";
     if (client == acquire_all_the_time) {
         std::cout << "; in one round trip "
                   << 100.0 * static_cast<double>(in_one_trip) / static_cast<double>(judgement.acquisitions)
-                  << " %";
+                  << " %; " << counters_deleted << " counters deleted";
     }
     std::cout << std::endl;
     return judgement;
