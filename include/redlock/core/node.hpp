@@ -95,8 +95,7 @@ struct Node {
     std::chrono::nanoseconds repeat_after{0};  ///< how long the last such pause was
     Link<TimePoint> link;
     bool is_up = false;
-    bool is_duplicate =
-        false;  ///< another leads to its server: it is asked no more, and dropped when it is idle
+    bool is_duplicate = false;  ///< another leads to its server: asked no more, dropped when idle
     Scripts scripts = Scripts::by_name;
     Standing<TimePoint> standing;
 };
