@@ -21,6 +21,9 @@ class ModelStore {
         std::int64_t score;
         std::string name;
     };
+    [[nodiscard]] static bool is_before(const Member& a, const Member& b) noexcept {
+        return a.score != b.score ? a.score < b.score : a.name < b.name;
+    }
     struct Entry {
         std::string key;
         std::string value{};
@@ -88,15 +91,20 @@ class ModelStore {
         return left;
     }
 
+    /// How many of a queue come before this member of it.
+    [[nodiscard]] std::int64_t rank_of(std::string_view key, std::string_view name) {
+        const auto& members = find(key)->members;
+        const auto self = std::find_if(members.begin(), members.end(),
+                                       [&](const Member& member) { return member.name == name; });
+        return std::count_if(members.begin(), members.end(),
+                             [&](const Member& member) { return is_before(member, *self); });
+    }
+
     /// Of the lowest score; empty: there is none.
     [[nodiscard]] std::string first_member(std::string_view key) {
         const Entry* entry = find(key);
         if (entry == nullptr || entry->members.empty()) return {};
-        return std::min_element(entry->members.begin(), entry->members.end(),
-                                [](const Member& a, const Member& b) {
-                                    return a.score != b.score ? a.score < b.score : a.name < b.name;
-                                })
-            ->name;
+        return std::min_element(entry->members.begin(), entry->members.end(), is_before)->name;
     }
 
     /// "redlock:<40 hex digits> <number>".

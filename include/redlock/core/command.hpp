@@ -272,7 +272,8 @@ struct Answer {
     std::string words;
     /// Of an acquire or adopt, granted: the fencing values; denied: index from 1, PTTL in ms. Of an extend
     /// that had no need to: PTTL in ms. Of a peek per resource: PTTL in ms, counter, -1 where it is not ours
-    /// (and in `words` the digests, 8 digits each). Of a release: one, if a waiter was called.
+    /// (and in `words` the digests, 8 digits each). Of a release: one, if a waiter was called. Of one who
+    /// lines up: how long the holder has, how many are before it, and a digest of who holds.
     std::vector<std::int64_t> values;
 };
 
@@ -345,9 +346,10 @@ struct Answer {
     if (reply.kind == Reply::Kind::error) return {Vote::refused, std::string{reply.text}, {}};
     if (kind == Command::Kind::acquire || kind == Command::Kind::adopt) return read_acquire_reply(reply);
     if (kind == Command::Kind::peek) return read_peek_reply(reply);
-    if (kind == Command::Kind::extend && reply.kind == Reply::Kind::array) {
+    const std::size_t values = kind == Command::Kind::extend ? 1 : kind == Command::Kind::enlist ? 3 : 0;
+    if (values != 0 && reply.kind == Reply::Kind::array) {
         Answer answer = read_acquire_reply(reply);
-        if (answer.vote == Vote::granted && answer.values.size() == 1) return answer;
+        if (answer.vote == Vote::granted && answer.values.size() == values) return answer;
     }
     if (reply.kind == Reply::Kind::integer) {
         if (reply.integer == 1) return {Vote::granted, {}, {}};
