@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -143,6 +145,8 @@ class MemoryNode {
         if (kind == "commit") return commit(call, now);
         if (kind == "extend" || kind == "put_back") return hold(call, kind == "put_back", now);
         if (kind == "release") return release(call, now);
+        if (kind == "enlist") return enlist(request, now);
+        if (kind == "delist") return delist(request);
         return ScriptedReply::error("ERR unknown command");
     }
 
@@ -181,6 +185,37 @@ class MemoryNode {
             set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
         }
         return ScriptedReply::list(reply);
+    }
+
+    // Nobody is ever called.
+    ScriptedReply enlist(const Request& request, Time now) {
+        const std::size_t count = std::stoul(request.at(2)) / 2;
+        const std::span keys{request.begin() + 3, 2 * count};
+        const std::pair waiter{std::stoll(request.at(4 + 2 * count)), request.at(3 + 2 * count)};
+        std::int64_t longest = 0;
+        std::int64_t rank = 0;
+        std::string holders;
+        for (std::size_t i = 0; i < count; ++i) {
+            const auto holder = get(keys[i], now);
+            if (!holder) continue;
+            auto& waiters = queues_[keys[count + i]];
+            waiters.insert(waiter);
+            rank = std::max<std::int64_t>(rank, std::distance(waiters.begin(), waiters.find(waiter)));
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(keys[i], now));
+            longest = std::max<std::int64_t>(longest, left.count());
+            holders += *holder;
+        }
+        if (holders.empty()) return ScriptedReply::number(0);
+        const auto digest = static_cast<std::int64_t>(std::hash<std::string>{}(holders) >> 16U);
+        return ScriptedReply::list({1, longest, rank, digest});
+    }
+    ScriptedReply delist(const Request& request) {
+        const std::size_t count = std::stoul(request.at(2)) / 2;
+        for (std::size_t i = 0; i < count; ++i) {
+            std::erase_if(queues_[request.at(3 + count + i)],
+                          [&](const auto& one) { return one.second == request.at(3 + 2 * count); });
+        }
+        return ScriptedReply::number(1);
     }
 
     ScriptedReply adopt(const Call& call, Time now) {
@@ -286,6 +321,7 @@ class MemoryNode {
     }
 
     std::map<std::string, Entry> keys_;
+    std::map<std::string, std::set<std::pair<std::int64_t, std::string>>> queues_;
     std::set<std::string> scripts_;
 };
 

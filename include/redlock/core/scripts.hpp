@@ -256,8 +256,9 @@ return called and 2 or 1)";
 inline constexpr Script release_script{Joined<lua::ask, lua::waiters, lua::call_next, release_text>::text};
 
 /// KEYS: resources, then their queues. ARGV: "channel number", since when it waits, how long the queue
-/// lives. {1, PTTL, rank, holder}: it is in the queue of what is held, for so long at the latest (2^53 - 1: no
-/// end is known), so many are before it, and that is a digest of who holds it. 0: all is free, try at once.
+/// lives. {1, PTTL, rank, holder}: it is in the queue of what is held, for so long at the latest (2^53 - 1:
+/// no end is known), so many are before it, and that is a digest of who holds it. 0: all is free, try at
+/// once.
 inline constexpr std::string_view enlist_text = R"(
 local k = #KEYS / 2
 local lefts = {}
