@@ -220,11 +220,12 @@ TEST(WaitingLooks, R8_until_the_end_of_its_wait_where_nodes_hang) {
     Options options = calling();
     options.node_timeout = 300ms;
     Uncalled nodes{options};
+    nodes.world.jitter = 0;
     for (std::size_t i = 0; i < 3; ++i) nodes.world.hang(i);
     const auto waiter = nodes.client.start_lock("name", {.wait = 700ms});
-    nodes.client.pass(600ms);
+    nodes.client.pass(650ms);  // two attempts
     for (std::size_t i = 0; i < 3; ++i) nodes.world.resume(i);
-    nodes.client.pass(101ms);
+    nodes.client.pass(51ms);
     EXPECT_TRUE(got_it(waiter));
 }
 
