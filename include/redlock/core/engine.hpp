@@ -12,6 +12,7 @@
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -120,6 +121,50 @@ class Engine final : private Awakening {
         return {*this, std::move(wait)};
     }
 
+    /// Has the caller's own thread do something, outside of the engine; without a call it is done at once. It
+    /// resumes in a driver's turn. Throws what that threw.
+    template <class Work>
+    class OnCaller final : private Errand {
+       public:
+        OnCaller(Engine& engine, Call* call, Work work)
+            : engine_{engine}, call_{call}, work_{std::move(work)} {}
+        bool await_ready() noexcept {
+            if (call_ == nullptr) do_it();
+            return call_ == nullptr;
+        }
+        void await_suspend(std::coroutine_handle<> waiter) {
+            wait_->waiter = waiter;
+            wait_->call = call_;
+            engine_.hand_back(*call_, *this);  // from here on this frame is the other thread's
+        }
+        void await_resume() const {
+            if (error_) std::rethrow_exception(error_);
+        }
+
+       private:
+        void run() noexcept override {
+            do_it();
+            engine_.submit(WaitPtr{wait_});
+        }
+        void do_it() noexcept {
+            try {
+                work_();
+            } catch (...) {
+                error_ = std::current_exception();
+            }
+        }
+
+        Engine& engine_;
+        Call* call_;
+        Work work_;
+        WaitPtr wait_ = std::make_shared<Wait<TimePoint>>(TimePoint{}, WaitBase::Kind::turn);
+        std::exception_ptr error_;
+    };
+    template <class Work>
+    [[nodiscard]] OnCaller<Work> on_caller(Call* call, Work work) {
+        return {*this, call, std::move(work)};
+    }
+
     /// The next four in a driver's turn only.
     [[nodiscard]] bool lacks_connections() { return rounds_.lacks_connections(); }
     void signal(Wait<TimePoint>& wait) { rounds_.decide(wait, Verdict::carried); }
@@ -147,6 +192,10 @@ class Engine final : private Awakening {
             const std::stop_callback on_stop{stop, [&] { cancel(caller); }};
             task.start(caller);
             attend(caller);
+            while (caller.errand != nullptr) {
+                take_errand(caller).run();
+                attend(caller);
+            }
         }
         return task.take();
     }
@@ -173,17 +222,14 @@ class Engine final : private Awakening {
     /// Marks a call as finished, from its own task or from anywhere before it attends.
     void finish(Call& call) {
         const std::lock_guard lock{mutex_};
-        call.finished = true;
         std::erase(cancelled_, &call);
-        if (!call.is_asleep) return;
-        sleepers_.remove(call);
-        to_wake_.push_back(call.seat);  // only a driver finishes the call of one who sleeps
+        end(call);
     }
 
     /// Ends what a call waits for with Verdict::cancelled. Thread-safe.
     void cancel(Call& call) {
         kick([&] {
-            if (!call.finished) cancelled_.push_back(&call);
+            if (!call.finished || call.errand != nullptr) cancelled_.push_back(&call);
         });
     }
 
@@ -222,6 +268,28 @@ class Engine final : private Awakening {
     [[nodiscard]] bool is_settled() const { return rounds_.settled(); }
 
    private:
+    /// Ends a call for the time of an errand.
+    void hand_back(Call& call, Errand& errand) {
+        const std::lock_guard lock{mutex_};
+        call.errand = &errand;
+        end(call);
+    }
+
+    /// By its own thread; the call goes on after that.
+    [[nodiscard]] Errand& take_errand(Call& call) {
+        const std::lock_guard lock{mutex_};
+        call.finished = false;
+        return *std::exchange(call.errand, nullptr);
+    }
+
+    /// With the mutex held. Only a driver ends the call of one who sleeps.
+    void end(Call& call) {
+        call.finished = true;
+        if (!call.is_asleep) return;
+        sleepers_.remove(call);
+        to_wake_.push_back(call.seat);
+    }
+
     [[nodiscard]] bool has_passed(const std::optional<TimePoint>& until) const {
         return until && (now() - *until).count() >= 0;
     }

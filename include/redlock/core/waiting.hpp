@@ -123,6 +123,7 @@ class Waiting final : private Listener {
         LeasePtr held;                ///< what the one before them got, while they wait for it
         TimePoint reached{};          ///< when a quorum answered one of them last
         unsigned handovers = 0;
+        std::size_t aside = 0;  ///< how many more there are, who decide whether to go on
     };
 
     /// What the nodes said to one who lined up.
@@ -185,6 +186,29 @@ class Waiting final : private Listener {
         }
     };
 
+    /// While its user decides whether it goes on, which may take long and may want the same resource, others
+    /// of this process come before it. In a driver's turn.
+    class Aside {
+       public:
+        explicit Aside(Waiter& waiter) : waiter_{waiter}, queue_{waiter.queue()} {
+            auto& waiters = queue_.waiters;
+            waiters.erase(std::find(waiters.begin(), waiters.end(), &waiter_));
+            ++queue_.aside;
+            if (!waiters.empty()) waiter_.room.wake(*waiters.front());
+        }
+        Aside(const Aside&) = delete;
+        Aside& operator=(const Aside&) = delete;
+        ~Aside() {
+            --queue_.aside;
+            auto& waiters = queue_.waiters;
+            waiters.insert(waiters.empty() ? waiters.end() : waiters.begin() + 1, &waiter_);
+        }
+
+       private:
+        Waiter& waiter_;
+        Queue& queue_;
+    };
+
     [[nodiscard]] static std::string place_of(const Claim& claim) {
         std::string place;  // a name may have any byte
         for (const std::string& resource : claim.resources) {
@@ -204,10 +228,10 @@ class Waiting final : private Listener {
         auto& waiters = entry->second.waiters;
         const bool was_first = waiters.front() == &waiter;
         waiters.erase(std::find(waiters.begin(), waiters.end(), &waiter));
-        if (waiters.empty()) {
+        if (waiters.empty() && entry->second.aside == 0) {
             queues_.erase(entry);
             if (queues_.empty()) idle_since_ = engine_.now();
-        } else if (was_first) {
+        } else if (was_first && !waiters.empty()) {
             wake(*waiters.front());
         }
     }
@@ -231,6 +255,7 @@ class Waiting final : private Listener {
         if (entry == queues_.end()) return;
         Queue& queue = entry->second;
         queue.held.reset();
+        if (queue.waiters.empty()) return;
         Waiter& first = *queue.waiters.front();
         first.must_yield = ++queue.handovers % handovers_max == 0;
         wake(first);
@@ -338,12 +363,21 @@ class Waiting final : private Listener {
     /// By the retry policy; later where somebody calls. None: no further attempt.
     Task<std::optional<TimePoint>> next_attempt(Waiter& waiter, const LockOptions& how,
                                                 const Failure& failure, std::uint32_t attempt, Call* call) {
-        const auto delay = delay_after(engine_.options().retry, failure, attempt, waiter.round,
-                                       [this] { return draw_fraction(); });
+        std::optional<std::chrono::nanoseconds> delay;
+        const auto ask = [&] {
+            delay = delay_after(engine_.options().retry, failure, attempt, waiter.round,
+                                [this] { return draw_fraction(); });
+        };
+        if (engine_.options().retry.decide) {
+            const Aside aside{waiter};
+            co_await engine_.on_caller(call, ask);
+        } else {
+            ask();
+        }
         const auto by_policy = waiter.span.next_attempt(delay, waiter.round, engine_.now());
         if (!by_policy) co_return std::nullopt;
         TimePoint next = *by_policy;
-        if (failure == errc::contended) next = co_await enlist(waiter, next, call);
+        if (failure == errc::contended && waiter.is_first()) next = co_await enlist(waiter, next, call);
         if (waiter.calls > 0) next = std::min(next, engine_.now() + waiter.round);
         co_return std::min(next, patience_end(waiter, how));
     }
