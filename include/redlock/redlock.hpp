@@ -100,10 +100,18 @@ class Redlock {
     explicit Redlock(const Endpoints& nodes, const Options& options = Options::defaults())
         : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
 
-    /// Redlock{"redis://a", "redis://b"}: lists, all taken together.
-    // NOLINTNEXTLINE(google-explicit-constructor): connections are not made by the way
-    explicit Redlock(std::initializer_list<Endpoints> nodes, const Options& options = Options::defaults())
-        : Redlock{Endpoints::all_of(nodes), options} {}
+    /// Redlock({"redis://a", "redis://b"}), which is no copy of one made of that list. The empty pack keeps
+    /// it from being an initializer-list constructor, which would be asked before all others: the second
+    /// brace list is always the options, and g++ 12 would take `{.client_name = "x"}` for one more URI.
+    template <class... Nothing>
+    requires(sizeof...(Nothing) == 0) explicit Redlock(std::initializer_list<Endpoints::Item> nodes,
+                                                       const Nothing&... /*unused*/)
+        : Redlock{Endpoints{nodes}, Options::defaults()} {}
+
+    /// Redlock{"redis://a", "redis://b"}: strings and ranges, all taken together.
+    template <detail::NodesLike... More>
+    requires(sizeof...(More) > 0) explicit Redlock(const Endpoints& nodes, const More&... more)
+        : Redlock{Endpoints::all_of({nodes, Endpoints{more}...}), Options::defaults()} {}
 
     /// With a transport of one's own, as tests have.
     explicit Redlock(std::unique_ptr<Transport> transport, const Options& options = Options::defaults(),
