@@ -12,6 +12,7 @@
 #include "support/cluster.hpp"
 #include "support/delay_proxy.hpp"
 #include "support/eventually.hpp"
+#include "support/got.hpp"
 
 namespace redlock::test {
 namespace {
@@ -258,7 +259,7 @@ TEST_F(AdoptedBetweenTheRounds, a_value_that_another_was_given_is_not_taken) {
 }
 
 TEST_F(AdoptedBetweenTheRounds, a_value_that_another_has_committed_is_not_taken) {
-    EXPECT_FALSE(adopt([&] { set_counter(nodes[0], base + 12); }));
+    EXPECT_FALSE(got(adopt([&] { set_counter(nodes[0], base + 12); })));
     EXPECT_EQ(counter(nodes[0]), base + 12);
 }
 

@@ -112,7 +112,7 @@ TEST(Fork, a_program_that_is_executed_inherits_no_connection) {
     auto others = connect_to(cluster);
     const auto held = others.try_lock("name", 60s);
     ASSERT_TRUE(held);
-    EXPECT_FALSE(locks.lock("name", {.ttl = 60s, .wait = 300ms})) << "and a subscriber while it waits";
+    EXPECT_FALSE(got(locks.lock("name", {.ttl = 60s, .wait = 300ms}))) << "and a subscriber while it waits";
     EXPECT_EQ(inheritable_sockets(), before);
 }
 
@@ -136,8 +136,8 @@ TEST(Fork, the_child_makes_a_redlock_of_its_own) {
     ASSERT_TRUE(held);
     const auto status = in_child([&] {
         Redlock<> own = connect_to(cluster);
-        if (own.try_lock("name", 60s)) return 1;
-        return own.try_lock("other", 60s) ? 0 : 2;
+        if (got(own.try_lock("name", 60s))) return 1;
+        return got(own.try_lock("other", 60s)) ? 0 : 2;
     });
     EXPECT_EQ(status, 0);
     EXPECT_TRUE(held->owns_lock());

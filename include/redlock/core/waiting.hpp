@@ -295,7 +295,7 @@ class Waiting final : private Listener {
         const TimePoint started = engine_.now();
         // A holder that crashes is gone after its ttl; one that calls nobody is looked for now and then.
         const auto longest = std::max<std::chrono::milliseconds>(1s, 4 * engine_.options().retry.cap);
-        const std::chrono::milliseconds left = failure.holder_remaining();  // may be ages
+        const std::chrono::milliseconds left = failure.holder_remaining().value_or(0ms);  // or ages
         const auto patience = left > 0ms && left < longest ? left + 2ms : longest;
         const auto life = 2 * longest;
         renumber(waiter);
