@@ -57,6 +57,9 @@ class Resources {
     std::vector<std::string> names_;
 };
 
+template <class Transport, class Clock>
+class Mutex;
+
 /// Mutual exclusion between processes over N independent Redis or Valkey masters.
 ///
 /// Thread-safe, but for moving and destroying it: one Redlock serves all threads of a process. It connects
@@ -166,6 +169,7 @@ class Redlock {
 
    private:
     using SessionType = detail::Session<Transport, Clock>;
+    friend class Mutex<Transport, Clock>;
 
     [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
                                           const LockOptions& how,
@@ -208,10 +212,15 @@ class Redlock {
         return options;
     }
 
+    [[nodiscard]] typename Clock::time_point now() const {
+        return session_ ? session_->now() : typename Clock::time_point{};
+    }
+
     [[nodiscard]] std::optional<Failure> check(const Resources& resources, const LockOptions& how) const {
         using namespace std::chrono_literals;
         const auto bad = [](std::string what) { return Failure{errc::invalid_argument, std::move(what)}; };
         if (!session_) return bad("this Redlock was moved from");
+        if (session_->is_forked()) return SessionType::after_fork();
         if (auto bad_names = check(resources.names())) return bad_names;
         for (const auto& [name, wait] :
              {std::pair{"wait", how.wait}, std::pair{"wait_unreachable", how.wait_unreachable}}) {

@@ -7,7 +7,6 @@
 #include <thread>
 #include <vector>
 
-#include "redlock/mutex.hpp"
 #include "support/eventually.hpp"
 #include "unit/scripted_world.hpp"
 
@@ -267,57 +266,6 @@ TEST(Retry, it_waits_for_a_holder_but_not_for_nodes_that_do_not_answer) {
     EXPECT_EQ(lock.error().code(), errc::unreachable);
     EXPECT_GE(world.clock.now() - before, 1s);
     EXPECT_LE(world.clock.now() - before, 2s);
-}
-
-using ScriptedMutex = Mutex<ScriptedTransport, ManualClock>;
-
-TEST(MutexRetry, throws_where_the_policy_gives_up) {
-    Options options = plain_options();
-    options.retry.max_attempts = 2;
-    World world{3};
-    auto locks = connected_to(world, options);
-    occupy(world, "name");
-    ScriptedMutex mutex{locks, "name"};
-    EXPECT_THROW(mutex.lock(), Error);
-    EXPECT_EQ(starts_of(world).size(), 2U);
-}
-
-TEST(MutexRetry, keeps_its_place_in_the_queues_for_as_long_as_it_waits) {
-    Options options = plain_options();
-    options.notify = true;
-    World world{3};
-    world.hears = true;
-    auto locks = connected_to(world, options);
-    occupy(world, "name", 30s);
-    for (std::size_t i = 0; i < 3; ++i) {
-        world[i].says = [](const Request& request) -> std::optional<ScriptedReply> {
-            if (kind_of(request) == "enlist" || kind_of(request) == "delist") return ScriptedReply::number(1);
-            return std::nullopt;
-        };
-    }
-    ScriptedMutex mutex{locks, "name"};
-    mutex.lock();
-    mutex.unlock();
-    std::set<std::string> since;
-    for (const Handed& one : world.handed_to(0, "enlist")) since.insert(one.request.at(6));
-    EXPECT_EQ(since.size(), 1U);
-    EXPECT_GT(world.handed_to(0, "enlist").size(), 5U);
-}
-
-TEST(MutexRetry, any_point_in_time_and_any_duration_will_do) {
-    World world{3};
-    auto locks = connected_to(world);
-    occupy(world, "name");
-    ScriptedMutex mutex{locks, "name"};
-    EXPECT_FALSE(mutex.try_lock_until(std::chrono::steady_clock::time_point::min()));
-    EXPECT_FALSE(mutex.try_lock_until(std::chrono::system_clock::time_point::min()));
-    EXPECT_FALSE(mutex.try_lock_for(std::chrono::hours::min()));
-    EXPECT_EQ(starts_of(world).size(), 3U);
-    for (std::size_t i = 0; i < 3; ++i) world.erase(i, "name");
-    EXPECT_TRUE(mutex.try_lock_for(std::chrono::hours::max()));
-    mutex.unlock();
-    EXPECT_TRUE(mutex.try_lock_until(std::chrono::steady_clock::time_point::max()));
-    mutex.unlock();
 }
 
 }  // namespace
