@@ -43,6 +43,7 @@ class Mutex {
 
     /// Throws redlock::Error where it cannot, and when a stop is requested.
     void lock() {
+        check();
         const bool is_bounded = how_.wait.count() != 0 && how_.wait != forever;
         const SteadyTime end = is_bounded ? SteadyClock::now() + how_.wait : SteadyTime{};
         if (is_bounded ? !take_turn(end) : !take_turn()) throw Error{held_here()};
@@ -129,6 +130,7 @@ class Mutex {
     }
 
     [[nodiscard]] Attempt attempt_for(Nanoseconds left) {
+        check();
         const SteadyTime end = SteadyClock::now() + left;
         if (!take_turn(end)) {
             note(held_here());
@@ -150,6 +152,11 @@ class Mutex {
         if (failure == errc::cancelled) return Attempt::gave_up;
         const bool was_short = locks_.now() - began < how.wait;
         return was_short && may_give_up() ? Attempt::gave_up : Attempt::had_no_time;
+    }
+
+    /// Before the turn is waited for, which in a forked child never comes.
+    void check() const {
+        if (auto bad = locks_.check(resources_, how_)) throw Error{*std::move(bad)};
     }
 
     /// Whether a wait may end before its time by what the user has set.
