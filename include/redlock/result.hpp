@@ -14,6 +14,8 @@
 #include <variant>
 #include <vector>
 
+#include "redlock/version.hpp"
+
 namespace redlock {
 
 /// Why an operation did not succeed.

@@ -65,9 +65,7 @@ class RequestWriter {
         return arg(std::string_view{digits.data(), static_cast<std::size_t>(end - digits.data())});
     }
 
-    RequestWriter& arg(std::chrono::milliseconds duration) {
-        return arg(static_cast<std::int64_t>(duration.count()));
-    }
+    RequestWriter& arg(std::chrono::milliseconds duration) { return arg(std::int64_t{duration.count()}); }
 
     [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
     [[nodiscard]] std::string take() && { return std::move(bytes_); }
