@@ -25,6 +25,14 @@ namespace hiredis {
 class Transport;
 }
 
+template <class Transport, class Clock>
+class BasicLock;
+
+namespace detail {
+template <class Transport, class Clock>
+inline constexpr bool is_held_by_scope<BasicLock<Transport, Clock>> = true;
+}
+
 /// Owns one lease: unlocks at the end of its scope. Move-only.
 ///
 /// What each call does in each state (`held` includes renewing; `expired`: the validity has ended):
@@ -132,7 +140,7 @@ class BasicLock {
     /// ended. errc::unknown: it may or may not have happened, the old deadline stands (lowered, where the new
     /// one is sooner); or another extension was under way all that time, and nothing was sent.
     /// errc::invalid_argument: a ttl that leaves no validity.
-    Result<void> extend(std::chrono::milliseconds ttl) {
+    [[nodiscard]] Result<void> extend(std::chrono::milliseconds ttl) {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->extend(lease_, ttl);
     }

@@ -57,6 +57,9 @@ class Resources {
     std::vector<std::string> names_;
 };
 
+template <class Transport, class Clock>
+class Mutex;
+
 /// Mutual exclusion between processes over N independent Redis or Valkey masters.
 ///
 /// Thread-safe, but for moving and destroying it: one Redlock serves all threads of a process. It connects
@@ -100,10 +103,18 @@ class Redlock {
     explicit Redlock(const Endpoints& nodes, const Options& options = Options::defaults())
         : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
 
-    /// Redlock{"redis://a", "redis://b"}: lists, all taken together.
-    // NOLINTNEXTLINE(google-explicit-constructor): connections are not made by the way
-    explicit Redlock(std::initializer_list<Endpoints> nodes, const Options& options = Options::defaults())
-        : Redlock{Endpoints::all_of(nodes), options} {}
+    /// Redlock({"redis://a", "redis://b"}), which is no copy of one made of that list. The empty pack keeps
+    /// it from being an initializer-list constructor, which would be asked before all others: the second
+    /// brace list is always the options, and g++ 12 would take `{.client_name = "x"}` for one more URI.
+    template <class... Nothing>
+    requires(sizeof...(Nothing) == 0) explicit Redlock(std::initializer_list<Endpoints::Item> nodes,
+                                                       const Nothing&... /*unused*/)
+        : Redlock{Endpoints{nodes}, Options::defaults()} {}
+
+    /// Redlock{"redis://a", "redis://b"}: strings and ranges, all taken together.
+    template <detail::NodesLike... More>
+    requires(sizeof...(More) > 0) explicit Redlock(const Endpoints& nodes, const More&... more)
+        : Redlock{Endpoints::all_of({nodes, Endpoints{more}...}), Options::defaults()} {}
 
     /// With a transport of one's own, as tests have.
     explicit Redlock(std::unique_ptr<Transport> transport, const Options& options = Options::defaults(),
@@ -158,6 +169,7 @@ class Redlock {
 
    private:
     using SessionType = detail::Session<Transport, Clock>;
+    friend class Mutex<Transport, Clock>;
 
     [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
                                           const LockOptions& how,
@@ -200,10 +212,15 @@ class Redlock {
         return options;
     }
 
+    [[nodiscard]] typename Clock::time_point now() const {
+        return session_ ? session_->now() : typename Clock::time_point{};
+    }
+
     [[nodiscard]] std::optional<Failure> check(const Resources& resources, const LockOptions& how) const {
         using namespace std::chrono_literals;
         const auto bad = [](std::string what) { return Failure{errc::invalid_argument, std::move(what)}; };
         if (!session_) return bad("this Redlock was moved from");
+        if (session_->is_forked()) return SessionType::after_fork();
         if (auto bad_names = check(resources.names())) return bad_names;
         for (const auto& [name, wait] :
              {std::pair{"wait", how.wait}, std::pair{"wait_unreachable", how.wait_unreachable}}) {

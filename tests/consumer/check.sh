@@ -98,6 +98,24 @@ pkg_config)
     "$CXX" "$scratch/main.o" "$scratch/other.o" "${libraries[@]}" -o "$scratch/consumer"
     "$scratch/consumer"
     ;;
+misuse)
+    # Each of these must not compile, for the reason in its first line; with RIGHT it does.
+    compile=("$CXX" -std=c++20 "${strict[@]}" -fsyntax-only "-I$source_dir/include")
+    for source in "$here"/misuse/*.cpp; do
+        "${compile[@]}" -DRIGHT "$source" || fail "$source does not compile where it is right"
+        if output=$("${compile[@]}" "$source" 2>&1); then fail "$source compiles"; fi
+        reason=$(sed -n '1s|^// expected: ||p' "$source")
+        grep -qE -- "$reason" <<<"$output" || fail "$source, but not because of '$reason': $output"
+    done
+    ;;
+no_exceptions)
+    # The first error is the one that says it, whatever header comes first.
+    for header in "$source_dir"/include/redlock/*.hpp; do
+        output=$("$CXX" -std=c++20 -fno-exceptions -fsyntax-only "-I$source_dir/include" -x c++ "$header" 2>&1) &&
+            fail "$header compiles without exceptions"
+        grep -m 1 'error' <<<"$output" | grep -q 'redlock needs exceptions' || fail "$header: $output"
+    done
+    ;;
 *)
     fail "no such case: $case_name"
     ;;

@@ -14,6 +14,7 @@
 #include "redlock/redlock.hpp"
 #include "support/cluster.hpp"
 #include "support/eventually.hpp"
+#include "support/got.hpp"
 
 namespace redlock::test {
 

@@ -19,7 +19,7 @@ namespace {
 
 class MutexTest : public testing::Test {
    protected:
-    [[nodiscard]] bool is_free(const std::string& name) { return locks.try_lock(name, 30s).has_value(); }
+    [[nodiscard]] bool is_free(const std::string& name) { return got(locks.try_lock(name, 30s)); }
 
     Cluster cluster{3};
     Redlock<> locks{cluster.uris(), holding_options()};

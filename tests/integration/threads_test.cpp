@@ -95,7 +95,7 @@ TEST(Threads, a_stop_ends_a_waiting_lock_at_once) {
             return lock ? errc::unknown : lock.error().code();
         }));
     }
-    EXPECT_FALSE(locks.try_lock("name", 60s)) << "so that some of them are surely waiting by now";
+    EXPECT_FALSE(got(locks.try_lock("name", 60s))) << "so that some of them are surely waiting by now";
     EXPECT_EQ(outcomes[0].wait_for(0s), std::future_status::timeout);
     const auto before = std::chrono::steady_clock::now();
     source.request_stop();

@@ -48,7 +48,7 @@ TEST(WaitingQueue, ends_by_itself_where_those_who_stood_in_it_are_gone) {
         EXPECT_LE(*left, 2s) << "twice the time after which who waits looks again";
     }
     source.request_stop();
-    EXPECT_FALSE(waiting.get());
+    EXPECT_FALSE(got(waiting.get()));
 }
 
 // Who got it after whom, of five that came one after another.

@@ -99,6 +99,12 @@ class MemoryNode {
     [[nodiscard]] Time time_to_live(const std::string& key, Time now) const {
         return get(key, now) ? keys_.at(key).expires - now : Time{0};
     }
+    // As PTTL says it.
+    [[nodiscard]] std::int64_t pttl(const std::string& key, Time now) const {
+        if (!get(key, now)) return -2;
+        if (keys_.at(key).expires == Time::max()) return -1;
+        return std::chrono::ceil<std::chrono::milliseconds>(time_to_live(key, now)).count();
+    }
     void set(const std::string& key, const std::string& value, std::chrono::milliseconds ttl, Time now) {
         keys_[key] = {value, now + ttl};
     }
@@ -176,8 +182,7 @@ class MemoryNode {
     ScriptedReply acquire(const Call& call, Time now) {
         for (std::size_t i = 0; i < call.count; ++i) {
             if (!get(call.keys[i], now)) continue;
-            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(call.keys[i], now));
-            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), left.count()});
+            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), pttl(call.keys[i], now)});
         }
         std::vector<std::int64_t> reply{1};
         if (call.is_fenced && !count_on(call, 2, reply, now)) return foreign();
@@ -222,8 +227,7 @@ class MemoryNode {
         for (std::size_t i = 0; i < call.count; ++i) {
             const auto owner = get(call.keys[i], now);
             if (owner == call.args[0]) continue;
-            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(call.keys[i], now));
-            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), owner ? left.count() : -2});
+            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), pttl(call.keys[i], now)});
         }
         std::vector<std::int64_t> reply{1};
         if (!count_on(call, 1, reply, now)) return foreign();

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "redlock/redlock.hpp"
+#include "support/got.hpp"
 #include "unit/memory_node.hpp"
 
 namespace redlock::test {

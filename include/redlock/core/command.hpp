@@ -21,7 +21,10 @@
 
 namespace redlock::detail {
 
-/// A key beside a resource, on the resource's hash slot (which its first '{…}' decides, where it has one).
+/// A key beside a resource, on the resource's hash slot (which its first '{…}' decides, where it has one),
+/// but for a name with a '}' and no such tag, as `a}b` and `{}x`: a tag ends at its first '}', so that none
+/// can stand for the whole name, and a server in cluster mode refuses it with CROSSSLOT. No two names share a
+/// key.
 [[nodiscard]] inline std::string companion_key(std::string_view resource, std::string_view suffix) {
     const std::size_t open = resource.find('{');
     const std::size_t close = open == std::string_view::npos ? open : resource.find('}', open);
@@ -62,9 +65,7 @@ class RequestWriter {
         return arg(std::string_view{digits.data(), static_cast<std::size_t>(end - digits.data())});
     }
 
-    RequestWriter& arg(std::chrono::milliseconds duration) {
-        return arg(static_cast<std::int64_t>(duration.count()));
-    }
+    RequestWriter& arg(std::chrono::milliseconds duration) { return arg(std::int64_t{duration.count()}); }
 
     [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
     [[nodiscard]] std::string take() && { return std::move(bytes_); }

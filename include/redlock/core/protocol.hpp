@@ -251,18 +251,27 @@ class Protocol {
 
     [[nodiscard]] Failure failure_of(errc reason, const Claim& claim, const Round<TimePoint>& round) const {
         std::string what = describe(claim);
-        std::int64_t remaining_ms = 0;
-        for (const Ballot& ballot : round.ballots) {
+        std::optional<std::int64_t> remaining_ms;
+        bool is_endless = false;
+        std::vector<NodeReport> nodes = reports(round);
+        for (std::size_t i = 0; i < nodes.size(); ++i) {
+            const Ballot& ballot = round.ballots[i];
             if (ballot.vote != Vote::denied || ballot.values.size() != 2) continue;
-            remaining_ms = std::max(remaining_ms, ballot.values[1]);
+            if (ballot.values[1] < 0) {  // as PTTL says it
+                is_endless = true;
+                nodes[i].detail = "the key there has no ttl: it stays until somebody deletes it";
+            }
+            remaining_ms = std::max(remaining_ms.value_or(0), ballot.values[1]);
             const auto index = static_cast<std::size_t>(ballot.values[0]);
             if (claim.resources.size() > 1 && index >= 1 && index <= claim.resources.size()) {
                 what = in_quotes(claim.resources[index - 1]) + " of " + describe(claim);
             }
         }
-        Failure failure{reason, std::move(what), reports(round)};
+        Failure failure{reason, std::move(what), std::move(nodes)};
         failure.set_attempts(1);
-        failure.set_holder_remaining(std::chrono::milliseconds{remaining_ms});
+        if (remaining_ms && !is_endless) {
+            failure.set_holder_remaining(std::chrono::milliseconds{*remaining_ms});
+        }
         return failure;
     }
 

@@ -152,6 +152,11 @@ class Session {
     /// Then nothing of it may be touched: a thread that does not exist here may have been at work.
     [[nodiscard]] bool is_forked() const noexcept { return fork_mark_.is_forked(); }
 
+    [[nodiscard]] static Failure after_fork() {
+        return Failure{errc::invalid_argument,
+                       "this Redlock was made before a fork; make a new one in the child process"};
+    }
+
    private:
     /// Where no thread can be had the memory is left: this one cannot wait for its own end.
     static void delete_elsewhere(Session* last) noexcept {
@@ -164,11 +169,6 @@ class Session {
     void renew(const LeasePtr& lease, const LockOptions& how) {
         lease->renewal = {how.ttl, lease->acquired_at + limit_of(how)};
         keeper_.keep(lease);
-    }
-
-    [[nodiscard]] static Failure after_fork() {
-        return Failure{errc::invalid_argument,
-                       "this Redlock was made before a fork; make a new one in the child process"};
     }
 
     [[nodiscard]] static std::chrono::nanoseconds limit_of(const LockOptions& how) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "redlock/version.hpp"
+
 namespace redlock {
 
 /// 20 random bytes as 40 hex digits, anew for every attempt. A type of its own, so that a token cannot be

@@ -123,8 +123,8 @@ class Transport {
     void wait(std::optional<std::chrono::nanoseconds> timeout) {
         timespec limit{};
         if (timeout) {
-            limit.tv_sec = static_cast<time_t>(timeout->count() / 1'000'000'000);
-            limit.tv_nsec = static_cast<long>(timeout->count() % 1'000'000'000);
+            limit.tv_sec = timeout->count() / 1'000'000'000;
+            limit.tv_nsec = timeout->count() % 1'000'000'000;
         }
         ::ppoll(sockets_.data(), sockets_.size(), timeout ? &limit : nullptr, nullptr);
     }
