@@ -44,11 +44,11 @@ namespace detail {
 /// What FenceGuard::apply() gives for an action that gives a T: of a Result the same one.
 template <class T>
 struct GuardedResult {
-    using type = Result<std::remove_cvref_t<T>>;
+    using Type = Result<std::remove_cvref_t<T>>;
 };
 template <class T>
 struct GuardedResult<Result<T>> {
-    using type = Result<T>;
+    using Type = Result<T>;
 };
 
 }  // namespace detail
@@ -73,7 +73,7 @@ class FenceGuard {
     /// the action may have written before it threw: a smaller one is late, the same one may try again.
     template <class Action>
     [[nodiscard]] auto apply(std::string_view resource, std::uint64_t token, Action action) ->
-        typename detail::GuardedResult<std::invoke_result_t<Action>>::type {
+        typename detail::GuardedResult<std::invoke_result_t<Action>>::Type {
         const std::lock_guard lock{mutex_};
         if (auto refusal = note(resource, token)) return *std::move(refusal);
         const UnderWay this_action{actions_, {resource, token}};
