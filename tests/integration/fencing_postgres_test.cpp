@@ -32,7 +32,7 @@ bool admits(PostgresSession& session, const std::string& resource, std::uint64_t
 
 /// The SQLSTATE of what it throws; empty where it throws nothing.
 template <class Action>
-std::string state_of(Action action) {
+std::string sqlstate_of(Action action) {
     try {
         action();
     } catch (const PostgresError& error) {
@@ -103,11 +103,11 @@ TEST_F(FencedPostgres, what_is_no_token_is_an_error_and_notes_nothing) {
     PostgresSession session{*server};
     constexpr const char* check_violation = "23514";
     for (const std::uint64_t token : {std::uint64_t{0}, fencing_token_max + 1}) {
-        EXPECT_EQ(state_of([&] { admits(session, resource, token); }), check_violation) << token;
+        EXPECT_EQ(sqlstate_of([&] { admits(session, resource, token); }), check_violation) << token;
     }
     EXPECT_THAT(remembered(session, resource), ElementsAre()) << "it would keep all others out";
     EXPECT_TRUE(admits(session, resource, 1));
-    EXPECT_EQ(state_of([&] { admits(session, resource, fencing_token_max + 1); }), check_violation);
+    EXPECT_EQ(sqlstate_of([&] { admits(session, resource, fencing_token_max + 1); }), check_violation);
     EXPECT_THAT(remembered(session, resource), ElementsAre("1"));
 }
 
@@ -125,12 +125,12 @@ TEST_F(FencedPostgres, a_name_that_PostgreSQL_cannot_keep_is_an_error) {
     PostgresSession session{*server};
     constexpr const char* not_in_repertoire = "22021";
     constexpr const char* limit_exceeded = "54000";
-    EXPECT_EQ(state_of([&] { admits(session, "caf\xe9", any_day); }), not_in_repertoire);
+    EXPECT_EQ(sqlstate_of([&] { admits(session, "caf\xe9", any_day); }), not_in_repertoire);
     std::string name;  // no two stretches alike, so that it cannot be stored shorter
     for (std::uint64_t i = 0; name.size() < 5'000; ++i) {
         name += std::to_string(i * i * 0x9E3779B97F4A7C15U);
     }
-    EXPECT_EQ(state_of([&] { admits(session, name, any_day); }), limit_exceeded);
+    EXPECT_EQ(sqlstate_of([&] { admits(session, name, any_day); }), limit_exceeded);
     name.resize(2'600);
     EXPECT_TRUE(admits(session, name, any_day));
     EXPECT_FALSE(admits(session, name, any_day - 1));
@@ -148,7 +148,7 @@ TEST_F(FencedPostgres, two_may_make_the_table_at_once) {
     second.send(postgres_fence_table);
     EXPECT_TRUE(comes_to_wait(second));
     first.run("COMMIT");
-    EXPECT_EQ(state_of([&] { second.rows(); }), "");
+    EXPECT_EQ(sqlstate_of([&] { second.rows(); }), "");
     EXPECT_TRUE(admits(second, resource, any_day));
     EXPECT_TRUE(admits(first, resource, any_day));
 }
@@ -169,7 +169,7 @@ class FencedPostgresAt : public FencedPostgres, public ::testing::WithParamInter
     /// Whether what was sent within a transaction admits the token, if need be in a second transaction.
     bool is_admitted(PostgresSession& session, const std::string& name, std::uint64_t token) const {
         std::optional<bool> is_in;
-        const std::string state = state_of([&] { is_in = !session.rows().empty(); });
+        const std::string state = sqlstate_of([&] { is_in = !session.rows().empty(); });
         EXPECT_EQ(state, is_read_committed() ? "" : serialization_failure);
         if (!is_in) {
             session.run("ROLLBACK");
@@ -262,7 +262,8 @@ TEST_P(FencedPostgresAt, of_many_writers_at_once_none_goes_back) {
                 };
                 for (std::uint64_t i = 0; i < writes; ++i) {
                     const std::uint64_t token = any_day + i * writers + writer;
-                    while (state_of([&] { write(token); }) == serialization_failure) session.run("ROLLBACK");
+                    while (sqlstate_of([&] { write(token); }) == serialization_failure)
+                        session.run("ROLLBACK");
                 }
             });
         }
