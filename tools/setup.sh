@@ -4,8 +4,8 @@
 #   tools/setup.sh <group>...     the groups of tools/packages.txt, for example: tools/setup.sh build run
 #
 # Where nothing is missing it calls no package manager, needs no rights and prints nothing. It asks no
-# questions. A Redis package starts a service of its own when it is installed: that is prevented, so that
-# no service runs, now or after the next boot, that was not there before.
+# questions. A Redis or PostgreSQL package starts a service of its own when it is installed: that is
+# prevented, so that no service runs, now or after the next boot, that was not there before.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -43,12 +43,18 @@ has_sanitizer() {
     printf 'int main() {}\n' | "$1" -fsanitize=thread -x c++ - -o /dev/null 2>/dev/null
 }
 
+# Debian and Ubuntu keep the server's programs out of PATH.
+has_postgres_program() {
+    command -v "$1" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null
+}
+
 present() {
     case $1 in
     cmd:*) command -v "${1#cmd:}" >/dev/null ;;
     header:*) has_header "${1#header:}" ;;
     python:*) has_python_module "${1#python:}" ;;
     sanitizer:*) has_sanitizer "${1#sanitizer:}" ;;
+    postgres:*) has_postgres_program "${1#postgres:}" ;;
     *) say "packages.txt: unknown probe $1" && exit 2 ;;
     esac
 }
@@ -106,9 +112,9 @@ fi
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y
     -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
 
-# --- no Redis service -----------------------------------------------------------------------------------
+# --- no service -----------------------------------------------------------------------------------------
 
-services=(redis-server valkey-server)
+services=(redis-server valkey-server postgresql) # each is named as its package is
 
 # Puts back the policy that was there before us; says nothing and does nothing where there was none.
 restore_policy() {
@@ -121,8 +127,8 @@ restore_policy() {
     fi
 }
 
-# Until restore_policy, the package manager starts no Redis; of other services the former policy decides.
-forbid_redis_service() {
+# Until restore_policy, the package manager starts none of them; of others the former policy decides.
+forbid_services() {
     restore_policy # of a run that was killed
     if [[ -e $policy || -L $policy ]]; then
         "${as_root[@]}" mv -- "$policy" "$policy.redlock-saved"
@@ -130,7 +136,7 @@ forbid_redis_service() {
     "${as_root[@]}" tee -- "$policy" >/dev/null <<EOF
 #!/bin/sh
 # $policy_mark, and removed by it
-case " \$* " in *" redis-server"* | *" valkey-server"*) exit 101 ;; esac
+case " \$* " in *" redis-server"* | *" valkey-server"* | *" postgresql"*) exit 101 ;; esac
 [ -x $policy.redlock-saved ] && exec $policy.redlock-saved "\$@"
 exit 0
 EOF
@@ -210,7 +216,7 @@ if [[ ${#new_services[@]} -gt 0 ]]; then
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    forbid_redis_service
+    forbid_services
 fi
 
 status=0
