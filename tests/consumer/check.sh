@@ -68,7 +68,7 @@ readme)
     # The commands of the README as they stand there, and no generator but the one that cmake takes by itself.
     unset CMAKE_GENERATOR
     cp -R -- "$source_dir"/{CMakeLists.txt,LICENSE,cmake,include} "$scratch"
-    command=$(tr '\n' ' ' <"$source_dir/README.md" | grep -o '`cmake -B build [^`]*`' | tr -d '`')
+    command=$(tr '\n\140' ' |' <"$source_dir/README.md" | grep -o '|cmake -B build [^|]*|' | tr -d '|')
     read -r -a words <<<"$command"
     [[ ${words[0]-} == cmake ]] || fail 'README.md does not say how to install'
     cd -- "$scratch"
