@@ -41,6 +41,12 @@ class ModelStore {
         std::erase_if(entries_, is_expired);
     }
 
+    /// Whether this is the last millisecond of one of the keys.
+    [[nodiscard]] bool is_last_of_a_key(std::int64_t wall_ms) const {
+        return std::any_of(entries_.begin(), entries_.end(),
+                           [wall_ms](const Entry& entry) { return entry.expires_ms == wall_ms; });
+    }
+
     [[nodiscard]] std::int64_t now_us() const noexcept { return now_us_; }
     [[nodiscard]] std::int64_t now_ms() const noexcept { return now_us_ / 1000; }
     [[nodiscard]] const Entries& entries() const noexcept { return entries_; }
