@@ -338,7 +338,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("json", help="what --benchmark_out wrote")
     parser.add_argument("--svg", help="write the picture here")
-    parser.add_argument("--partial", action="store_true", help="not all was measured: a target without data is no failure")
+    parser.add_argument("--partial", action="store_true", help="a target without data is no failure")
     arguments = parser.parse_args()
     with open(arguments.json, encoding="utf-8") as file:
         results = Results(json.load(file))

@@ -41,7 +41,7 @@ class Targets(unittest.TestCase):
             results = Everything(figure)
             missed, unmeasured = self.wrong_with(results)
             known = [target for target in targets_of(results) if target[1] is not None]
-            met = [1 for _, measured, limit, is_upper in known if (measured <= limit if is_upper else measured >= limit)]
+            met = [claim for claim, value, limit, is_upper in known if (value <= limit if is_upper else value >= limit)]
             self.assertGreater(len(targets_of(results)), 15)
             self.assertEqual(len(missed) + len(unmeasured) + len(met), len(targets_of(results)))
 
@@ -74,8 +74,8 @@ class Program(unittest.TestCase):
         self.directory = directory.name
 
     def handover(self, round_trips):
-        run = {"run_type": "iteration", "run_name": "contention/handover", "called_us": round_trips, "round_trip_us": 1.0}
-        return [run]
+        counters = {"called_us": round_trips, "round_trip_us": 1.0}
+        return [{"run_type": "iteration", "run_name": "contention/handover", **counters}]
 
     def test_a_target_without_data_is_a_failure(self):
         status, errors = self.run_with(self.handover(2.0))
