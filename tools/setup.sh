@@ -106,6 +106,16 @@ fi
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y
     -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
 
+# One at a time, whatever checkout it is run from: two would take each other's policy away (see below). What is locked
+# is a folder that every machine has; the package manager, which may start services, does not inherit the lock.
+exec {one_at_a_time}</usr/sbin
+if ! flock -n "$one_at_a_time"; then
+    say 'waiting for another run of this script'
+    flock "$one_at_a_time"
+    missing=$(find_missing | sort -u)
+    [[ -n $missing ]] || exit 0
+fi
+
 # --- no Redis service -----------------------------------------------------------------------------------
 
 services=(redis-server valkey-server)
@@ -187,7 +197,7 @@ fi
 update_log=$(mktemp)
 trap 'rm -f -- "$update_log"' EXIT
 say 'reading the package lists'
-"${apt[@]}" update >"$update_log" 2>&1 || {
+"${apt[@]}" update >"$update_log" 2>&1 {one_at_a_time}>&- || {
     cat -- "$update_log" >&2
     say 'apt-get update failed; trying with the lists that are there'
 }
@@ -214,7 +224,8 @@ if [[ ${#new_services[@]} -gt 0 ]]; then
 fi
 
 status=0
-"${apt[@]}" install --no-install-recommends "${packages[@]}" >"$update_log" 2>&1 || status=$?
+"${apt[@]}" install --no-install-recommends "${packages[@]}" >"$update_log" 2>&1 \
+    {one_at_a_time}>&- || status=$?
 if [[ $status -ne 0 ]]; then
     cat -- "$update_log" >&2
     say "apt-get install failed"
