@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Medians and ratios from the benchmark's JSON, as tables on stdout and as a picture.
 
 Every figure of the library stands beside something measured in the same run; absolute times are this machine's.

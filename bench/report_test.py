@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """What bench/report.py makes of missed targets and of targets without data."""
 
 import contextlib

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Builds the benchmarks, runs them, prints medians and ratios, and leaves results.json and results.svg behind.
 #
 #   bench/run.sh             nine repetitions, about twenty-five minutes
@@ -23,7 +24,7 @@ while [ $# -gt 0 ]; do
             REDLOCK_BENCH_LEASES="${REDLOCK_BENCH_LEASES:-5000}" ;;
         --out) out=$2; shift ;;
         --filter) filter=$2 partial=--partial; shift ;;
-        -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+        -h | --help) sed -n '3,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "bench/run.sh: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
     shift

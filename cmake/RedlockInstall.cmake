@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Install rules: headers, CMake package, pkg-config file, licence; all in the component redlock-dev. Nothing in
 # them depends on the architecture. The build tree is a CMake package too: -Dredlock_DIR=<build tree>.
 

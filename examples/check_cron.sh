@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Checks how examples/cron treats its jobs and signals:  check_cron.sh PROGRAM
 # With a redis-server of its own, $REDIS_SERVER if set.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Checks examples/run.sh when it runs twice at once, cannot write its checkout, is killed with -9, and when Docker
 # fails:  check_run.sh QUICKSTART CRON
 # These are the built programs: cmake and docker are replaced, to see what run.sh does with them.

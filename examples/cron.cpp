@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A periodic job that one of many instances runs:  cron URI,URI,... NAME [COMMAND]
 //
 // Start it on as many machines as you like. One instance gets the lock and runs the job every second, COMMAND

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The lines of the README, as a program:  quickstart URI,URI,...
 
 #include <chrono>

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Shows redlock at work on a Debian or Ubuntu machine; installs first what is missing for that.
 #
 #   examples/run.sh                     the tour: about 20 seconds, two processes, five nodes, some disasters
@@ -35,7 +36,7 @@ fail_usage() {
     say "run.sh: $* (see --help)"
     exit 2
 }
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '3,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
 # --- what is wanted -------------------------------------------------------------------------------------
 

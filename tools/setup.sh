@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs what is missing on a Debian or Ubuntu machine, and nothing else:
 #
 #   tools/setup.sh <group>...     the groups of tools/packages.txt, for example: tools/setup.sh build run
@@ -16,7 +17,7 @@ policy_mark='written by redlock tools/setup.sh'
 say() { printf '%s\n' "setup: $*" >&2; }
 
 if [[ $# -eq 0 ]]; then
-    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '3,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 fi
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A job that is a command of the shell.
 #pragma once
 

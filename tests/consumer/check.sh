@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # One way of using the library from outside: check.sh <case> <scratch directory>. Run by ctest, which sets
 #
 #   REDLOCK_BINARY_DIR  a configured build tree of ours, to install from

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The model of Redis against a real one: the same commands, at the same time, get the same replies.
 #include <gtest/gtest.h>
 

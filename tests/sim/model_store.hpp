@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The keys of a model of Redis: strings, sorted sets and others, with lazy expiry on the node's wall clock.
 #pragma once
 
