@@ -63,7 +63,8 @@ install)
     diff -r -- "$REDLOCK_PREFIX" "$scratch/component" || fail 'the component redlock-dev is not all of it'
     ;;
 build_tree)
-    build_and_run -DREDLOCK_FROM=find_package -Dredlock_DIR="$REDLOCK_BINARY_DIR" -DREDLOCK_WANTED=0.1
+    # The build would be that of find_package; this is about what is found.
+    configure -DREDLOCK_FROM=find_package -Dredlock_DIR="$REDLOCK_BINARY_DIR" -DREDLOCK_WANTED=0.1
     ;;
 readme)
     # The commands of the README as they stand there, and no generator but the one that cmake takes by itself.
@@ -88,7 +89,7 @@ sub_project_install)
     # Where the project asks for it, ours is there for those who link the project's own exported target.
     "$cmake" -S "$here/parent" -B "$scratch/parent" -DREDLOCK_SOURCE="$source_dir" -DREDLOCK_INSTALL=ON
     "$cmake" --install "$scratch/parent" --prefix "$scratch/prefix"
-    build_and_run -DREDLOCK_FROM=find_package -DCMAKE_PREFIX_PATH="$scratch/prefix" -DREDLOCK_WANTED=0.1 \
+    configure -DREDLOCK_FROM=find_package -DCMAKE_PREFIX_PATH="$scratch/prefix" -DREDLOCK_WANTED=0.1 \
         -DPARENT_TARGETS="$scratch/prefix/lib/cmake/parent/parent-targets.cmake"
     ;;
 add_subdirectory)
