@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs what is missing on a Debian or Ubuntu machine, and nothing else:
 #
 #   tools/setup.sh <group>...     the groups of tools/packages.txt, for example: tools/setup.sh build run
@@ -16,7 +17,7 @@ policy_mark='written by redlock tools/setup.sh'
 say() { printf '%s\n' "setup: $*" >&2; }
 
 if [[ $# -eq 0 ]]; then
-    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '3,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 fi
 
@@ -112,6 +113,16 @@ fi
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y
     -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
 
+# One at a time, whatever checkout it is run from: two would take each other's policy away (see below). What is locked
+# is a folder that every machine has; the package manager, which may start services, does not inherit the lock.
+exec {one_at_a_time}</usr/sbin
+if ! flock -n "$one_at_a_time"; then
+    say 'waiting for another run of this script'
+    flock "$one_at_a_time"
+    missing=$(find_missing | sort -u)
+    [[ -n $missing ]] || exit 0
+fi
+
 # --- no service -----------------------------------------------------------------------------------------
 
 services=(redis-server valkey-server postgresql) # each is named as its package is
@@ -193,7 +204,7 @@ fi
 update_log=$(mktemp)
 trap 'rm -f -- "$update_log"' EXIT
 say 'reading the package lists'
-"${apt[@]}" update >"$update_log" 2>&1 || {
+"${apt[@]}" update >"$update_log" 2>&1 {one_at_a_time}>&- || {
     cat -- "$update_log" >&2
     say 'apt-get update failed; trying with the lists that are there'
 }
@@ -220,7 +231,8 @@ if [[ ${#new_services[@]} -gt 0 ]]; then
 fi
 
 status=0
-"${apt[@]}" install --no-install-recommends "${packages[@]}" >"$update_log" 2>&1 || status=$?
+"${apt[@]}" install --no-install-recommends "${packages[@]}" >"$update_log" 2>&1 \
+    {one_at_a_time}>&- || status=$?
 if [[ $status -ne 0 ]]; then
     cat -- "$update_log" >&2
     say "apt-get install failed"

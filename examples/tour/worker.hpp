@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One of the processes that compete: it has its own Redlock, and knows of the others only what the nodes say.
 #pragma once
 

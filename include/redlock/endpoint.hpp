@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where one node is: redis:// and unix:// URIs.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the thing that a lock protects does with a fencing token: it refuses whoever is late.
 //
 // A holder may be paused beyond its lock and write afterwards. No lock can prevent that; the resource can,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mutex: a resource as the standard library's locks want it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What can be set, each with its unit, default, range and meaning of zero.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Redlock: mutual exclusion between processes over N independent Redis masters.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an operation gives back: a value, or a Failure that says which node said what.
 //
 // Result<T> is a small type of our own so that it is the same whatever -std a translation unit uses.

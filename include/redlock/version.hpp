@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The version of the library, and what it needs of the compiler. Included by all that throws.
 #pragma once
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # One way of using the library from outside: check.sh <case> <scratch directory>. Run by ctest, which sets
 #
 #   REDLOCK_BINARY_DIR  a configured build tree of ours, to install from
@@ -56,6 +57,40 @@ install)
     if grep -rlF -e "$source_dir" -e "$scratch" -- "$REDLOCK_PREFIX"; then
         fail "the installed files above name the build's directories"
     fi
+    cmp -- "$source_dir/LICENSE" "$REDLOCK_PREFIX/share/licenses/redlock/LICENSE" ||
+        fail 'the licence is not installed'
+    "$cmake" --install "$REDLOCK_BINARY_DIR" --prefix "$scratch/component" --component redlock-dev
+    diff -r -- "$REDLOCK_PREFIX" "$scratch/component" || fail 'the component redlock-dev is not all of it'
+    ;;
+build_tree)
+    # The build would be that of find_package; this is about what is found.
+    configure -DREDLOCK_FROM=find_package -Dredlock_DIR="$REDLOCK_BINARY_DIR" -DREDLOCK_WANTED=0.1
+    ;;
+readme)
+    # The commands of the README as they stand there, and no generator but the one that cmake takes by itself.
+    unset CMAKE_GENERATOR
+    cp -R -- "$source_dir"/{CMakeLists.txt,LICENSE,cmake,include} "$scratch"
+    command=$(tr '\n\140' ' |' <"$source_dir/README.md" | grep -o '|cmake -B build [^|]*|' | tr -d '|')
+    read -r -a words <<<"$command"
+    [[ ${words[0]-} == cmake ]] || fail 'README.md does not say how to install'
+    cd -- "$scratch"
+    "$cmake" "${words[@]:1}"
+    "$cmake" --install build --prefix "$scratch/prefix"
+    ;;
+sub_project)
+    # What another project installs has nothing of ours in it unasked.
+    "$cmake" -S "$here/parent" -B "$scratch/build" -DREDLOCK_SOURCE="$source_dir" -DREDLOCK_IN_OUR_EXPORT=ON
+    "$cmake" --install "$scratch/build" --prefix "$scratch/prefix"
+    if find "$scratch/prefix" -type f -not -path '*/cmake/parent/*' | grep .; then
+        fail 'the files above were installed unasked'
+    fi
+    ;;
+sub_project_install)
+    # Where the project asks for it, ours is there for those who link the project's own exported target.
+    "$cmake" -S "$here/parent" -B "$scratch/parent" -DREDLOCK_SOURCE="$source_dir" -DREDLOCK_INSTALL=ON
+    "$cmake" --install "$scratch/parent" --prefix "$scratch/prefix"
+    configure -DREDLOCK_FROM=find_package -DCMAKE_PREFIX_PATH="$scratch/prefix" -DREDLOCK_WANTED=0.1 \
+        -DPARENT_TARGETS="$scratch/prefix/lib/cmake/parent/parent-targets.cmake"
     ;;
 add_subdirectory)
     build_and_run -DREDLOCK_FROM=add_subdirectory -DREDLOCK_SOURCE="$source_dir"

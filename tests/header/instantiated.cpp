@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All that the templates of the face define, compiled: a warning in what nobody calls here is seen too.
 #include <chrono>
 

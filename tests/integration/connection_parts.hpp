@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A transport alone, without the algorithm: the test hands over the requests and hears what is told.
 #pragma once
 

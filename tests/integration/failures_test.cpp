@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nodes that are killed, stopped and restarted.
 #include <algorithm>
 #include <future>

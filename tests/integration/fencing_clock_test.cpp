@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nodes whose wall clocks jump, on which Redis measures a ttl: the lock fails as documented, the tokens do
 // not.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fencing tokens on real nodes: they grow, whatever the counters had drifted to.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fence in PostgreSQL: one statement, first in the transaction that writes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

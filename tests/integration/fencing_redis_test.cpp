@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guarded resource on a real Redis data node.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

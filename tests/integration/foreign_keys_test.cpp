@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // R30: keys that are not ours by form are left as they are, and the report says so.
 #include "integration/waiting_parts.hpp"
 #include "redlock/inspect.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Other Redlock clients, names with any bytes, and two addresses of one server.
 #include "integration/fixture.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A child process that inherits a Redlock gets a clear error, and the parent is unharmed.
 #include <fcntl.h>
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the tests of holding share: options that a slow machine can live with, and a client that wants in.
 #pragma once
 

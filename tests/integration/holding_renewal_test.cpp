@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Renewal on real nodes: what a holder survives, and what ends its right. Rules R12, R14.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Several resources in one lock: all or none, in any order, as one lease.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

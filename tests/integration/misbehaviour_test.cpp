@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nodes that refuse, talk rubbish, say nothing or hang up: each is a vote with words, and ends nothing.
 #include <algorithm>
 #include <csignal>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mutex as the standard library's locks use it.
 #include "redlock/mutex.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host names that are slow to look up, and such as lead to several addresses. The resolver is the system's,
 // but for one name that answers when the test says so, and "2-1.redlock.test": 127.0.0.2, then 127.0.0.1.
 #include <dlfcn.h>

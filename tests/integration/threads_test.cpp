@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many threads: on one Redlock and on several, with no two holders at once and nobody left waiting.
 #include <algorithm>
 #include <future>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Of those who wait for one resource in one Redlock one contends; the others stand in its gate, first come
 // first served.
 #include <gtest/gtest.h>

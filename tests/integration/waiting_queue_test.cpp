@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The queue on the nodes: who stands there, in which order, and that nothing stays.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When to try again, for how long, and what is said of a wait that ran out.
 #include <gtest/gtest.h>
 

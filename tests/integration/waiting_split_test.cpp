@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Split votes: several contenders with a minority each get past it, by asking one and the same node first.
 #include <gtest/gtest.h>
 

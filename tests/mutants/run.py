@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Puts one deliberate defect at a time into a copy of the library and looks who notices.
 
 Each mutant of mutants.list is made in a copy of include/, the catchers are compiled against the copy and

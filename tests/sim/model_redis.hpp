@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A model of one Redis: the commands and scripts that the library uses, by what they do.
 //
 // It knows a script by its text or the text's SHA-1, and does in C++ what the Lua does.

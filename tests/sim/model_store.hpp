@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The keys of a model of Redis: strings, sorted sets and others, with lazy expiry on the node's wall clock.
 #pragma once
 
@@ -42,6 +43,12 @@ class ModelStore {
             if (is_expired(entry) && is_counter(entry)) has_forgotten_counter_ = true;
         }
         std::erase_if(entries_, is_expired);
+    }
+
+    /// Whether this is the last millisecond of one of the keys.
+    [[nodiscard]] bool is_last_of_a_key(std::int64_t wall_ms) const {
+        return std::any_of(entries_.begin(), entries_.end(),
+                           [wall_ms](const Entry& entry) { return entry.expires_ms == wall_ms; });
     }
 
     [[nodiscard]] std::int64_t now_us() const noexcept { return now_us_; }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A client's way to the nodes: the simulator's side of the seam, with the same manners as the one on
 // hiredis (lazy connections, backoff, the old connection ended by the new one).
 #pragma once

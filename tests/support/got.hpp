@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether a lock was to be had, where it need not be kept: a Result of one is not tested as a temporary.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real PostgreSQL of the test's own, on a unix socket in a temporary directory; and a connection to it.
 #pragma once
 

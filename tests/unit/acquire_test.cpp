@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Acquiring, rules R1 to R7, over nodes in memory.
 #include <gtest/gtest.h>
 

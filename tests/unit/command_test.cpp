@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is said to a node, byte by byte.
 #include <gtest/gtest.h>
 

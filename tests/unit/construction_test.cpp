@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a Redlock is made and called: what compiles, what that means, and what must not compile.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RetryPolicy::decide is the user's own: what it may do, and where it runs. Rule R32, over nodes in memory.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // URIs of nodes: the good, the malformed, and what may never be shown.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Extending and putting back, rules R10 to R13, over nodes in memory.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guarded resource within this process.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

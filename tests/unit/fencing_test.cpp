@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fencing tokens (section 6 of the design) over nodes in memory.
 #include <gtest/gtest.h>
 

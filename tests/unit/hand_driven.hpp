@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One client's engine, protocol, keeper and waiting room, without a thread: the test lets time pass.
 #pragma once
 

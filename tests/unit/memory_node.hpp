@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A node in memory: it understands the library's requests as a master would, on a time that it is given.
 #pragma once
 

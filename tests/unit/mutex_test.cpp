@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mutex: what it refuses, when it gives up, and what it says of it.
 #include "redlock/mutex.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which nodes vote and what their words are, rules R23 to R26, over nodes in memory.
 #include <gtest/gtest.h>
 

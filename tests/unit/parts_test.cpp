@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SHA-1, tokens, the clock of leases, and the heap of timers.
 #include <gtest/gtest.h>
 

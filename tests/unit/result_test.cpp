@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Result, Failure, Error and the category of errc.
 #include <gtest/gtest.h>
 

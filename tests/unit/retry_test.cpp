@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Waiting between attempts, rules R8 and R9, over nodes in memory.
 #include <gtest/gtest.h>
 

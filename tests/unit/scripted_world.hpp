@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The protocol without sockets: a Transport over nodes in memory, and a clock that moves only when somebody
 // waits for something, or when the test says so.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When one who waits looks again though nobody calls it, over nodes in memory: nothing is published there.
 #include <gtest/gtest.h>
 

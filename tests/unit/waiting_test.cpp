@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Waiting in the nodes' queues, over nodes in memory: when attempts begin, and what is sent for it.
 #include <gtest/gtest.h>
 

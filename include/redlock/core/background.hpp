@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one thread that a Redlock may have, for what nobody else waits for.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is said to a node, and how its reply becomes a vote. The scripts are in scripts.hpp.
 #pragma once
 

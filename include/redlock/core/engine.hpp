@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rounds in flight, timers, and the rule that whoever waits drives.
 //
 // There is no I/O thread. A caller that has to wait becomes the driver if there is none: it writes what

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Renewal and deadlines of the leases held: what is due when. The thread is in background.hpp.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fact of holding: resources, token, fencing tokens, and until when.
 #pragma once
 

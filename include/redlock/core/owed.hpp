@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Releases that a node has not confirmed, for as long as they matter (R20, R34).
 #pragma once
 

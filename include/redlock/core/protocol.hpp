@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Redlock: acquire, extend and release, as one reads them in the specification.
 //
 // The numbers in brackets are those of the specification's own sentences, in the order of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One command sent to all nodes, and its votes.
 #pragma once
 

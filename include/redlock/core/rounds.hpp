@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rounds in flight at the nodes, and what is due when. All of it belongs to the driver of the moment.
 #pragma once
 

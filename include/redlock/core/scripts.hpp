@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Lua scripts: each is one atomic step on its node.
 #pragma once
 

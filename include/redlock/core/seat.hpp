@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a caller sleeps while another drives.
 //
 // A turn of the driver may finish many calls. Woken one by one, each of them would preempt the driver that

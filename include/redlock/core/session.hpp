@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a Redlock and its locks share: engine, protocol and keeper, and the blocking calls on them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Deadlines in order: a binary heap whose entries know their place, so that any can be taken out.
 #pragma once
 

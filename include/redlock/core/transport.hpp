@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The seam: all that the core knows of the world.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Waiting for a resource: in the queue of this process, and then in that of the nodes.
 //
 // Of all who wait for a resource in one Redlock, one contends on the network. It has itself put into a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fenced writes on a Redis data node, through a hiredis connection of the user's.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One socket to a node: bytes out, replies in. It never blocks, and knows nothing of what is said.
 #pragma once
 

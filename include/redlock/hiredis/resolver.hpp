@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Looking up host names without making anyone wait, and waking up whoever does wait.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // N nodes under one poll.
 #pragma once
 

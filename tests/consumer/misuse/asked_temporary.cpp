@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expected: use of deleted function|attempt to use a deleted function|call to deleted member function
 #include <redlock/redlock.hpp>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expected: nodiscard
 #include <redlock/redlock.hpp>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // expected: no matching function|no matching constructor
 #include <redlock/redlock.hpp>
 
