@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/got.hpp"
 #include "unit/scripted_world.hpp"
 
 namespace redlock::test {
@@ -50,7 +51,7 @@ TEST(Decide, R32_may_use_its_redlock) {
         return 10ms;
     });
     other.emplace(it->locks->try_lock("other", 10s).value());
-    EXPECT_FALSE(it->locks->lock("name", {.ttl = 10s, .wait = 1s}));
+    EXPECT_FALSE(got(it->locks->lock("name", {.ttl = 10s, .wait = 1s})));
     const errc yes{};
     EXPECT_EQ(seen, (std::vector<errc>{yes, errc::contended, yes, yes, yes,  //
                                        yes, errc::contended, yes, yes, errc::lost}));
@@ -64,12 +65,12 @@ TEST(Decide, R32_may_wait_for_the_same_resource) {
     it.emplace([&](std::uint32_t) -> Delay {
         if (depth > 0) return 10ms;
         ++depth;
-        inner.push_back(it->locks->lock("name", {.ttl = 10s, .wait = 50ms}).has_value());
+        inner.push_back(got(it->locks->lock("name", {.ttl = 10s, .wait = 50ms})));
         for (std::size_t i = 0; i < 3; ++i) it->world.erase(i, "name");
-        inner.push_back(it->locks->lock("name", {.ttl = 10s, .wait = forever}).has_value());
+        inner.push_back(got(it->locks->lock("name", {.ttl = 10s, .wait = forever})));
         return 10ms;
     });
-    EXPECT_TRUE(it->locks->lock("name", {.ttl = 10s, .wait = forever}));
+    EXPECT_TRUE(got(it->locks->lock("name", {.ttl = 10s, .wait = forever})));
     EXPECT_EQ(inner, (std::vector<bool>{false, true}));
 }
 
@@ -90,7 +91,8 @@ TEST(Decide, R32_runs_on_the_thread_of_the_call_whoever_drives) {
     std::vector<std::jthread> threads;
     std::vector<std::thread::id> ids;
     for (int i = 0; i < 4; ++i) {
-        threads.emplace_back([&] { EXPECT_FALSE(it.locks->lock("name", {.ttl = 10s, .wait = forever})); });
+        threads.emplace_back(
+            [&] { EXPECT_FALSE(got(it.locks->lock("name", {.ttl = 10s, .wait = forever}))); });
         ids.push_back(threads.back().get_id());
     }
     threads.clear();
@@ -124,7 +126,7 @@ TEST(Decide, what_it_throws_the_call_throws_and_nothing_is_left_behind) {
     EXPECT_THROW(static_cast<void>(it.locks->lock("name", {.ttl = 10s, .wait = forever})),
                  std::runtime_error);
     for (std::size_t i = 0; i < 3; ++i) it.world.erase(i, "name");
-    EXPECT_TRUE(it.locks->lock("name", {.ttl = 10s, .wait = 1s}));
+    EXPECT_TRUE(got(it.locks->lock("name", {.ttl = 10s, .wait = 1s})));
 }
 
 }  // namespace
