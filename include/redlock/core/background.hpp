@@ -14,6 +14,7 @@
 
 #include "redlock/core/engine.hpp"
 #include "redlock/core/keeper.hpp"
+#include "redlock/core/threads.hpp"
 
 namespace redlock::detail {
 
@@ -35,7 +36,7 @@ class Background final : private Caretaker, private KeeperNews {
     /// Throws std::system_error where no thread can be had: for what the caller is to rely on.
     void start() {
         const std::lock_guard lock{mutex_};
-        if (!thread_.joinable() && !is_stopping_) thread_ = std::thread{[this] { run(); }};
+        if (!thread_.joinable() && !is_stopping_) thread_ = start_thread([this] { run(); });
     }
 
     /// Ends the thread; renewals under way are awaited, at most a node_timeout.
@@ -73,7 +74,7 @@ class Background final : private Caretaker, private KeeperNews {
         changed_.notify_one();
         if (thread_.joinable() || is_stopping_) return;
         try {
-            thread_ = std::thread{[this] { run(); }};
+            thread_ = start_thread([this] { run(); });
         } catch (const std::system_error&) {  // then at the next news; callers drive meanwhile
             has_leftovers_ = false;
         }
@@ -94,7 +95,7 @@ class Background final : private Caretaker, private KeeperNews {
                 attend(lock, due, true);
             } else {
                 const TimePoint soon = engine_.now() + quiet;
-                if (has_leftovers_ && (!due || soon < *due)) due = soon;
+                if (has_leftovers_) due = due ? first_of(*due, soon) : soon;
                 departures = departures_;
                 sleep(lock, due);
             }
@@ -107,7 +108,7 @@ class Background final : private Caretaker, private KeeperNews {
             has_leftovers_ = has_leftovers_ || is_background;
             return;
         }
-        if (due) due = std::min(*due, engine_.now() + slice);
+        if (due) due = first_of(*due, engine_.now() + slice);
         Call call;
         call.is_background = is_background;
         call_ = &call;

@@ -50,7 +50,7 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
     void keep(const LeasePtr& lease) {
         {
             const std::lock_guard lock{mutex_};
-            if (lease->timer_place != 0) return;
+            if (leases_.has(*lease)) return;
             lease->deadline = due_time(*lease);
             leases_.add(lease);
         }
@@ -66,9 +66,9 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
     std::optional<TimePoint> tick() {
         std::unique_lock lock{mutex_};
         while (!leases_.empty()) {
-            const LeasePtr lease = leases_.earliest();
             const TimePoint now = engine_.now();
-            if ((now - lease->deadline).count() < 0) return lease->deadline;
+            const LeasePtr lease = leases_.due(now);
+            if (!lease) return leases_.next_due();
             if (lease->remaining(now).count() <= 0) {
                 leases_.remove(*lease);
                 if (lease->hold() == Hold::released) continue;
@@ -141,7 +141,7 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
     void on_sooner(LeaseType& lease) override {
         {
             const std::lock_guard lock{mutex_};
-            if (lease.timer_place == 0) return;
+            if (!leases_.has(lease)) return;
             reschedule(lease);
         }
         tell_news();

@@ -130,7 +130,7 @@ class Protocol {
             co_return Result<void>{};
         }
         if (round->tally.denied() >= round->tally.quorum()) {
-            lease->lose();
+            lease->revoke();
             if (watch_ != nullptr) watch_->on_sooner(*lease);
             co_return Failure{errc::lost, describe(*lease->claim), reports(*round)};
         }
@@ -153,7 +153,7 @@ class Protocol {
         round->wants_no = true;
         if (before == Hold::lost) {
             engine_.post(round);
-            co_return Failure{errc::lost, "the validity of " + describe(*lease->claim) + " had ended"};
+            co_return ended(*lease);
         }
         const Verdict verdict = co_await engine_.verdict_of(round, nullptr);
         const auto called = [](const Ballot& ballot) {
@@ -414,12 +414,18 @@ class Protocol {
         }
     };
 
+    [[nodiscard]] static Failure ended(const LeaseType& lease) {
+        const std::string name = describe(*lease.claim);
+        if (!lease.was_revoked()) return Failure{errc::lost, "the validity of " + name + " had ended"};
+        return Failure{errc::lost, "the nodes have said that " + name + " is not ours any more"};
+    }
+
     [[nodiscard]] static Result<void> unsent(const LeaseType& lease, Start start) {
         const std::string name = describe(*lease.claim);
         switch (start) {
             case Start::over:
                 if (lease.hold() == Hold::released) return Failure{errc::lost, name + " was given up before"};
-                return Failure{errc::lost, "the validity of " + name + " had ended"};
+                return ended(lease);
             case Start::busy:
                 return Failure{errc::unknown, "another extension of " + name + " took too long"};
             case Start::begun:

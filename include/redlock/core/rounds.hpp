@@ -87,9 +87,9 @@ class Rounds final : private TransportEvents {
     [[nodiscard]] std::optional<TimePoint> next_timer() const {
         std::optional<TimePoint> next;
         const auto consider = [&next](const std::optional<TimePoint>& time) {
-            if (time && (!next || *time < *next)) next = time;
+            if (time) next = next ? first_of(*next, *time) : *time;
         };
-        if (!timers_.empty()) consider(timers_.earliest()->deadline);
+        if (!timers_.empty()) consider(timers_.next_due());
         for (const auto& node : nodes_) {
             consider(node.owed.next_expiry());
             consider(node.repeat_at);
@@ -153,7 +153,7 @@ class Rounds final : private TransportEvents {
 
     [[nodiscard]] std::optional<std::chrono::nanoseconds> time_left(std::optional<TimePoint> until) const {
         const std::optional<TimePoint> timer = next_timer();
-        if (timer && (!until || *timer < *until)) until = timer;
+        if (timer) until = until ? first_of(*until, *timer) : *timer;
         if (!until) return std::nullopt;
         return std::max(std::chrono::nanoseconds{0}, -(now() - *until));
     }
@@ -161,10 +161,7 @@ class Rounds final : private TransportEvents {
     void fire_timers() {
         if (!timers_.empty()) {
             const TimePoint time = now();
-            while (!timers_.empty() && (time - timers_.earliest()->deadline).count() >= 0) {
-                const WaitPtr due = timers_.earliest();
-                decide(*due, Verdict::timed_out);
-            }
+            while (const WaitPtr due = timers_.due(time)) decide(*due, Verdict::timed_out);
         }
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
             auto& node = nodes_[i];

@@ -11,7 +11,6 @@
 #include <stop_token>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,6 +21,7 @@
 #include "redlock/core/lease.hpp"
 #include "redlock/core/protocol.hpp"
 #include "redlock/core/retry.hpp"
+#include "redlock/core/threads.hpp"
 #include "redlock/core/token.hpp"
 #include "redlock/core/waiting.hpp"
 #include "redlock/inspect.hpp"
@@ -162,7 +162,7 @@ class Session {
     /// Where no thread can be had the memory is left: this one cannot wait for its own end.
     static void delete_elsewhere(Session* last) noexcept {
         try {
-            std::thread{[last] { delete last; }}.detach();
+            start_thread([last] { delete last; }).detach();
         } catch (const std::system_error&) {
         }
     }
