@@ -123,10 +123,18 @@ class Redlock {
         : session_{SessionType::make(std::move(transport), std::move(clock), validated(options))} {}
 
     Redlock(Redlock&&) noexcept = default;
-    Redlock& operator=(Redlock&&) noexcept = default;
+    Redlock& operator=(Redlock&& other) noexcept {
+        Redlock taken{std::move(other)};
+        std::swap(session_, taken.session_);
+        return *this;
+    }
     Redlock(const Redlock&) = delete;
     Redlock& operator=(const Redlock&) = delete;
-    ~Redlock() = default;
+    /// Calls that have begun on other threads go on, but one that waits ends with errc::cancelled. Its Locks
+    /// stay.
+    ~Redlock() {
+        if (session_) session_->close();
+    }
 
     /// One attempt: one round trip, whatever the number of nodes.
     [[nodiscard]] Result<lock_type> try_lock(const Resources& resources, std::chrono::milliseconds ttl) {
@@ -137,7 +145,8 @@ class Redlock {
     /// Options::retry.
     [[nodiscard]] Result<lock_type> lock(const Resources& resources, const LockOptions& how = {}) {
         if (auto bad = check(resources, how)) return *std::move(bad);
-        return locked(session_->acquire(claim_of(resources), how));
+        const auto session = session_;  // for the length of the call, though this may be destroyed beneath it
+        return locked(session, session->acquire(claim_of(resources), how));
     }
 
     /// Goes on holding what another Lock, here or in another process, gave up by detach(): verifies at a
@@ -165,7 +174,8 @@ class Redlock {
     /// is connected, at most node_timeout.
     [[nodiscard]] Result<Inspection> inspect(std::string_view resource) {
         if (auto bad = check(Resources{resource}, {})) return *std::move(bad);
-        return session_->inspect(std::string{resource});
+        const auto session = session_;
+        return session->inspect(std::string{resource});
     }
 
    private:
@@ -188,13 +198,14 @@ class Redlock {
         if (!fences.empty() && fences.size() != resources.names().size()) {
             return Failure{errc::invalid_argument, "there is not one fencing token per resource"};
         }
-        return locked(session_->adopt(claim_of(resources), token, std::move(fences), how));
+        const auto session = session_;
+        return locked(session, session->adopt(claim_of(resources), token, std::move(fences), how));
     }
 
     template <class Lease>
-    [[nodiscard]] Result<lock_type> locked(Result<Lease> lease) const {
+    [[nodiscard]] static Result<lock_type> locked(std::shared_ptr<SessionType> session, Result<Lease> lease) {
         if (!lease) return std::move(lease).error();
-        return lock_type{session_, *std::move(lease)};
+        return lock_type{std::move(session), *std::move(lease)};
     }
 
     [[nodiscard]] std::shared_ptr<const detail::Claim> claim_of(const Resources& resources) const {

@@ -181,8 +181,9 @@ class Engine final : private Awakening {
     // ---- for callers -------------------------------------------------------------------------------
 
     /// Runs a task to its end, driving or sleeping meanwhile. `make` is given the Call and makes the task.
+    /// Either of the stops cancels the call.
     template <class MakeTask>
-    auto run(const std::stop_token& stop, MakeTask make) {
+    auto run(const std::stop_token& stop, const std::stop_token& other_stop, MakeTask make) {
         struct Caller final : Call, TaskDone {
             Engine& engine;
             explicit Caller(Engine& owner) : engine{owner} {}
@@ -191,6 +192,7 @@ class Engine final : private Awakening {
         auto task = make(&caller);
         {
             const std::stop_callback on_stop{stop, [&] { cancel(caller); }};
+            const std::stop_callback on_other_stop{other_stop, [&] { cancel(caller); }};
             task.start(caller);
             attend(caller);
             while (caller.errand != nullptr) {
@@ -199,6 +201,11 @@ class Engine final : private Awakening {
             }
         }
         return task.take();
+    }
+
+    template <class MakeTask>
+    auto run(MakeTask make) {
+        return run({}, {}, std::move(make));
     }
 
     /// Drives or sleeps until the call is finished, or until a point in time. For want of memory the process

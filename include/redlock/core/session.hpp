@@ -68,6 +68,11 @@ class Session {
         engine_.drain(engine_.now() + engine_.options().node_timeout);
     }
 
+    /// When its Redlock is destroyed: the calls on that which still wait, on other threads, end `cancelled`.
+    void close() noexcept {
+        if (!is_forked()) closing_.request_stop();
+    }
+
     [[nodiscard]] TimePoint now() const { return engine_.now(); }
     [[nodiscard]] const Options& options() const noexcept { return engine_.options(); }
     [[nodiscard]] EngineType& engine() noexcept { return engine_; }
@@ -78,8 +83,9 @@ class Session {
     [[nodiscard]] Result<LeasePtr> acquire(std::shared_ptr<const Claim> claim, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_.start();  // before anything is held that would need it
-        auto result =
-            engine_.run(how.stop, [&](Call* call) { return waiting_.acquire(std::move(claim), how, call); });
+        const bool may_last = how.wait.count() != 0;
+        auto result = engine_.run(how.stop, may_last ? closing_.get_token() : std::stop_token{},
+                                  [&](Call* call) { return waiting_.acquire(std::move(claim), how, call); });
         if (result && how.renew) renew(*result, how);
         return result;
     }
@@ -87,14 +93,14 @@ class Session {
     [[nodiscard]] Result<void> extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
         if (is_forked()) return after_fork();
         if (auto bad = check_ttl(ttl)) return *std::move(bad);
-        return engine_.run({}, [&](Call*) { return protocol_.extend(lease, ttl); });
+        return engine_.run([&](Call*) { return protocol_.extend(lease, ttl); });
     }
 
     [[nodiscard]] Result<void> release(const LeasePtr& lease,
                                        Unconnected unconnected = Unconnected::takes_longer) noexcept {
         if (is_forked()) return after_fork();
         keeper_.forget(*lease);
-        return engine_.run({}, [&](Call*) { return waiting_.release(lease, unconnected); });
+        return engine_.run([&](Call*) { return waiting_.release(lease, unconnected); });
     }
 
     /// For destructors, which wait for no connection.
@@ -112,7 +118,7 @@ class Session {
     /// Stops holding it without a word to the nodes. False: it was not held, or is still.
     [[nodiscard]] bool let_go(const LeasePtr& lease) {
         if (is_forked()) return false;
-        const bool is_handed_on = engine_.run({}, [&](Call*) { return waiting_.let_go(lease); });
+        const bool is_handed_on = engine_.run([&](Call*) { return waiting_.let_go(lease); });
         if (lease->hold() != Hold::held) keeper_.forget(*lease);
         return is_handed_on;
     }
@@ -121,7 +127,7 @@ class Session {
                                          std::vector<std::int64_t> fences, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_.start();
-        auto result = engine_.run({}, [&](Call*) {
+        auto result = engine_.run([&](Call*) {
             return protocol_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl);
         });
         if (result && how.renew) renew(*result, how);
@@ -130,12 +136,12 @@ class Session {
 
     [[nodiscard]] Result<Inspection> inspect(std::string resource) {
         if (is_forked()) return after_fork();
-        return engine_.run({}, [&](Call* call) { return gather_inspection(std::move(resource), call); });
+        return engine_.run([&](Call* call) { return gather_inspection(std::move(resource), call); });
     }
 
     [[nodiscard]] std::vector<NodeReport> reports(const LeasePtr& lease) {
         if (is_forked() || !lease->acquire) return {};
-        return engine_.run({}, [&](Call* call) { return gather_reports(lease, call); });
+        return engine_.run([&](Call* call) { return gather_reports(lease, call); });
     }
 
     /// Nothing when a lease of this length can be had.
@@ -227,6 +233,7 @@ class Session {
     Waiting<Wire, Time> waiting_;
     Keeper<Wire, Time> keeper_;
     Background<Wire, Time> background_;
+    std::stop_source closing_;
     ForkMark fork_mark_;
 };
 
