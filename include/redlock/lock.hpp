@@ -73,7 +73,7 @@ class BasicLock {
 
     /// Unlocks, as unlock() does; what that cannot confirm ends by the ttl. Blocks at most node_timeout.
     ~BasicLock() {
-        if (lease_) session_->drop(lease_);
+        if (lease_) detail::Session<Transport, Clock>::drop(std::move(session_), lease_);
     }
 
     /// The resource; of several, the first. Empty when moved-from.

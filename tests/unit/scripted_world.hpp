@@ -113,6 +113,7 @@ class World {
     Nanoseconds backoff{10ms};               // after a connection that was dropped or did not come about
     Nanoseconds connect_timeout{1s};
     bool hears = false;                       // subscriptions come about at once; nothing is published
+    std::atomic<int> transports = 0;          // that there are
     std::atomic<bool> all_move_time = false;  // else only the thread that made the world does, in waiting
 
     [[nodiscard]] Node& operator[](std::size_t i) { return nodes_.at(i); }
@@ -422,8 +423,12 @@ class World {
 class ScriptedTransport {
    public:
     explicit ScriptedTransport(World& world) : world_{world} {
+        ++world.transports;
         for (std::size_t i = 0; i < world.size(); ++i) names_.push_back("memory://" + std::to_string(i));
     }
+    ScriptedTransport(const ScriptedTransport&) = delete;
+    ScriptedTransport& operator=(const ScriptedTransport&) = delete;
+    ~ScriptedTransport() { --world_.transports; }
     [[nodiscard]] std::size_t size() const { return names_.size(); }
     [[nodiscard]] std::string_view endpoint(std::size_t node) const { return names_[node]; }
     detail::Sent send(std::size_t node, std::string_view bytes) { return world_.send(node, bytes); }

@@ -261,6 +261,13 @@ class Engine final : private Awakening {
         }
     }
 
+    /// For the last owner, after that: whatever coroutine still waits ends, and nothing is sent any more.
+    void end_waits() noexcept {
+        rounds_.end_waits();
+        std::unique_lock lock{mutex_};
+        take_inbox(lock);
+    }
+
     /// One turn of driving without waiting, for a driver with an event loop of its own.
     void step() {
         std::unique_lock lock{mutex_};

@@ -18,9 +18,11 @@
 
 namespace redlock::detail {
 
-/// Told that something is due sooner than it was, or that a renewal has ended.
+/// Told that something is due sooner than it was, or that a renewal has ended; and of the time in which
+/// callbacks of users run.
 struct KeeperNews {
     virtual void on_news() = 0;
+    virtual void on_calling_back(bool is_calling_back) = 0;
 
    protected:
     ~KeeperNews() = default;
@@ -74,7 +76,9 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
                 if (lease->hold() == Hold::released) continue;
                 lock.unlock();
                 lease->lose();
+                if (news_ != nullptr) news_->on_calling_back(true);
                 lease->tell_lost();
+                if (news_ != nullptr) news_->on_calling_back(false);
                 lock.lock();
                 continue;
             }

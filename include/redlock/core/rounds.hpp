@@ -100,6 +100,7 @@ class Rounds final : private TransportEvents {
     /// Starts a wait; sends it, where it is a round.
     void begin(WaitPtr wait) {
         if (wait->decided) return;
+        if (is_ending_) return decide(*wait, Verdict::timed_out);
         if (wait->call != nullptr) {
             wait->call->current = wait.get();
             if (wait->call->cancelled) return decide(*wait, Verdict::cancelled);
@@ -109,6 +110,15 @@ class Rounds final : private TransportEvents {
         if (wait->kind == WaitBase::Kind::connections) return await_connections(std::move(wait));
         if (wait->kind == WaitBase::Kind::round) {
             start(std::static_pointer_cast<Round<TimePoint>>(std::move(wait)));
+        }
+    }
+
+    /// All waits end, those included that begin from now on.
+    void end_waits() {
+        is_ending_ = true;
+        while (!timers_.empty()) {
+            const WaitPtr first = timers_.earliest();
+            decide(*first, Verdict::timed_out);
         }
     }
 
@@ -480,6 +490,7 @@ class Rounds final : private TransportEvents {
     Awakening& awakening_;
     Listener* listener_ = nullptr;
     Nodes<Wire, TimePoint> nodes_;
+    bool is_ending_ = false;
     Timers<Wait<TimePoint>> timers_;
     std::vector<WaitPtr> awaiting_connections_;
     TimePoint turn_began_{};  ///< read once for all that a turn brings; decisions read the clock themselves

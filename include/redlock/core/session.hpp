@@ -38,15 +38,16 @@ class Session {
     using TimePoint = typename Time::time_point;
     using LeasePtr = std::shared_ptr<Lease<TimePoint>>;
 
-    /// The last owner may be a callback on the background thread, which cannot wait for its own end: then
-    /// another thread does. In a forked child nothing may be waited for or destroyed, since threads that do
-    /// not exist there may hold it: the child's copies of the sockets are closed, the memory is left.
+    /// The last owner may be a callback on the background thread, which cannot wait for its own end, or one
+    /// that such a callback waits for: then another thread does it. In a forked child nothing may be waited
+    /// for or destroyed, since threads that do not exist there may hold it: the child's copies of the sockets
+    /// are closed, the memory is left.
     [[nodiscard]] static std::shared_ptr<Session> make(std::unique_ptr<Wire> transport, Time clock,
                                                        const Options& options) {
         return {new Session{std::move(transport), std::move(clock), options}, [](Session* last) {
                     if (last->is_forked()) {
                         last->engine_.transport().abandon();
-                    } else if (last->background_.is_this_thread()) {
+                    } else if (last->background_.is_this_thread() || !last->background_.stop(last->end())) {
                         delete_elsewhere(last);
                     } else {
                         delete last;
@@ -63,9 +64,12 @@ class Session {
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
+    /// One node_timeout for all that is still to be done.
     ~Session() {
-        background_.stop();
-        engine_.drain(engine_.now() + engine_.options().node_timeout);
+        const TimePoint until = end();
+        background_.join(until);
+        engine_.drain(until);
+        engine_.end_waits();
     }
 
     /// When its Redlock is destroyed: the calls on that which still wait, on other threads, end `cancelled`.
@@ -103,10 +107,13 @@ class Session {
         return engine_.run([&](Call*) { return waiting_.release(lease, unconnected); });
     }
 
-    /// For destructors, which wait for no connection.
-    void drop(const LeasePtr& lease) noexcept {
-        if (is_forked() || lease->hold() == Hold::released) return;
-        static_cast<void>(release(lease, Unconnected::goes_out));
+    /// For destructors, which wait for no connection. One that is the last owner's ends the session within
+    /// the same node_timeout.
+    static void drop(std::shared_ptr<Session> session, const LeasePtr& lease) noexcept {
+        if (session->is_forked() || lease->hold() == Hold::released) return;
+        const TimePoint until = session->now() + session->options().node_timeout;
+        static_cast<void>(session->release(lease, Unconnected::goes_out));
+        if (session.use_count() == 1) session->end_by_ = until;
     }
 
     void keep(const LeasePtr& lease) {
@@ -173,6 +180,10 @@ class Session {
         }
     }
 
+    [[nodiscard]] TimePoint end() const {
+        return end_by_ ? *end_by_ : engine_.now() + engine_.options().node_timeout;
+    }
+
     void renew(const LeasePtr& lease, const LockOptions& how) {
         lease->renewal = {how.ttl, lease->acquired_at + limit_of(how)};
         keeper_.keep(lease);
@@ -234,6 +245,7 @@ class Session {
     Keeper<Wire, Time> keeper_;
     Background<Wire, Time> background_;
     std::stop_source closing_;
+    std::optional<TimePoint> end_by_;  ///< the last owner's
     ForkMark fork_mark_;
 };
 
