@@ -439,12 +439,14 @@ class ScriptedTransport {
     [[nodiscard]] detail::Fault fault(std::size_t node) const { return world_.fault(node); }
     [[nodiscard]] bool unfinished() const { return world_.is_connecting(); }
     void flush() {}
-    void poll(detail::TransportEvents& events, std::optional<Nanoseconds> timeout) {
+    [[nodiscard]] bool poll(detail::TransportEvents& events, std::optional<Nanoseconds> timeout) {
         timeout = world_.connect_wanted(timeout);
         const auto news = world_.wait(timeout);
-        events.on_awake();
+        if (!events.on_awake()) return false;
         for (const World::Event& event : news) tell(event, events);
+        return true;
     }
+    [[nodiscard]] bool take_over() { return false; }
     void wake() { world_.wake(); }
     void listen(std::string_view /*channel*/) {}
     [[nodiscard]] std::size_t listening() const { return world_.hears ? size() : 0; }

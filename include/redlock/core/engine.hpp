@@ -10,6 +10,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
@@ -19,6 +20,7 @@
 #include <optional>
 #include <stop_token>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -214,15 +216,14 @@ class Engine final : private Awakening {
         std::unique_lock lock{mutex_};
         while (!call.finished && !has_passed(until)) {
             if (has_driver_ && !sleep(call, until, lock)) continue;
-            has_driver_ = true;
-            while (!call.finished && !has_passed(until)) {
-                turn(lock, &call, until);
+            become_driver();
+            while (!call.finished && !has_passed(until) && turn(lock, &call, until)) {
                 if (call.is_background && (rounds_.settled() || !sleepers_.empty())) call.finished = true;
             }
-            leave(lock);
+            if (is_driver()) leave(lock);
         }
         if (!has_driver_ && !inbox_.empty()) {  // a task that never waited may have posted something
-            has_driver_ = true;
+            become_driver();
             leave(lock);
         }
     }
@@ -254,10 +255,10 @@ class Engine final : private Awakening {
     /// For the last owner, when nobody else calls any more: drives until all is answered, at most `until`.
     void drain(TimePoint until) noexcept {
         std::unique_lock lock{mutex_};
-        has_driver_ = true;
+        become_driver();
         take_inbox(lock);
         while (!has_passed(until) && (transport_->unfinished() || rounds_.has_unanswered())) {
-            turn(lock, nullptr, until);
+            static_cast<void>(turn(lock, nullptr, until));
         }
     }
 
@@ -271,9 +272,8 @@ class Engine final : private Awakening {
     /// One turn of driving without waiting, for a driver with an event loop of its own.
     void step() {
         std::unique_lock lock{mutex_};
-        has_driver_ = true;
-        turn(lock, nullptr, now());
-        leave(lock);
+        become_driver();
+        if (turn(lock, nullptr, now())) leave(lock);
     }
 
     /// When step() has something to do at the latest, as far as the engine itself knows.
@@ -325,37 +325,79 @@ class Engine final : private Awakening {
         transport_->wake();
     }
 
-    /// True when it was woken to drive.
+    // The next three with the lock held.
+    void become_driver() noexcept {
+        has_driver_ = true;
+        driver_ = std::this_thread::get_id();
+        is_waiting_.store(false, std::memory_order_relaxed);
+    }
+    [[nodiscard]] bool is_driver() const noexcept {
+        return has_driver_ && driver_ == std::this_thread::get_id();
+    }
+
+    /// True when it is to drive: woken for that, or since who should drive does not.
     bool sleep(Call& call, const std::optional<TimePoint>& until, std::unique_lock<std::mutex>& lock) {
         call.seat = seats_.borrow();
         sleepers_.add(call);
-        lock.unlock();
-        std::optional<std::chrono::nanoseconds> timeout;
-        if (until) timeout = -(now() - *until);
-        Signal signal = call.seat->sleep(timeout);
-        lock.lock();
+        Signal signal = Signal::none;
+        bool takes_over = false;
+        std::chrono::nanoseconds look = first_look();
+        do {
+            lock.unlock();
+            signal = call.seat->sleep(until ? std::min(look, -(now() - *until)) : look);
+            lock.lock();
+            if (signal != Signal::none || !call.is_asleep) break;
+            takes_over = takes_over_for(call, look);
+        } while (!takes_over && !has_passed(until));
         if (call.is_asleep) {
-            sleepers_.remove(call);  // nobody woke it: the timeout has passed
+            sleepers_.remove(call);  // nobody woke it
         } else if (signal == Signal::none) {
             lock.unlock();
             signal = call.seat->sleep(std::nullopt);  // taken out of the list meanwhile: the signal follows
             lock.lock();
         }
         seats_.give_back(std::exchange(call.seat, nullptr));
-        return signal == Signal::drive;
+        if (heir_ == &call) return std::exchange(heir_, nullptr) != nullptr;
+        return takes_over;
     }
 
-    /// One turn: starts what was handed in, writes, waits, reads. The lock is held before and after.
-    void turn(std::unique_lock<std::mutex>& lock, const Call* own, const std::optional<TimePoint>& until) {
+    [[nodiscard]] std::chrono::nanoseconds first_look() const noexcept {
+        return std::chrono::nanoseconds{options_.node_timeout} / 4;
+    }
+
+    /// With the lock held, by one who sleeps. A driver may be kept from running, by the scheduler or a
+    /// debugger, while others want their answers in time: one that waits and does not come back though it
+    /// should, or one that was named and has not begun. What a call waits for may be looked at: it is the
+    /// driver's, who waits.
+    [[nodiscard]] bool takes_over_for(const Call& call, std::chrono::nanoseconds& look) {
+        look = first_look();
+        if (std::exchange(heir_, nullptr) != nullptr) return true;
+        if (!is_waiting_.load(std::memory_order_acquire)) return false;
+        if (call.current != nullptr) {
+            const auto& wait = static_cast<const Wait<TimePoint>&>(*call.current);
+            const std::chrono::nanoseconds left = -(now() - wait.deadline);
+            if (left > options_.node_timeout) {
+                look = left - options_.node_timeout;
+                return false;
+            }
+        }
+        return transport_->take_over();
+    }
+
+    /// One turn: starts what was handed in, writes, waits, reads. The lock is held before and after. False:
+    /// another thread drives by now.
+    [[nodiscard]] bool turn(std::unique_lock<std::mutex>& lock, const Call* own,
+                            const std::optional<TimePoint>& until) {
         take_inbox(lock);
-        if (own != nullptr && own->finished) return;
+        if (own != nullptr && own->finished) return true;
         const bool may_wait = to_wake_.empty();
         is_polling_ = may_wait;
         lock.unlock();
-        rounds_.poll(may_wait, until);
-        wake_finished();
+        const bool drives = rounds_.poll(may_wait, until);
+        if (drives) wake_finished();
         lock.lock();
-        is_polling_ = false;
+        if (drives) is_polling_ = false;
+        return drives;
     }
 
     void take_inbox(std::unique_lock<std::mutex>& lock) {
@@ -385,6 +427,7 @@ class Engine final : private Awakening {
         if (!sleepers_.empty()) {
             Call& heir = sleepers_.first();
             sleepers_.remove(heir);
+            heir_ = &heir;
             Seat* seat = heir.seat;
             lock.unlock();
             seat->wake(Signal::drive);
@@ -400,9 +443,14 @@ class Engine final : private Awakening {
 
     void wake_finished() { Seat::wake_all(to_wake_, Signal::finished); }
 
-    void on_awake() override {
+    void on_waiting() noexcept override { is_waiting_.store(true, std::memory_order_release); }
+
+    bool on_awake() override {
         const std::lock_guard lock{mutex_};
+        if (!is_driver()) return false;
+        is_waiting_.store(false, std::memory_order_relaxed);
         is_polling_ = false;
+        return true;
     }
 
     std::unique_ptr<Wire> transport_;
@@ -422,7 +470,10 @@ class Engine final : private Awakening {
     Sleepers sleepers_;
     Seats seats_;
     bool has_driver_ = false;
+    std::thread::id driver_;
+    Call* heir_ = nullptr;  ///< who is to drive next and has not begun
     bool is_polling_ = false;
+    std::atomic<bool> is_waiting_{false};  ///< the driver, for something to happen
 };
 
 }  // namespace redlock::detail

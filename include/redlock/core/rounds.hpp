@@ -28,9 +28,11 @@
 
 namespace redlock::detail {
 
-/// Told when the transport has done waiting, before it tells what happened.
+/// Told when the transport begins to wait, and when it has done so, before it tells what happened.
 struct Awakening {
-    virtual void on_awake() = 0;
+    virtual void on_waiting() noexcept = 0;
+    /// False: another thread drives by now.
+    [[nodiscard]] virtual bool on_awake() = 0;
 
    protected:
     ~Awakening() = default;
@@ -60,12 +62,14 @@ class Rounds final : private TransportEvents {
     Rounds(const Rounds&) = delete;
     Rounds& operator=(const Rounds&) = delete;
 
-    /// Writes, waits until something happens or `until`, and deals with all that has happened.
-    void poll(bool may_wait, const std::optional<TimePoint>& until) {
+    /// Writes, waits until something happens or `until`, and deals with all that has happened. False: another
+    /// thread has taken over meanwhile, and all of this is its.
+    [[nodiscard]] bool poll(bool may_wait, const std::optional<TimePoint>& until) {
         repeat_releases();
         if (listener_ != nullptr) listener_->on_turn();
-        transport_.poll(*this, may_wait ? time_left(until) : std::chrono::nanoseconds{0});
+        if (!transport_.poll(*this, may_wait ? time_left(until) : std::chrono::nanoseconds{0})) return false;
         fire_timers();
+        return true;
     }
 
     /// Whether nothing is left to be done for a node: nothing to be written, no release owed, no reply to
@@ -363,9 +367,12 @@ class Rounds final : private TransportEvents {
 
     // ---- what the transport tells ------------------------------------------------------------------
 
-    void on_awake() override {
+    void on_waiting() override { awakening_.on_waiting(); }
+
+    bool on_awake() override {
+        if (!awakening_.on_awake()) return false;
         turn_began_ = now();
-        awakening_.on_awake();
+        return true;
     }
 
     void on_reply(std::size_t i, const Reply& reply) override {
