@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What each source file registers.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The other way to wake those who wait: the release tells all of them, and each tries at once. The library
 // calls one; this is here to be measured against that, with all that helps it:
 //

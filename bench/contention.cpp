@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Contention: a release calls one waiter, against telling all of them and against polling; from many
 // processes and from many threads.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The nodes that all benchmarks share, near (unix sockets, 127.0.0.1) and far (through the delaying proxy).
 #pragma once
 

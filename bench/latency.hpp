@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The latencies of one run and what is said of them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What holding costs. Many leases renewed at once: time of the processor, commands, memory, and how late the
 // latest renewal is. A batch of renewals beside as many extensions one by one. How long after the end of its
 // validity a holder is told, with all nodes hung.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Latency of lock + unlock, one thread, beside its bound: N = 1, 3, 5, 9; near and far; with one and two of
 // five hung. The library and the raw sockets take turns within one benchmark, a few cycles each, so that a
 // slow moment of the machine hits both.

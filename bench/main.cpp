@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Starts the nodes, says on what it ran, runs what was asked for, ends the nodes.
 #include <benchmark/benchmark.h>
 #include <hiredis/hiredis.h>

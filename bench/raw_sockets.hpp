@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bound: what lock and unlock cost with nothing but sockets. The library's own bytes go to all nodes on
 // plain non-blocking sockets, one poll waits, and the round is over when a quorum has said yes. Late replies
 // are read by the next round. No deadline, no error handling, no bookkeeping, no new token per cycle: nobody

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Medians and ratios from the benchmark's JSON, as tables on stdout and as a picture.
 
 Every figure of the library stands beside something measured in the same run; absolute times are this machine's.
+Exit status: 1 where a benchmark failed, a target was missed or, without --partial, nothing was measured for one.
 """
 
 import argparse
@@ -255,13 +257,20 @@ def targets(results):
 
 
 def print_targets(results):
-    rows = []
+    """Prints all targets; returns the missed ones, and those for which nothing was measured."""
+    rows, missed, unmeasured = [], [], []
     for claim, measured, limit, is_upper in (*targets(results), *targets_of_waiting(results)):
+        wanted = f"{'≤' if is_upper else '≥'} {limit:.2f}"
         if measured is None:
+            unmeasured.append(f"no data: {claim}, {wanted}")
+            rows.append([claim, "no data", wanted, "?"])
             continue
         met = measured <= limit if is_upper else measured >= limit
-        rows.append([claim, f"{measured:.2f}", f"{'≤' if is_upper else '≥'} {limit:.2f}", "yes" if met else "NO"])
+        if not met:
+            missed.append(f"missed: {claim}, {measured:.2f}, not {wanted}")
+        rows.append([claim, f"{measured:.2f}", wanted, "yes" if met else "NO"])
     table("Targets", ["", "measured", "target", "met"], rows)
+    return missed, unmeasured
 
 
 # --- the picture ---------------------------------------------------------------------------------
@@ -330,18 +339,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("json", help="what --benchmark_out wrote")
     parser.add_argument("--svg", help="write the picture here")
+    parser.add_argument("--partial", action="store_true", help="a target without data is no failure")
     arguments = parser.parse_args()
     with open(arguments.json, encoding="utf-8") as file:
         results = Results(json.load(file))
     print_header(results)
-    for section in (print_latency, print_hung, print_threads, print_leases, print_contention, print_targets):
+    for section in (print_latency, print_hung, print_threads, print_leases, print_contention):
         section(results)
+    missed, unmeasured = print_targets(results)
     if arguments.svg:
         with open(arguments.svg, "w", encoding="utf-8") as file:
             file.write(picture(results))
-    for name, reason in results.failures.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    return 1 if results.failures else 0
+    failures = [f"failed: {name}: {reason}" for name, reason in results.failures.items()]
+    failures += missed if arguments.partial else missed + unmeasured
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

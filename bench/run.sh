@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Builds the benchmarks, runs them, prints medians and ratios, and leaves results.json and results.svg behind.
 #
 #   bench/run.sh             nine repetitions, about twenty-five minutes
@@ -6,6 +7,7 @@
 #   --out DIR                where the results go (default: build/bench)
 #   --filter REGEX           only these benchmarks
 #
+# The exit status is 1 where a benchmark failed or a target was missed: it is said which.
 # The programs of the nodes are started and ended by the benchmark itself; $REDIS_SERVER chooses another one.
 set -eu
 
@@ -14,14 +16,15 @@ out=build/bench
 repetitions=9
 min_time=0.2
 filter=.
+partial=
 
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) repetitions=3 min_time=0.05; export REDLOCK_BENCH_WINDOW_MS="${REDLOCK_BENCH_WINDOW_MS:-150}" \
             REDLOCK_BENCH_LEASES="${REDLOCK_BENCH_LEASES:-5000}" ;;
         --out) out=$2; shift ;;
-        --filter) filter=$2; shift ;;
-        -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+        --filter) filter=$2 partial=--partial; shift ;;
+        -h | --help) sed -n '3,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "bench/run.sh: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
     shift
@@ -49,6 +52,8 @@ build/release/bench/redlock_bench \
     exit 1
 }
 
-python3 bench/report.py "$out/results.json" --svg "$out/results.svg"
+status=0
+python3 bench/report.py ${partial:+"$partial"} "$out/results.json" --svg "$out/results.svg" || status=$?
 echo
 echo "Written: $out/results.json, $out/results.svg"
+exit "$status"

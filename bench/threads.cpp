@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many threads, distinct resources, five nodes: one Redlock for all of them, against threads that each own
 // their connections (raw sockets), against threads that each have a Redlock, and against the pipelined bound
 // (one thread that writes 64 whole cycles at once). All run one after another within each repetition, so that

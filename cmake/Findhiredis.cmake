@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Finds hiredis, whichever way it was installed, and offers it as the target hiredis::hiredis, to be
 # included as <hiredis/hiredis.h>. In this order:
 #

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # For redlock's own tests, benchmarks and examples; nothing here reaches a user of the library.
 
 set(REDLOCK_SANITIZE

@@ -1,4 +1,6 @@
-# Install rules: headers, CMake package, pkg-config file. Nothing in them depends on the architecture.
+# SPDX-License-Identifier: Apache-2.0
+# Install rules: headers, CMake package, pkg-config file, licence; all in the component redlock-dev. Nothing in
+# them depends on the architecture. The build tree is a CMake package too: -Dredlock_DIR=<build tree>.
 
 include(CMakePackageConfigHelpers)
 
@@ -13,6 +15,7 @@ mark_as_advanced(REDLOCK_INSTALL_CMAKEDIR REDLOCK_INSTALL_PKGCONFIGDIR)
 install(
   DIRECTORY "${PROJECT_SOURCE_DIR}/include/redlock"
   DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+  COMPONENT redlock-dev
   FILES_MATCHING
   PATTERN "*.hpp")
 
@@ -20,7 +23,12 @@ install(TARGETS redlock EXPORT redlock-targets)
 install(
   EXPORT redlock-targets
   NAMESPACE redlock::
-  DESTINATION "${REDLOCK_INSTALL_CMAKEDIR}")
+  DESTINATION "${REDLOCK_INSTALL_CMAKEDIR}"
+  COMPONENT redlock-dev)
+export(
+  EXPORT redlock-targets
+  NAMESPACE redlock::
+  FILE "${PROJECT_BINARY_DIR}/redlock-targets.cmake")
 
 configure_package_config_file(
   "${PROJECT_SOURCE_DIR}/cmake/redlock-config.cmake.in"
@@ -36,7 +44,14 @@ install(
   FILES "${PROJECT_BINARY_DIR}/redlock-config.cmake"
         "${PROJECT_BINARY_DIR}/redlock-config-version.cmake"
         "${PROJECT_SOURCE_DIR}/cmake/Findhiredis.cmake"
-  DESTINATION "${REDLOCK_INSTALL_CMAKEDIR}")
+  DESTINATION "${REDLOCK_INSTALL_CMAKEDIR}"
+  COMPONENT redlock-dev)
+configure_file("${PROJECT_SOURCE_DIR}/cmake/Findhiredis.cmake" "${PROJECT_BINARY_DIR}/Findhiredis.cmake" COPYONLY)
+
+install(
+  FILES "${PROJECT_SOURCE_DIR}/LICENSE"
+  DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/licenses/redlock"
+  COMPONENT redlock-dev)
 
 # The way back from redlock.pc to the prefix, so that an installed tree can be moved.
 if(IS_ABSOLUTE "${REDLOCK_INSTALL_PKGCONFIGDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
@@ -49,4 +64,7 @@ else()
   set(redlock_pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
 endif()
 configure_file("${PROJECT_SOURCE_DIR}/cmake/redlock.pc.in" "${PROJECT_BINARY_DIR}/redlock.pc" @ONLY)
-install(FILES "${PROJECT_BINARY_DIR}/redlock.pc" DESTINATION "${REDLOCK_INSTALL_PKGCONFIGDIR}")
+install(
+  FILES "${PROJECT_BINARY_DIR}/redlock.pc"
+  DESTINATION "${REDLOCK_INSTALL_PKGCONFIGDIR}"
+  COMPONENT redlock-dev)

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Checks that the code in README.md is the code of the examples, which is compiled: what follows the line
 #   <!-- examples/FILE.cpp NAME -->
 # is, without its indentation, what stands in that file between "// [NAME]" and "// [NAME end]".

@@ -1,22 +1,27 @@
-// A periodic job that one of many instances runs:  cron URI,URI,... NAME
+// SPDX-License-Identifier: Apache-2.0
+// A periodic job that one of many instances runs:  cron URI,URI,... NAME [COMMAND]
 //
-// Start it on as many machines as you like. One instance gets the lock and runs the job every second; the
-// others wait. When that instance ends, another takes over at once; when it dies, after the ttl.
-
-#include <signal.h>
+// Start it on as many machines as you like. One instance gets the lock and runs the job every second, COMMAND
+// or a line on the screen; the others wait. When that instance ends, another takes over at once; when it
+// dies, after the ttl. The first Ctrl-C or SIGTERM lets a job that is running end; the second does not wait
+// for it.
 
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <iostream>
 #include <mutex>
 #include <stdexcept>
 #include <stop_token>
 #include <string>
 #include <string_view>
-#include <thread>
 
 #include <redlock/redlock.hpp>
+
+#include "cron/command.hpp"
+#include "cron/stop_on_signals.hpp"
 
 using namespace std::chrono_literals;
 
@@ -27,8 +32,24 @@ void say(std::string_view name, const std::string& what) {
 }
 
 /// A long job looks at `lost` now and then, and hands the fencing token on with every write.
-void run_job(std::string_view name, std::uint64_t fencing_token, const std::stop_token& lost) {
-    if (!lost.stop_requested()) say(name, "runs the job, fencing token " + std::to_string(fencing_token));
+using Job = std::function<void(std::uint64_t fencing_token, const std::stop_token& lost)>;
+
+Job job_of(const std::string& name, const std::string& command) {
+    if (!command.empty()) {
+        return [command](auto token, const auto& lost) { cron::run_command(command, token, lost); };
+    }
+    return [name](auto token, const auto& lost) {
+        if (!lost.stop_requested()) say(name, "runs the job, fencing token " + std::to_string(token));
+    };
+}
+
+/// A job that fails is no reason to end: it is run again when its time has come.
+void run(std::string_view name, const Job& job, const redlock::Lock& lock) {
+    try {
+        job(lock.fencing_token(), lock.lost());
+    } catch (const std::exception& error) {
+        say(name, std::string{"the job failed: "} + error.what());
+    }
 }
 
 /// Until the time is over or a stop is requested.
@@ -38,7 +59,7 @@ void pause(std::chrono::milliseconds time, const std::stop_token& stop) {
     std::condition_variable_any{}.wait_for(lock, stop, time, [] { return false; });
 }
 
-void serve(redlock::Redlock<>& locks, std::string_view name, const std::stop_token& stop) {
+void serve(redlock::Redlock<>& locks, std::string_view name, const Job& job, const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         // The lock is renewed in the background; a job that hangs for a day has it no longer.
         auto lock = locks.lock("example/report",
@@ -56,42 +77,27 @@ void serve(redlock::Redlock<>& locks, std::string_view name, const std::stop_tok
         const std::stop_callback on_stop{stop, [&] { either.request_stop(); }};
         const std::stop_callback on_lost{lost, [&] { either.request_stop(); }};
         while (!either.stop_requested()) {
-            run_job(name, lock->fencing_token(), lost);
+            run(name, job, *lock);
             pause(1s, either.get_token());
         }
         say(name, lost.stop_requested() ? "has lost the lock" : "gives the lock back");
     }
 }
 
-/// Ctrl-C and SIGTERM become a stop request, on a thread that does nothing else.
-std::stop_source stop_on_signals() {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    std::stop_source stop;
-    std::thread{[signals, stop]() mutable {
-        int signal = 0;
-        sigwait(&signals, &signal);
-        stop.request_stop();
-    }}.detach();
-    return stop;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 3) return std::cerr << "usage: cron URI,URI,... NAME\n", 2;
-    const std::stop_source stop = stop_on_signals();
+    if (argc != 3 && argc != 4) return std::cerr << "usage: cron URI,URI,... NAME [COMMAND]\n", 2;
     try {
+        const cron::StopOnSignals signals;
         redlock::Options options;
         options.fence_ttl = 1min;  // an example's counter; of a job that writes with its token, leave it
         redlock::Redlock locks{std::string{argv[1]}, options};
-        serve(locks, argv[2], stop.get_token());
+        const std::string name = argv[2];
+        serve(locks, name, job_of(name, argc == 4 ? argv[3] : ""), signals.token());
         return 0;
-    } catch (const std::invalid_argument& error) {
+    } catch (const std::exception& error) {
         std::cerr << error.what() << '\n';
-        return 2;
+        return dynamic_cast<const std::invalid_argument*>(&error) != nullptr ? 2 : 1;
     }
 }

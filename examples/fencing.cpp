@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Why a lock alone is not enough, and what fencing does about it:  fencing URI,URI,... DATA_URI [option]
 //
 // A holder is paused just before it writes, for longer than its lock lasts. Another gets the lock and

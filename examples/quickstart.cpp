@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The lines of the README, as a program:  quickstart URI,URI,...
 
 #include <chrono>
@@ -23,6 +24,10 @@ void ship(std::string_view order, std::uint64_t fencing_token) {
 
 void send_parcel(int number) { std::cout << "parcel " << number << " is sent\n"; }
 
+void transfer(std::string_view from, std::string_view to) {
+    std::cout << "both are locked: from " << from << " to " << to << '\n';
+}
+
 void quickstart(const std::string& nodes) {
     // [quickstart]
     using namespace std::chrono_literals;
@@ -44,13 +49,12 @@ void quickstart(const std::string& nodes) {
     }
 
     // Both or none.
-    auto both = locks.try_lock({"account/1", "account/2"}, 5s);
+    if (auto both = locks.try_lock({"account/1", "account/2"}, 5s)) transfer("account/1", "account/2");
 
     // For std::scoped_lock, std::unique_lock and the like. Throws redlock::Error where it cannot lock.
     redlock::Mutex mutex{locks, "orders/42", {.ttl = 10s}};
     const std::scoped_lock guard{mutex};
     // [quickstart end]
-    std::cout << (both ? "both accounts are locked\n" : both.error().message() + "\n");
 }
 
 // ---- for guests on nodes that others use ------------------------------------------------------------

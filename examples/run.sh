@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Shows redlock at work on a Debian or Ubuntu machine; installs first what is missing for that.
 #
 #   examples/run.sh                     the tour: about 20 seconds, two processes, five nodes, some disasters
@@ -15,8 +16,9 @@
 #                         either: docker compose where a Docker engine answers and the ports are free
 #   --no-setup            install nothing
 #
-# The programs are built in build/examples/examples; each says how to run it by hand.
-# The nodes are new ones, keep nothing on disk when they end, and are ended with the script, on Ctrl-C too.
+# The programs are built in build/examples/examples; each says how to run it by hand. Where the checkout cannot be
+# written, they are built in a temporary directory, each time anew.
+# The nodes are new ones, keep nothing on disk when they end, and are ended with the script, on Ctrl-C and kill -9 too.
 # $REDIS_SERVER chooses the server program, $REDIS_IMAGE the image, $POSTGRES_BIN the folder of initdb and
 # postgres.
 set -euo pipefail
@@ -34,7 +36,7 @@ fail_usage() {
     say "run.sh: $* (see --help)"
     exit 2
 }
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '3,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
 # --- what is wanted -------------------------------------------------------------------------------------
 
@@ -107,8 +109,10 @@ check_options
 programs=()   # process ids: of the examples and what else was started by run()
 servers=()    # process ids: of the local nodes
 postgres_pid= # of the PostgreSQL that this script started
+guards=()     # process ids: of the watchers that guard() started
 directory=    # of all that
 compose=()    # the command, once the project has been started
+with_us=(setpriv --pdeathsig) # <signal> <program>...: it gets the signal when this script is killed with -9
 
 # Still a child of this script, and not another process that was given the number since.
 is_ours() { grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"; }
@@ -135,6 +139,20 @@ end() {
     send KILL "$@"
 }
 
+# guard <command>...: will be run when this script is killed with -9, and can tidy up no more.
+guard() {
+    # shellcheck disable=SC2016  # for the inner shell to expand
+    GUARDED=$$ "${with_us[@]}" TERM bash -c '
+        trap "" HUP INT
+        trap "kill \$waiting; exit" USR1
+        trap "kill \$waiting; \"\$@\" || { sleep 1; \"\$@\"; }; exit" TERM
+        sleep infinity & waiting=$!
+        [[ $PPID -eq $GUARDED ]] || kill -TERM $$ # killed before there was a guard
+        wait' guard "$@" </dev/null >/dev/null 2>&1 &
+    guards+=("$!")
+    disown "$!"
+}
+
 clean_up() {
     local status=$?
     set +e # what fails here, such as to end what has just ended, must not keep the rest from being done
@@ -155,6 +173,7 @@ clean_up() {
     if [[ -n $directory ]]; then
         rm -rf -- "$directory"
     fi
+    send USR1 "${guards[@]}" # nothing is left for them to do
     exit "$status"
 }
 trap clean_up EXIT
@@ -166,7 +185,7 @@ trap 'exit 143' TERM
 # is so in the foreground, and hears of Ctrl-C itself.)
 run() {
     local pid status=0
-    "$@" &
+    "${with_us[@]}" TERM "$@" &
     pid=$!
     programs+=("$pid")
     wait "$pid" || status=$?
@@ -180,22 +199,34 @@ install_missing() {
     "$root/tools/setup.sh" "$@" || exit
 }
 
+# Of another user, or on a file system that is read-only.
+choose_build_directory() {
+    if mkdir -p -- "$build" 2>/dev/null && [[ -w $build ]]; then return; fi
+    make_directory
+    say "$root/build cannot be written: building in $directory"
+    build=$directory/build
+    mkdir -- "$build"
+}
+
 build_examples() {
-    local log=$build/build.log
+    local log=$build/build.log lock
     if [[ -x $build/examples/$example ]]; then
         say 'building ...'
     else
         say 'building, which takes a while the first time ...'
     fi
-    mkdir -p -- "$build"
+    # One at a time in one directory.
+    exec {lock}>"$build/lock"
+    flock "$lock"
     {
         cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DREDLOCK_BUILD_TESTS=OFF \
             -DREDLOCK_BUILD_BENCH=OFF -DREDLOCK_BUILD_EXAMPLES=ON &&
             cmake --build "$build" --target "example_$example"
-    } >"$log" 2>&1 || {
+    } >"$log" 2>&1 {lock}>&- || {
         tail -n 40 -- "$log" >&2
-        fail "the build failed; all of its output is in $log"
+        fail 'the build failed'
     }
+    exec {lock}>&-
 }
 
 # --- the nodes: docker compose --------------------------------------------------------------------------
@@ -213,12 +244,15 @@ first_busy_port() {
 }
 
 start_docker_nodes() {
-    local log=$build/docker.log
+    local log
+    make_directory
+    log=$directory/docker.log
     compose=(docker compose --project-name "redlock-tour-$$" --file "$root/docker-compose.yml")
+    guard "${compose[@]}" down --volumes --timeout 1
     say 'starting five nodes with docker compose (the first time, the image is fetched) ...'
     run "${compose[@]}" up --detach --wait >"$log" 2>&1 || {
         tail -n 20 -- "$log" >&2
-        fail 'docker compose could not start the nodes; --local does without it'
+        return 1
     }
     nodes=redis://127.0.0.1:6379,redis://127.0.0.1:6380,redis://127.0.0.1:6381
     nodes+=,redis://127.0.0.1:6382,redis://127.0.0.1:6383
@@ -248,11 +282,12 @@ make_directory() {
         parent=/tmp
     fi
     directory=$(mktemp -d "${parent%/}/redlock.XXXXXX")
+    guard rm -rf -- "$directory"
 }
 
 # start_server <name>: on a unix socket in the directory, with nothing on disk.
 start_server() {
-    "$server" --port 0 --unixsocket "$directory/$1.sock" --unixsocketperm 700 --save '' --appendonly no \
+    "${with_us[@]}" KILL "$server" --port 0 --unixsocket "$directory/$1.sock" --unixsocketperm 700 --save '' --appendonly no \
         --daemonize no --dir "$directory" --logfile "$directory/$1.log" </dev/null >/dev/null 2>&1 &
     servers+=("$!")
     disown "$!" # the shell need not report how it ended
@@ -301,7 +336,7 @@ start_nodes() {
     local busy
     if [[ $where == docker ]]; then
         has_docker || fail 'no Docker engine with docker compose answers'
-        start_docker_nodes
+        start_docker_nodes || fail 'docker compose could not start the nodes; --local does without it'
     elif [[ $where == local ]] || ! has_docker; then
         start_local_nodes
     else
@@ -309,8 +344,10 @@ start_nodes() {
         if [[ -n $busy ]]; then
             say "port $busy is in use, so docker compose is left alone"
             start_local_nodes
-        else
-            start_docker_nodes
+        elif ! start_docker_nodes; then
+            # Another may have taken the ports since.
+            say 'docker compose could not start the nodes, so they are started without it'
+            start_local_nodes
         fi
     fi
 }
@@ -334,10 +371,9 @@ find_postgres() {
     done
 }
 
-# It refuses to run as root: then it is one of these users, if there is a way to become one.
+# It refuses to run as root: then it is one of these users.
 find_postgres_user() {
     local name
-    command -v setpriv >/dev/null || return 0
     for name in postgres nobody; do
         if id -u "$name" >/dev/null 2>&1; then
             printf '%s\n' "$name"
@@ -348,19 +384,20 @@ find_postgres_user() {
 
 # Sets `postgres`; or, where there can be none, `why_no_postgres`: that is no reason to stop.
 start_postgres() {
-    local bin home log user='' as_user=() tries
+    local bin home log user='' as_user tries
     bin=$(find_postgres)
     if [[ -z $bin ]]; then
         why_no_postgres='initdb and postgres are not installed here, and --postgres gave no other'
         return
     fi
+    as_user=("${with_us[@]}" QUIT) # at once, and tidily
     if [[ $EUID -eq 0 ]]; then
         user=$(find_postgres_user)
         if [[ -z $user ]]; then
-            why_no_postgres='it refuses to run as root, and there is no setpriv or no other user'
+            why_no_postgres='it refuses to run as root, and there is no other user'
             return
         fi
-        as_user=(setpriv "--reuid=$user" "--regid=$(id -g "$user")" --clear-groups --)
+        as_user+=("--reuid=$user" "--regid=$(id -g "$user")" --clear-groups)
     fi
     make_directory
     home=$directory/postgres
@@ -370,7 +407,7 @@ start_postgres() {
         chmod 711 -- "$directory" # its way to its own folder
         chown -- "$user" "$home"
     fi
-    as_user=(env "--chdir=$home" LC_ALL=C "${as_user[@]}")
+    as_user=(env "--chdir=$home" LC_ALL=C "${as_user[@]}" --)
     say 'starting a PostgreSQL of its own ...'
     run "${as_user[@]}" "$bin/initdb" --pgdata "$home/data" --auth=trust --username=example --no-sync \
         --locale=C >"$log" 2>&1 || {
@@ -397,7 +434,7 @@ start_postgres() {
 play_cron() {
     local first i instances=()
     for i in 1 2 3; do
-        "$build/examples/cron" "$nodes" "instance-$i" &
+        "${with_us[@]}" TERM "$build/examples/cron" "$nodes" "instance-$i" &
         programs+=("$!")
         instances+=("$!")
         run sleep 0.3
@@ -436,6 +473,7 @@ play() {
 
 break_options=()
 install_missing build
+choose_build_directory
 build_examples
 if [[ -z $nodes ]]; then
     start_nodes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tour of about twenty seconds: two processes, one lock, five Redis nodes, and what can go wrong.
 //
 //   ./examples/run.sh                        starts the nodes, and runs this

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds and runs the tests, on a Debian or Ubuntu machine; installs first what is missing for that.
 #
 #   tests/run.sh                everything, as CI runs it: formatting, static analysis, clang++, the
@@ -139,7 +140,7 @@ without_address_randomness() {
 # --- what is wanted -------------------------------------------------------------------------------------
 
 usage() {
-    sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     local leg
     printf '\nThe parts:\n'
     for leg in "${legs_in_order[@]}"; do

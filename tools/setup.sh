@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs what is missing on a Debian or Ubuntu machine, and nothing else:
 #
 #   tools/setup.sh <group>...     the groups of tools/packages.txt, for example: tools/setup.sh build run
 #
 # Where nothing is missing it calls no package manager, needs no rights and prints nothing. It asks no
-# questions. A Redis package starts a service of its own when it is installed: that is prevented, so that
-# no service runs, now or after the next boot, that was not there before.
+# questions. A Redis or PostgreSQL package starts a service of its own when it is installed: that is
+# prevented, so that no service runs, now or after the next boot, that was not there before.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -16,7 +17,7 @@ policy_mark='written by redlock tools/setup.sh'
 say() { printf '%s\n' "setup: $*" >&2; }
 
 if [[ $# -eq 0 ]]; then
-    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '3,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 fi
 
@@ -43,12 +44,18 @@ has_sanitizer() {
     printf 'int main() {}\n' | "$1" -fsanitize=thread -x c++ - -o /dev/null 2>/dev/null
 }
 
+# Debian and Ubuntu keep the server's programs out of PATH.
+has_postgres_program() {
+    command -v "$1" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null
+}
+
 present() {
     case $1 in
     cmd:*) command -v "${1#cmd:}" >/dev/null ;;
     header:*) has_header "${1#header:}" ;;
     python:*) has_python_module "${1#python:}" ;;
     sanitizer:*) has_sanitizer "${1#sanitizer:}" ;;
+    postgres:*) has_postgres_program "${1#postgres:}" ;;
     *) say "packages.txt: unknown probe $1" && exit 2 ;;
     esac
 }
@@ -106,9 +113,19 @@ fi
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y
     -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
 
-# --- no Redis service -----------------------------------------------------------------------------------
+# One at a time, whatever checkout it is run from: two would take each other's policy away (see below). What is locked
+# is a folder that every machine has; the package manager, which may start services, does not inherit the lock.
+exec {one_at_a_time}</usr/sbin
+if ! flock -n "$one_at_a_time"; then
+    say 'waiting for another run of this script'
+    flock "$one_at_a_time"
+    missing=$(find_missing | sort -u)
+    [[ -n $missing ]] || exit 0
+fi
 
-services=(redis-server valkey-server)
+# --- no service -----------------------------------------------------------------------------------------
+
+services=(redis-server valkey-server postgresql) # each is named as its package is
 
 # Puts back the policy that was there before us; says nothing and does nothing where there was none.
 restore_policy() {
@@ -121,8 +138,8 @@ restore_policy() {
     fi
 }
 
-# Until restore_policy, the package manager starts no Redis; of other services the former policy decides.
-forbid_redis_service() {
+# Until restore_policy, the package manager starts none of them; of others the former policy decides.
+forbid_services() {
     restore_policy # of a run that was killed
     if [[ -e $policy || -L $policy ]]; then
         "${as_root[@]}" mv -- "$policy" "$policy.redlock-saved"
@@ -130,7 +147,7 @@ forbid_redis_service() {
     "${as_root[@]}" tee -- "$policy" >/dev/null <<EOF
 #!/bin/sh
 # $policy_mark, and removed by it
-case " \$* " in *" redis-server"* | *" valkey-server"*) exit 101 ;; esac
+case " \$* " in *" redis-server"* | *" valkey-server"* | *" postgresql"*) exit 101 ;; esac
 [ -x $policy.redlock-saved ] && exec $policy.redlock-saved "\$@"
 exit 0
 EOF
@@ -187,7 +204,7 @@ fi
 update_log=$(mktemp)
 trap 'rm -f -- "$update_log"' EXIT
 say 'reading the package lists'
-"${apt[@]}" update >"$update_log" 2>&1 || {
+"${apt[@]}" update >"$update_log" 2>&1 {one_at_a_time}>&- || {
     cat -- "$update_log" >&2
     say 'apt-get update failed; trying with the lists that are there'
 }
@@ -210,11 +227,12 @@ if [[ ${#new_services[@]} -gt 0 ]]; then
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    forbid_redis_service
+    forbid_services
 fi
 
 status=0
-"${apt[@]}" install --no-install-recommends "${packages[@]}" >"$update_log" 2>&1 || status=$?
+"${apt[@]}" install --no-install-recommends "${packages[@]}" >"$update_log" 2>&1 \
+    {one_at_a_time}>&- || status=$?
 if [[ $status -ne 0 ]]; then
     cat -- "$update_log" >&2
     say "apt-get install failed"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A PostgreSQL that holds the data; only where its client library was found when this was built.
 #pragma once
 

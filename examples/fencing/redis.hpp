@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A Redis that holds the data. It need not be one of those that vote.
 #pragma once
 

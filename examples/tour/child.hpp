@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A child process that is told what to do by lines, and answers by lines.
 #pragma once
 

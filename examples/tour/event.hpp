@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a worker process tells the tour: one line per event.
 #pragma once
 

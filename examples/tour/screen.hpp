@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the tour looks: colours where there is a terminal, columns everywhere.
 #pragma once
 

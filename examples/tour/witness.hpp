@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What proves that the lock works: memory that the workers share, beside the nodes and the library.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One of the processes that compete: it has its own Redlock, and knows of the others only what the nodes say.
 #pragma once
 
@@ -119,7 +120,7 @@ class Worker {
             if (time_now() > give_up) return tell_failed(lock.error());
             tell_denied(lock.error());
             // Not much sooner than the nodes say that it can be had.
-            const auto pause = std::min(100ms, lock.error().holder_remaining() + 1ms);
+            const auto pause = std::min(100ms, lock.error().holder_remaining().value_or(99ms) + 1ms);
             std::this_thread::sleep_for(pause);
         }
     }
@@ -164,7 +165,7 @@ class Worker {
     void tell_denied(const redlock::Failure& failure) {
         tell({.kind = "denied",
               .at = time_now(),
-              .left = failure.holder_remaining(),
+              .left = failure.holder_remaining().value_or(0ms),
               .votes = letters(failure.nodes()),
               .text = {}});
     }

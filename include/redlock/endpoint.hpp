@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where one node is: redis:// and unix:// URIs.
 #pragma once
 
@@ -38,7 +39,9 @@ class ShownUri {
         const std::string scheme = take_scheme();
         const bool is_known = !scheme.empty() && scheme.front() != '*';
         if (scheme == "unix://") {  // there is no host
-            const bool is_path = rest_.starts_with('/');
+            // Where it is more than one URI, what is behind the first path is anything.
+            const bool is_path =
+                rest_.starts_with('/') && rest_.find_first_of(":@") == std::string_view::npos;
             return scheme + (is_path ? std::string{rest_.substr(0, rest_.find_first_of("?#"))} : "***");
         }
         const std::size_t at = rest_.rfind('@');
@@ -102,7 +105,8 @@ class ShownUri {
 ///   redis://[:password@]host                        the default user's password
 ///   unix://[user[:password]@]/path/to.sock[?db=n]
 ///
-/// User, password and path may hold %XX escapes. rediss:// (TLS) is recognised and refused: it is not
+/// User, password and path may hold %XX escapes, and must where they have a blank, a control character or
+/// `://`. rediss:// (TLS) is recognised and refused: it is not
 /// supported yet. Converts from any string, and throws std::invalid_argument that says what is wrong with the
 /// URI, and of the URI itself no more than scheme and host: whatever else is in it may be a secret.
 class Endpoint {
@@ -148,13 +152,29 @@ class Endpoint {
             return true;
         };
         if (drop("redis://")) {
+            check_letters(uri, rest);
             parse_tcp(uri, rest);
         } else if (drop("unix://")) {
+            check_letters(uri, rest);
             parse_unix(uri, rest);
         } else if (drop("rediss://")) {
             fail(uri, "TLS is not supported yet; use redis:// through a local TLS tunnel");
         } else {
             fail(uri, "it must begin with redis:// or unix:// (a comma within a URI is written %2C)");
+        }
+    }
+
+    /// What more than one URI in one has, in which all but the last would be taken for a password.
+    static void check_letters(std::string_view uri, std::string_view rest) {
+        constexpr std::string_view and_lists = "; the URIs of a list have commas between them";
+        const auto is_blank = [](char letter) {
+            return static_cast<unsigned char>(letter) <= ' ' || letter == '\x7F';
+        };
+        if (std::any_of(rest.begin(), rest.end(), is_blank)) {
+            fail(uri, "a blank or control character is written %XX, as in %20" + std::string{and_lists});
+        }
+        if (rest.find("://") != std::string_view::npos) {
+            fail(uri, "there is a second '://', whose colon is written %3A" + std::string{and_lists});
         }
     }
 
@@ -182,8 +202,11 @@ class Endpoint {
             if (port.find(':', 1) != std::string_view::npos) fail(uri, "an IPv6 address needs [] around it");
         }
         if (host_.empty()) fail(uri, "the host is missing");
+        if (!rest.starts_with('[') && !is_host(host_)) {
+            fail(uri,
+                 "a host has letters, digits, '.', '-' and '_'; the URIs of a list have commas between them");
+        }
         for (char& letter : host_) {
-            if (static_cast<unsigned char>(letter) <= ' ') fail(uri, "the host contains a blank");
             if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
         }
         if (!port.empty()) {
@@ -224,6 +247,16 @@ class Endpoint {
         if (colon != std::string_view::npos) password_ = decode(uri, login.substr(colon + 1));
         if (password_.empty()) fail(uri, "a user needs a password: user:password@");
         return rest.substr(at + 1);
+    }
+
+    /// By its letters. What is not ASCII is left to the name look-up.
+    [[nodiscard]] static bool is_host(std::string_view host) noexcept {
+        return std::all_of(host.begin(), host.end(), [](char letter) {
+            const bool is_alphanumeric = (letter >= '0' && letter <= '9') ||
+                                         (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z');
+            return is_alphanumeric || letter == '.' || letter == '-' || letter == '_' ||
+                   static_cast<unsigned char>(letter) >= 0x80;
+        });
     }
 
     /// By its letters; a zone may follow, as in fe80::1%eth0.
@@ -283,6 +316,7 @@ class Endpoint {
 /// is written %2C), a brace list of URIs, and any range of URIs. Throws std::invalid_argument when there
 /// are none, when a URI is bad (and says which), and when a node is there twice.
 class Endpoints {
+   public:
     /// In a brace list: read when its place in the list is known.
     struct Item {
         template <detail::StringLike String>
@@ -293,7 +327,6 @@ class Endpoints {
         const Endpoint* endpoint = nullptr;
     };
 
-   public:
     template <detail::StringLike String>
     // NOLINTNEXTLINE(google-explicit-constructor)
     Endpoints(const String& comma_separated_uris) {
@@ -366,5 +399,13 @@ class Endpoints {
 
     std::vector<Endpoint> list_;
 };
+
+namespace detail {
+
+/// A string or a range of URIs, where it can be nothing else.
+template <class T>
+concept NodesLike = StringLike<T> || RangeOf<T, Endpoint> || std::same_as<T, Endpoints>;
+
+}  // namespace detail
 
 }  // namespace redlock

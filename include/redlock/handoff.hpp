@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Handing a lock on to another thread or process.
 #pragma once
 

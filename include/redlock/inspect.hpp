@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the nodes say of a resource, for operators and tests.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Lock: owning a resource, for the length of a scope.
 #pragma once
 
@@ -23,6 +24,14 @@ namespace redlock {
 
 namespace hiredis {
 class Transport;
+}
+
+template <class Transport, class Clock>
+class BasicLock;
+
+namespace detail {
+template <class Transport, class Clock>
+inline constexpr bool is_held_by_scope<BasicLock<Transport, Clock>> = true;
 }
 
 /// Owns one lease: unlocks at the end of its scope. Move-only.
@@ -64,7 +73,7 @@ class BasicLock {
 
     /// Unlocks, as unlock() does; what that cannot confirm ends by the ttl. Blocks at most node_timeout.
     ~BasicLock() {
-        if (lease_) session_->drop(lease_);
+        if (lease_) detail::Session<Transport, Clock>::drop(std::move(session_), lease_);
     }
 
     /// The resource; of several, the first. Empty when moved-from.
@@ -132,7 +141,7 @@ class BasicLock {
     /// ended. errc::unknown: it may or may not have happened, the old deadline stands (lowered, where the new
     /// one is sooner); or another extension was under way all that time, and nothing was sent.
     /// errc::invalid_argument: a ttl that leaves no validity.
-    Result<void> extend(std::chrono::milliseconds ttl) {
+    [[nodiscard]] Result<void> extend(std::chrono::milliseconds ttl) {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->extend(lease_, ttl);
     }

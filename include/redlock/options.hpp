@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What can be set, each with its unit, default, range and meaning of zero.
 #pragma once
 
@@ -56,7 +57,9 @@ struct RetryPolicy {
     /// Attempts in one call; 0: as many as fit into LockOptions::wait.
     std::uint32_t max_attempts = 0;
     /// Instead of all that: given the number of attempts made and the last failure, the delay before the
-    /// next one, or nothing to give up. Called with no lock held, must not block. Empty: as above.
+    /// next one, or nothing to give up. Called on the thread that called lock(), with no lock held; it may
+    /// take its time, and may call the same Redlock, for the same resource too. What it throws, lock()
+    /// throws. Others of this process who wait for the resource go before it meanwhile. Empty: as above.
     std::function<std::optional<std::chrono::milliseconds>(std::uint32_t, const Failure&)> decide{};
 
     void validate() const {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Redlock: mutual exclusion between processes over N independent Redis masters.
 #pragma once
 
@@ -57,6 +58,9 @@ class Resources {
     std::vector<std::string> names_;
 };
 
+template <class Transport, class Clock>
+class Mutex;
+
 /// Mutual exclusion between processes over N independent Redis or Valkey masters.
 ///
 /// Thread-safe, but for moving and destroying it: one Redlock serves all threads of a process. It connects
@@ -100,10 +104,18 @@ class Redlock {
     explicit Redlock(const Endpoints& nodes, const Options& options = Options::defaults())
         : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
 
-    /// Redlock{"redis://a", "redis://b"}: lists, all taken together.
-    // NOLINTNEXTLINE(google-explicit-constructor): connections are not made by the way
-    explicit Redlock(std::initializer_list<Endpoints> nodes, const Options& options = Options::defaults())
-        : Redlock{Endpoints::all_of(nodes), options} {}
+    /// Redlock({"redis://a", "redis://b"}), which is no copy of one made of that list. The empty pack keeps
+    /// it from being an initializer-list constructor, which would be asked before all others: the second
+    /// brace list is always the options, and g++ 12 would take `{.client_name = "x"}` for one more URI.
+    template <class... Nothing>
+    requires(sizeof...(Nothing) == 0) explicit Redlock(std::initializer_list<Endpoints::Item> nodes,
+                                                       const Nothing&... /*unused*/)
+        : Redlock{Endpoints{nodes}, Options::defaults()} {}
+
+    /// Redlock{"redis://a", "redis://b"}: strings and ranges, all taken together.
+    template <detail::NodesLike... More>
+    requires(sizeof...(More) > 0) explicit Redlock(const Endpoints& nodes, const More&... more)
+        : Redlock{Endpoints::all_of({nodes, Endpoints{more}...}), Options::defaults()} {}
 
     /// With a transport of one's own, as tests have.
     explicit Redlock(std::unique_ptr<Transport> transport, const Options& options = Options::defaults(),
@@ -111,10 +123,18 @@ class Redlock {
         : session_{SessionType::make(std::move(transport), std::move(clock), validated(options))} {}
 
     Redlock(Redlock&&) noexcept = default;
-    Redlock& operator=(Redlock&&) noexcept = default;
+    Redlock& operator=(Redlock&& other) noexcept {
+        Redlock taken{std::move(other)};
+        std::swap(session_, taken.session_);
+        return *this;
+    }
     Redlock(const Redlock&) = delete;
     Redlock& operator=(const Redlock&) = delete;
-    ~Redlock() = default;
+    /// Calls that have begun on other threads go on, but one that waits ends with errc::cancelled. Its Locks
+    /// stay.
+    ~Redlock() {
+        if (session_) session_->close();
+    }
 
     /// One attempt: one round trip, whatever the number of nodes.
     [[nodiscard]] Result<lock_type> try_lock(const Resources& resources, std::chrono::milliseconds ttl) {
@@ -125,7 +145,8 @@ class Redlock {
     /// Options::retry.
     [[nodiscard]] Result<lock_type> lock(const Resources& resources, const LockOptions& how = {}) {
         if (auto bad = check(resources, how)) return *std::move(bad);
-        return locked(session_->acquire(claim_of(resources), how));
+        const auto session = session_;  // for the length of the call, though this may be destroyed beneath it
+        return locked(session, session->acquire(claim_of(resources), how));
     }
 
     /// Goes on holding what another Lock, here or in another process, gave up by detach(): verifies at a
@@ -153,11 +174,13 @@ class Redlock {
     /// is connected, at most node_timeout.
     [[nodiscard]] Result<Inspection> inspect(std::string_view resource) {
         if (auto bad = check(Resources{resource}, {})) return *std::move(bad);
-        return session_->inspect(std::string{resource});
+        const auto session = session_;
+        return session->inspect(std::string{resource});
     }
 
    private:
     using SessionType = detail::Session<Transport, Clock>;
+    friend class Mutex<Transport, Clock>;
 
     [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
                                           const LockOptions& how,
@@ -175,13 +198,14 @@ class Redlock {
         if (!fences.empty() && fences.size() != resources.names().size()) {
             return Failure{errc::invalid_argument, "there is not one fencing token per resource"};
         }
-        return locked(session_->adopt(claim_of(resources), token, std::move(fences), how));
+        const auto session = session_;
+        return locked(session, session->adopt(claim_of(resources), token, std::move(fences), how));
     }
 
     template <class Lease>
-    [[nodiscard]] Result<lock_type> locked(Result<Lease> lease) const {
+    [[nodiscard]] static Result<lock_type> locked(std::shared_ptr<SessionType> session, Result<Lease> lease) {
         if (!lease) return std::move(lease).error();
-        return lock_type{session_, *std::move(lease)};
+        return lock_type{std::move(session), *std::move(lease)};
     }
 
     [[nodiscard]] std::shared_ptr<const detail::Claim> claim_of(const Resources& resources) const {
@@ -200,10 +224,15 @@ class Redlock {
         return options;
     }
 
+    [[nodiscard]] typename Clock::time_point now() const {
+        return session_ ? session_->now() : typename Clock::time_point{};
+    }
+
     [[nodiscard]] std::optional<Failure> check(const Resources& resources, const LockOptions& how) const {
         using namespace std::chrono_literals;
         const auto bad = [](std::string what) { return Failure{errc::invalid_argument, std::move(what)}; };
         if (!session_) return bad("this Redlock was moved from");
+        if (session_->is_forked()) return SessionType::after_fork();
         if (auto bad_names = check(resources.names())) return bad_names;
         for (const auto& [name, wait] :
              {std::pair{"wait", how.wait}, std::pair{"wait_unreachable", how.wait_unreachable}}) {

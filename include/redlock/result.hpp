@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an operation gives back: a value, or a Failure that says which node said what.
 //
 // Result<T> is a small type of our own so that it is the same whatever -std a translation unit uses.
@@ -6,12 +7,15 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include "redlock/version.hpp"
 
 namespace redlock {
 
@@ -142,9 +146,14 @@ class Failure {
     [[nodiscard]] std::uint32_t attempts() const noexcept { return attempts_; }
     void set_attempts(std::uint32_t attempts) noexcept { attempts_ = attempts; }
 
-    /// The longest time any holder has left, as the nodes that denied reported it; 0 when unknown.
-    [[nodiscard]] std::chrono::milliseconds holder_remaining() const noexcept { return holder_remaining_; }
-    void set_holder_remaining(std::chrono::milliseconds left) noexcept { holder_remaining_ = left; }
+    /// The longest time any holder has left, as the nodes that denied reported it. None when no node said, as
+    /// with fencing off, and when the key on one of them has no ttl, which that node's report says.
+    [[nodiscard]] std::optional<std::chrono::milliseconds> holder_remaining() const noexcept {
+        return holder_remaining_;
+    }
+    void set_holder_remaining(std::optional<std::chrono::milliseconds> left) noexcept {
+        holder_remaining_ = left;
+    }
 
     /// Adds to what each node said, where it said nothing.
     void add_details(const std::vector<std::string>& words) {
@@ -176,7 +185,7 @@ class Failure {
    private:
     errc code_;
     std::uint32_t attempts_ = 0;
-    std::chrono::milliseconds holder_remaining_{0};
+    std::optional<std::chrono::milliseconds> holder_remaining_;
     std::string what_;
     std::vector<NodeReport> nodes_;
 };
@@ -196,8 +205,26 @@ class Error : public std::system_error {
     std::string text_;
 };
 
+namespace detail {
+
+/// What is given up at the end of its scope, such as a lock: of use only where it has a name.
+template <class T>
+inline constexpr bool is_held_by_scope = false;
+
+/// Says to the compiler, which cannot know it, that there is something.
+template <class T>
+[[nodiscard]] constexpr T& known(T* there) noexcept {
+    if (there == nullptr) __builtin_unreachable();
+    return *there;
+}
+
+}  // namespace detail
+
 /// A T, or the Failure that stands in its place. Reading the one that is not there is undefined, except
 /// by value(), which throws.
+///
+/// One that may hold a lock cannot be tested as a temporary: what follows `if (locks.try_lock("a", 5s))`
+/// would run without the lock. Name it: `if (auto lock = locks.try_lock("a", 5s))`.
 template <class T>
 class Result {
    public:
@@ -206,23 +233,25 @@ class Result {
     // NOLINTNEXTLINE(google-explicit-constructor)
     Result(Failure failure) : state_{std::in_place_index<1>, std::move(failure)} {}
 
-    [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
-    [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
+    [[nodiscard]] bool has_value() const& noexcept { return state_.index() == 0; }
+    [[nodiscard]] explicit operator bool() const& noexcept { return has_value(); }
+    bool has_value() const&& requires(detail::is_held_by_scope<T>) = delete;          // give it a name
+    explicit operator bool() const&& requires(detail::is_held_by_scope<T>) = delete;  // give it a name
 
-    [[nodiscard]] T& operator*() & noexcept { return *std::get_if<0>(&state_); }
-    [[nodiscard]] const T& operator*() const& noexcept { return *std::get_if<0>(&state_); }
-    [[nodiscard]] T&& operator*() && noexcept { return std::move(*std::get_if<0>(&state_)); }
-    [[nodiscard]] T* operator->() noexcept { return std::get_if<0>(&state_); }
-    [[nodiscard]] const T* operator->() const noexcept { return std::get_if<0>(&state_); }
+    [[nodiscard]] T& operator*() & noexcept { return detail::known(std::get_if<0>(&state_)); }
+    [[nodiscard]] const T& operator*() const& noexcept { return detail::known(std::get_if<0>(&state_)); }
+    [[nodiscard]] T&& operator*() && noexcept { return std::move(detail::known(std::get_if<0>(&state_))); }
+    [[nodiscard]] T* operator->() noexcept { return &**this; }
+    [[nodiscard]] const T* operator->() const noexcept { return &**this; }
 
     /// The value. Throws redlock::Error with the failure's detail when there is none.
     [[nodiscard]] T& value() & { return check(), **this; }
     [[nodiscard]] const T& value() const& { return check(), **this; }
     [[nodiscard]] T&& value() && { return check(), *std::move(*this); }
 
-    [[nodiscard]] Failure& error() & noexcept { return *std::get_if<1>(&state_); }
-    [[nodiscard]] const Failure& error() const& noexcept { return *std::get_if<1>(&state_); }
-    [[nodiscard]] Failure&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+    [[nodiscard]] Failure& error() & noexcept { return detail::known(std::get_if<1>(&state_)); }
+    [[nodiscard]] const Failure& error() const& noexcept { return detail::known(std::get_if<1>(&state_)); }
+    [[nodiscard]] Failure&& error() && noexcept { return std::move(detail::known(std::get_if<1>(&state_))); }
 
    private:
     void check() const {
@@ -248,9 +277,9 @@ class Result<void> {
         if (!has_value()) throw Error{error()};
     }
 
-    [[nodiscard]] Failure& error() & noexcept { return *std::get_if<1>(&state_); }
-    [[nodiscard]] const Failure& error() const& noexcept { return *std::get_if<1>(&state_); }
-    [[nodiscard]] Failure&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+    [[nodiscard]] Failure& error() & noexcept { return detail::known(std::get_if<1>(&state_)); }
+    [[nodiscard]] const Failure& error() const& noexcept { return detail::known(std::get_if<1>(&state_)); }
+    [[nodiscard]] Failure&& error() && noexcept { return std::move(detail::known(std::get_if<1>(&state_))); }
 
    private:
     std::variant<std::monostate, Failure> state_;

@@ -1,5 +1,10 @@
-// The version of the library.
+// SPDX-License-Identifier: Apache-2.0
+// The version of the library, and what it needs of the compiler. Included by all that throws.
 #pragma once
+
+#ifndef __cpp_exceptions
+#error "redlock needs exceptions, which -fno-exceptions forbids; all further errors come of that"
+#endif
 
 #define REDLOCK_VERSION_MAJOR 0
 #define REDLOCK_VERSION_MINOR 1

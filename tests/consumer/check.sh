@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # One way of using the library from outside: check.sh <case> <scratch directory>. Run by ctest, which sets
 #
 #   REDLOCK_BINARY_DIR  a configured build tree of ours, to install from
@@ -56,6 +57,40 @@ install)
     if grep -rlF -e "$source_dir" -e "$scratch" -- "$REDLOCK_PREFIX"; then
         fail "the installed files above name the build's directories"
     fi
+    cmp -- "$source_dir/LICENSE" "$REDLOCK_PREFIX/share/licenses/redlock/LICENSE" ||
+        fail 'the licence is not installed'
+    "$cmake" --install "$REDLOCK_BINARY_DIR" --prefix "$scratch/component" --component redlock-dev
+    diff -r -- "$REDLOCK_PREFIX" "$scratch/component" || fail 'the component redlock-dev is not all of it'
+    ;;
+build_tree)
+    # The build would be that of find_package; this is about what is found.
+    configure -DREDLOCK_FROM=find_package -Dredlock_DIR="$REDLOCK_BINARY_DIR" -DREDLOCK_WANTED=0.1
+    ;;
+readme)
+    # The commands of the README as they stand there, and no generator but the one that cmake takes by itself.
+    unset CMAKE_GENERATOR
+    cp -R -- "$source_dir"/{CMakeLists.txt,LICENSE,cmake,include} "$scratch"
+    command=$(tr '\n\140' ' |' <"$source_dir/README.md" | grep -o '|cmake -B build [^|]*|' | tr -d '|')
+    read -r -a words <<<"$command"
+    [[ ${words[0]-} == cmake ]] || fail 'README.md does not say how to install'
+    cd -- "$scratch"
+    "$cmake" "${words[@]:1}"
+    "$cmake" --install build --prefix "$scratch/prefix"
+    ;;
+sub_project)
+    # What another project installs has nothing of ours in it unasked.
+    "$cmake" -S "$here/parent" -B "$scratch/build" -DREDLOCK_SOURCE="$source_dir" -DREDLOCK_IN_OUR_EXPORT=ON
+    "$cmake" --install "$scratch/build" --prefix "$scratch/prefix"
+    if find "$scratch/prefix" -type f -not -path '*/cmake/parent/*' | grep .; then
+        fail 'the files above were installed unasked'
+    fi
+    ;;
+sub_project_install)
+    # Where the project asks for it, ours is there for those who link the project's own exported target.
+    "$cmake" -S "$here/parent" -B "$scratch/parent" -DREDLOCK_SOURCE="$source_dir" -DREDLOCK_INSTALL=ON
+    "$cmake" --install "$scratch/parent" --prefix "$scratch/prefix"
+    configure -DREDLOCK_FROM=find_package -DCMAKE_PREFIX_PATH="$scratch/prefix" -DREDLOCK_WANTED=0.1 \
+        -DPARENT_TARGETS="$scratch/prefix/lib/cmake/parent/parent-targets.cmake"
     ;;
 add_subdirectory)
     build_and_run -DREDLOCK_FROM=add_subdirectory -DREDLOCK_SOURCE="$source_dir"
@@ -97,6 +132,24 @@ pkg_config)
     "${compile[@]}" "-std=${STANDARDS##*,}" "${flags[@]}" -c "$here/project/other.cpp" -o "$scratch/other.o"
     "$CXX" "$scratch/main.o" "$scratch/other.o" "${libraries[@]}" -o "$scratch/consumer"
     "$scratch/consumer"
+    ;;
+misuse)
+    # Each of these must not compile, for the reason in its first line; with RIGHT it does.
+    compile=("$CXX" -std=c++20 "${strict[@]}" -fsyntax-only "-I$source_dir/include")
+    for source in "$here"/misuse/*.cpp; do
+        "${compile[@]}" -DRIGHT "$source" || fail "$source does not compile where it is right"
+        if output=$("${compile[@]}" "$source" 2>&1); then fail "$source compiles"; fi
+        reason=$(sed -n '1s|^// expected: ||p' "$source")
+        grep -qE -- "$reason" <<<"$output" || fail "$source, but not because of '$reason': $output"
+    done
+    ;;
+no_exceptions)
+    # The first error is the one that says it, whatever header comes first.
+    for header in "$source_dir"/include/redlock/*.hpp; do
+        output=$("$CXX" -std=c++20 -fno-exceptions -fsyntax-only "-I$source_dir/include" -x c++ "$header" 2>&1) &&
+            fail "$header compiles without exceptions"
+        grep -m 1 'error' <<<"$output" | grep -q 'redlock needs exceptions' || fail "$header: $output"
+    done
     ;;
 *)
     fail "no such case: $case_name"

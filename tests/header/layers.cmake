@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The layers of the library, as far as its includes show them: core/ names no socket, no hiredis and no
 # leaf; only hiredis/ includes hiredis. Called with -DROOT=<include/redlock>.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When a node is tried again: what ends the backoff, and what makes it grow (R22).
 #include <atomic>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a node says at log-in, and what is made of it (R29, R31).
 #include <atomic>
 

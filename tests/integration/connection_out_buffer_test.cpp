@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bytes that wait for a socket.
 #include "redlock/hiredis/out_buffer.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A transport alone, without the algorithm: the test hands over the requests and hears what is told.
 #pragma once
 
@@ -37,7 +38,7 @@ class DrivenTransport final : private redlock::detail::TransportEvents {
         for (const std::string_view word : words) writer.arg(word);
         return transport_.send(0, std::move(writer).take());
     }
-    void poll(std::chrono::nanoseconds timeout = 2ms) { transport_.poll(*this, timeout); }
+    void poll(std::chrono::nanoseconds timeout = 2ms) { EXPECT_TRUE(transport_.poll(*this, timeout)); }
 
     template <class Predicate>
     [[nodiscard]] bool poll_until(Predicate&& predicate, std::chrono::nanoseconds longest = patience) {
@@ -77,7 +78,8 @@ class DrivenTransport final : private redlock::detail::TransportEvents {
         return {uris.begin(), uris.end()};
     }
 
-    void on_awake() override {}
+    void on_waiting() override {}
+    bool on_awake() override { return true; }
     void on_reply(std::size_t, const redlock::detail::Reply& reply) override {
         replies.emplace_back(reply.text);
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Connections on which nothing is heard any more though the peer's kernel takes all that is sent (R19, R20).
 #include <atomic>
 

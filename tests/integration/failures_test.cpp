@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nodes that are killed, stopped and restarted.
 #include <algorithm>
 #include <future>
@@ -177,7 +178,7 @@ TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_words_for_all)
         return words.size() == callers;
     }));
     source.request_stop();
-    for (auto& one : waiting) EXPECT_FALSE(one.get());
+    for (auto& one : waiting) EXPECT_FALSE(got(one.get()));
     EXPECT_FALSE(words[0].empty());
     EXPECT_EQ(words, std::vector<std::string>(callers, words[0]));
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an acquisition costs a node: commands exactly; the time, as the node itself measures it, is printed.
 #include <gtest/gtest.h>
 

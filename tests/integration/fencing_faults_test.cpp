@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fencing tokens while the nodes fail: killed, restarted with what they had persisted or with nothing, hung;
 // and the clients are processes, as in life.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fencing tokens on real nodes: they grow, whatever the counters had drifted to.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,6 +13,7 @@
 #include "support/cluster.hpp"
 #include "support/delay_proxy.hpp"
 #include "support/eventually.hpp"
+#include "support/got.hpp"
 
 namespace redlock::test {
 namespace {
@@ -213,13 +215,13 @@ TEST_F(BetweenTheRounds, nothing_happens_and_it_is_granted) {
 }
 
 TEST_F(BetweenTheRounds, the_key_vanishes_and_the_commit_is_refused) {
-    EXPECT_FALSE(attempt([&] { nodes[0].query({"DEL", "name"}); }));
+    EXPECT_FALSE(got(attempt([&] { nodes[0].query({"DEL", "name"}); })));
     EXPECT_TRUE(nothing_left(nodes));
     EXPECT_EQ(counter(nodes[0]), base + 6) << "only the owner raises it";
 }
 
 TEST_F(BetweenTheRounds, another_takes_the_key_and_keeps_it) {
-    EXPECT_FALSE(attempt([&] { nodes[0].query({"SET", "name", "another", "PX", "60000"}); }));
+    EXPECT_FALSE(got(attempt([&] { nodes[0].query({"SET", "name", "another", "PX", "60000"}); })));
     EXPECT_TRUE(eventually(patience, [&] { return !nodes[1].get("name"); }));
     EXPECT_EQ(nodes[0].get("name"), "another");
     EXPECT_EQ(counter(nodes[0]), base + 6);
@@ -227,7 +229,7 @@ TEST_F(BetweenTheRounds, another_takes_the_key_and_keeps_it) {
 
 // As when an earlier commit of this client's arrives for the second time, after another had the resource.
 TEST_F(BetweenTheRounds, the_counter_passes_the_value_and_is_not_lowered) {
-    EXPECT_FALSE(attempt([&] { set_counter(nodes[0], base + 12); }));
+    EXPECT_FALSE(got(attempt([&] { set_counter(nodes[0], base + 12); })));
     EXPECT_EQ(counter(nodes[0]), base + 12);
     EXPECT_TRUE(nothing_left(nodes));
 }
@@ -258,7 +260,7 @@ TEST_F(AdoptedBetweenTheRounds, a_value_that_another_was_given_is_not_taken) {
 }
 
 TEST_F(AdoptedBetweenTheRounds, a_value_that_another_has_committed_is_not_taken) {
-    EXPECT_FALSE(adopt([&] { set_counter(nodes[0], base + 12); }));
+    EXPECT_FALSE(got(adopt([&] { set_counter(nodes[0], base + 12); })));
     EXPECT_EQ(counter(nodes[0]), base + 12);
 }
 

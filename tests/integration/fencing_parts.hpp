@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the fencing tests share: a transport that is watched, a wall clock that is steered, and the judge of
 // a history of tokens.
 #pragma once

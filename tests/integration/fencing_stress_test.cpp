@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The worst that clocks can do to a lock, for as long as it takes: a hostile client deletes the keys of live
 // locks on random nodes, so that there are many holders at a time. The tokens must not notice. The obvious
 // algorithm, run beside it in the same conditions, does.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the integration tests share: options for a busy machine, and a guard that notices two holders.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include "redlock/redlock.hpp"
 #include "support/cluster.hpp"
 #include "support/eventually.hpp"
+#include "support/got.hpp"
 
 namespace redlock::test {
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many rounds in flight at once from one thread, as an asynchronous caller would have them.
 #include <malloc.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // R30: keys that are not ours by form are left as they are, and the report says so.
 #include "integration/waiting_parts.hpp"
 #include "redlock/inspect.hpp"
@@ -268,7 +269,7 @@ TEST_F(ForeignCounter, R30_has_the_last_number_below_2_to_the_53_and_no_more) {
     EXPECT_EQ(node().get(fence_key("name")), "9007199254740991");
     EXPECT_TRUE(last->extend(60s));
     const Token token = last->detach().token;
-    EXPECT_FALSE(locks_.adopt("name", token, 60s)) << "which would need another number";
+    EXPECT_FALSE(got(locks_.adopt("name", token, 60s))) << "which would need another number";
     node().query({"DEL", "name"});
     const auto lock = locks_.try_lock("name", 60s);
     ASSERT_FALSE(lock) << lock->fencing_token();

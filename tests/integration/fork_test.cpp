@@ -1,16 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
 // A child process that inherits a Redlock gets a clear error, and the parent is unharmed.
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include "integration/fixture.hpp"
+#include "redlock/mutex.hpp"
 
 namespace redlock::test {
 namespace {
@@ -72,6 +77,34 @@ TEST(Fork, the_child_gets_a_clear_error_and_the_parents_lock_and_connections_are
     EXPECT_TRUE(is_clean(cluster));
 }
 
+// Where a thread of the parent holds it, its turn would never come in the child.
+TEST(Fork, a_mutex_throws_in_the_child) {
+    Cluster cluster{3};
+    auto locks = connect_to(cluster);
+    Mutex<> mutex{locks, "name", {.ttl = 60s}};
+    const std::lock_guard guard{mutex};
+    const auto is_refused = [](const auto& call) {
+        try {
+            call();
+        } catch (const Error& error) {
+            return error.failure() == errc::invalid_argument;
+        }
+        return false;
+    };
+    const auto status = in_child([&] {
+        if (!is_refused([&] { static_cast<void>(mutex.try_lock()); })) return 1;
+        if (!is_refused([&] { mutex.lock(); })) return 2;
+        try {
+            const Mutex<> another{locks, "other"};
+        } catch (const std::invalid_argument&) {
+            return 0;
+        }
+        return 3;
+    });
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(mutex.held().owns_lock());
+}
+
 TEST(Fork, the_child_may_destroy_what_it_inherited_while_a_thread_of_the_library_ran_in_the_parent) {
     Cluster cluster{3};
     auto locks = std::make_unique<Redlock<>>(connect_to(cluster));
@@ -112,7 +145,7 @@ TEST(Fork, a_program_that_is_executed_inherits_no_connection) {
     auto others = connect_to(cluster);
     const auto held = others.try_lock("name", 60s);
     ASSERT_TRUE(held);
-    EXPECT_FALSE(locks.lock("name", {.ttl = 60s, .wait = 300ms})) << "and a subscriber while it waits";
+    EXPECT_FALSE(got(locks.lock("name", {.ttl = 60s, .wait = 300ms}))) << "and a subscriber while it waits";
     EXPECT_EQ(inheritable_sockets(), before);
 }
 
@@ -136,8 +169,8 @@ TEST(Fork, the_child_makes_a_redlock_of_its_own) {
     ASSERT_TRUE(held);
     const auto status = in_child([&] {
         Redlock<> own = connect_to(cluster);
-        if (own.try_lock("name", 60s)) return 1;
-        return own.try_lock("other", 60s) ? 0 : 2;
+        if (got(own.try_lock("name", 60s))) return 1;
+        return got(own.try_lock("other", 60s)) ? 0 : 2;
     });
     EXPECT_EQ(status, 0);
     EXPECT_TRUE(held->owns_lock());

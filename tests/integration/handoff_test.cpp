@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Handing a lock on, to another process too: no moment without a holder, no two holders.
 #include "redlock/handoff.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Extensions of one lock from several threads and its renewal, on real nodes. Rule R33.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // lost(): when it is triggered, when not, and what may be done from it. Rules R10, R11, R15.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the tests of holding share: options that a slow machine can live with, and a client that wants in.
 #pragma once
 
@@ -14,6 +15,7 @@
 #include "redlock/redlock.hpp"
 #include "support/cluster.hpp"
 #include "support/eventually.hpp"
+#include "support/got.hpp"
 
 namespace redlock::test {
 

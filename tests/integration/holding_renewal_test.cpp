@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Renewal on real nodes: what a holder survives, and what ends its right. Rules R12, R14.
 #include <gtest/gtest.h>
 
@@ -190,7 +191,7 @@ TEST(HoldingRenewal, A_lock_without_renew_is_not_renewed_though_somebody_watches
     const auto lost = lock.lost();
     EXPECT_TRUE(eventually(patience, [&] { return lost.stop_requested(); }));
     EXPECT_EQ(lock.expires_at(), ends);
-    EXPECT_TRUE(eventually(patience, [&] { return nodes.locks.try_lock("name", 1s).has_value(); }));
+    EXPECT_TRUE(eventually(patience, [&] { return got(nodes.locks.try_lock("name", 1s)); }));
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The nodes that a round could do without: they too get what was sent. Rules R6, R12, R23.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The end of holding: unlock against renewal, Redlock and Locks outliving each other, nothing left. R13, R18.
 #include <gtest/gtest.h>
 #include <malloc.h>

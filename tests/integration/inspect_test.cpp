@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // inspect(): what the nodes say of a resource, and nothing changed by asking.
 #include "redlock/inspect.hpp"
 

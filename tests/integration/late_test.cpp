@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What comes late: votes, requests that a hung node runs after we gave up, connections that were replaced.
 #include <map>
 #include <optional>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mutex as the standard library's locks use it.
 #include "redlock/mutex.hpp"
 
@@ -19,7 +20,7 @@ namespace {
 
 class MutexTest : public testing::Test {
    protected:
-    [[nodiscard]] bool is_free(const std::string& name) { return locks.try_lock(name, 30s).has_value(); }
+    [[nodiscard]] bool is_free(const std::string& name) { return got(locks.try_lock(name, 30s)); }
 
     Cluster cluster{3};
     Redlock<> locks{cluster.uris(), holding_options()};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The README shows a user with no more rights than needed: for that user everything works and the node
 // refuses nothing; take any one of the rights away, and it does.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A process that may start no more threads. The library needs one for renewal, for lost() and for work that a
 // call left over; a lock without these must not need it.
 #include <dlfcn.h>

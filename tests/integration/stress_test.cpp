@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A minute of everything at once: many threads, and nodes that are killed, stopped and restarted under them.
 #include <array>
 #include <cstdlib>

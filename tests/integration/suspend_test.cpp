@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A machine that was suspended: the clock of leases has gone on, and the kernel's timers have not.
 #include <atomic>
 #include <memory>

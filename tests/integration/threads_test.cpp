@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many threads: on one Redlock and on several, with no two holders at once and nobody left waiting.
 #include <algorithm>
 #include <future>
@@ -95,7 +96,7 @@ TEST(Threads, a_stop_ends_a_waiting_lock_at_once) {
             return lock ? errc::unknown : lock.error().code();
         }));
     }
-    EXPECT_FALSE(locks.try_lock("name", 60s)) << "so that some of them are surely waiting by now";
+    EXPECT_FALSE(got(locks.try_lock("name", 60s))) << "so that some of them are surely waiting by now";
     EXPECT_EQ(outcomes[0].wait_for(0s), std::future_status::timeout);
     const auto before = std::chrono::steady_clock::now();
     source.request_stop();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who waits is called by the release; and where no call comes, there is a time to look again.
 #include <gtest/gtest.h>
 

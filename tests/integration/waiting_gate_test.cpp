@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Of those who wait for one resource in one Redlock one contends; the others stand in its gate, first come
 // first served.
 #include <gtest/gtest.h>
@@ -133,7 +134,7 @@ TEST_F(WaitingGate, lets_the_next_one_contend_when_the_first_gives_up) {
     auto giving_up = enter({.ttl = 1h, .wait = forever, .stop = source.get_token()});
     auto next = enter();
     source.request_stop();
-    EXPECT_FALSE(giving_up.get());
+    EXPECT_FALSE(got(giving_up.get()));
     ASSERT_TRUE(lock.unlock());
     EXPECT_TRUE(is_soon_over(next));
     EXPECT_TRUE(next.get());

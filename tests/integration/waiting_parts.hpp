@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the tests of waiting share: waiters in threads of their own, and a look at the queues on the nodes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nodes that do not permit what waiting by calls needs: locking goes on as before, waiting is by polling.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The queue on the nodes: who stands there, in which order, and that nothing stays.
 #include <gtest/gtest.h>
 
@@ -48,7 +49,7 @@ TEST(WaitingQueue, ends_by_itself_where_those_who_stood_in_it_are_gone) {
         EXPECT_LE(*left, 2s) << "twice the time after which who waits looks again";
     }
     source.request_stop();
-    EXPECT_FALSE(waiting.get());
+    EXPECT_FALSE(got(waiting.get()));
 }
 
 // Who got it after whom, of five that came one after another.

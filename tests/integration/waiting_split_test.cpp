@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Split votes: several contenders with a minority each get past it, by asking one and the same node first.
 #include <gtest/gtest.h>
 
@@ -34,7 +35,7 @@ TEST(WaitingSplit, after_a_split_vote_one_node_is_asked_first_and_its_no_is_enou
         const std::string name = "name " + std::to_string(i);
         for (std::size_t n = 0; n < 2; ++n) cluster[n].query({"SET", name, "theirs"});
         const auto before = sets_of(cluster);
-        ASSERT_FALSE(locks.lock(name, {.ttl = 1h, .wait = 60s}));
+        ASSERT_FALSE(got(locks.lock(name, {.ttl = 1h, .wait = 60s})));
         auto sent = sets_of(cluster);
         for (std::size_t n = 0; n < 4; ++n) sent[n] -= before[n];
         const auto most = *std::max_element(sent.begin(), sent.end());

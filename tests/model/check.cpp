@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Explores every state of each variant in fencing.hpp, breadth first, and prints one table.
 //
 // Breadth first, so that the first violation found is one with the fewest steps. The set of visited

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fencing algorithm as a transition system: every state it can be in, every step it can take.
 //
 // This file is the one to review: if it allows whatever the scripts and the client do, the results

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Proves the fencing algorithm by induction, for any number of clients and unbounded integers.
 
 The exploration in check.cpp covers a few acquisitions and small numbers, completely. This covers all of

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Proves section "fencing tokens" twice: explores every state of small models (check.cpp) and proves the
 # general case by induction (prove.py). One core; minutes, not hours.
 #
@@ -19,7 +20,7 @@ for argument in "$@"; do
     case $argument in
         --long) long=(--long) ;;
         --markdown) markdown=(--markdown) ;;
-        -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+        -h | --help) sed -n '3,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
         *) echo "run.sh: unknown argument: $argument (try --help)" >&2; exit 2 ;;
     esac
 done

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Puts one deliberate defect at a time into a copy of the library and looks who notices.
 
 Each mutant of mutants.list is made in a copy of include/, the catchers are compiled against the copy and
 run: the simulator, up to a bound of schedules; the unit tests; and where a script was changed, the test
 that holds the simulator's model of the scripts against a real server; and where the connection was changed,
-which neither of them has, its tests. A mutant that nobody catches is an
-error, and so is one that does not compile, one whose text does not stand in the file exactly once, and a
+which neither of them has, its tests; what guards the data has its own alone. A mutant that nobody catches is
+an error, and so is one that does not compile, one whose text does not stand in the file exactly once, and a
 catcher that finds the unchanged library guilty.
 
   run.py                     all mutants
@@ -88,12 +89,18 @@ class Mutant:
 
     def is_simulated(self):
         """Whether the simulator is compiled with what it changes."""
-        faces = ("include/redlock/hiredis/", "include/redlock/endpoint.hpp", "include/redlock/redlock.hpp")
+        faces = ("include/redlock/hiredis/", "include/redlock/endpoint.hpp", "include/redlock/redlock.hpp",
+                 "include/redlock/fencing.hpp")
         return not all(edit.path.startswith(faces) for edit in self.edits) or not self.edits
+
+    def changes_a_fence(self):
+        """What guards the data stands apart from the lock, and has tests of its own."""
+        return any(edit.path.endswith(("/fencing.hpp", "/fenced.hpp")) for edit in self.edits)
 
     def changes_the_connection(self):
         """In whose place the unit tests have one of their own."""
-        return any(edit.path.startswith("include/redlock/hiredis/") for edit in self.edits)
+        return not self.changes_a_fence() and any(edit.path.startswith("include/redlock/hiredis/")
+                                                  for edit in self.edits)
 
 
 def parse_list(text):
@@ -221,6 +228,13 @@ class Workshop:
         program = self.compile("connection", unity, "-O0", libraries=["gtest", "gtest_main", "hiredis"])
         findings.tests += failing_tests(program)
 
+    def run_fence_tests(self, findings):
+        sources = ["unit/fence_guard_test.cpp", "integration/fencing_redis_test.cpp"]
+        unity = self.folder / "fence.cpp"
+        unity.write_text("".join(f'#include "{path}"\n' for path in sources))
+        program = self.compile("fence", unity, "-O0", libraries=["gmock", "gtest", "gtest_main", "hiredis"])
+        findings.tests += failing_tests(program)
+
     def clear(self):
         shutil.rmtree(self.folder)
 
@@ -264,16 +278,19 @@ def examine(mutant, options):
     findings = Findings()
     workshop = Workshop(mutant, options)
     is_connection = mutant.changes_the_connection()
+    is_fence = mutant.changes_a_fence()
     if mutant.is_simulated():
         workshop.simulate(findings)
     # The unit tests' nodes run no script, but do what it should: they cannot see a change in one.
     is_script = mutant.changes_a_script()
-    if not options.quick and not is_script and not is_connection:
+    if not options.quick and not (is_script or is_connection or is_fence):
         workshop.run_unit_tests(findings)
     if not options.quick and (is_script or not mutant.edits):
         workshop.run_script_tests(findings)
     if not options.quick and (is_connection or not mutant.edits):
         workshop.run_connection_tests(findings)
+    if not options.quick and (is_fence or not mutant.edits):
+        workshop.run_fence_tests(findings)
     workshop.clear()
     findings.seconds = time.monotonic() - began
     return findings

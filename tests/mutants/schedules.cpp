@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The simulator for a mutant: schedules until the first that violates a property, and no story about it.
 #include <cstdint>
 #include <cstdio>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One client process: the library's engine, protocol and keeper, and the workers that use them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // True time, and the clocks of clients and nodes that all run at speeds of their own.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is going to happen, in order of time; at the same time in order of its making.
 #pragma once
 

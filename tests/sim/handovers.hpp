@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Locks that were detached and wait for somebody to adopt them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What clients were told, in true time, and the checks over it.
 #pragma once
 

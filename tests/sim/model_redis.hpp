@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A model of one Redis: the commands and scripts that the library uses, by what they do.
 //
 // It knows a script by its text or the text's SHA-1, and does in C++ what the Lua does.
@@ -397,20 +398,38 @@ class ModelRedis {
     // ---- waiting -----------------------------------------------------------------------------------
 
     ModelReply enlist(const Scope& scope) {
-        std::vector<std::string_view> queues;
+        std::vector<std::size_t> held;
         for (std::size_t i = 0; i < scope.resources.size(); ++i) {
             if (!exists(scope.resources[i])) continue;
             if (!store_.queue_left(scope.companions[i])) return foreign();
-            queues.push_back(scope.companions[i]);
+            held.push_back(i);
         }
+        if (held.empty()) return ModelReply::number(0);
         store_.before_write();
-        for (const std::string_view queue : queues) {
+        std::int64_t longest = 0;
+        std::int64_t rank = 0;
+        std::string holders;
+        for (const std::size_t i : held) {
+            const std::string_view queue = scope.companions[i];
             store_.add_member(queue, number(scope.arguments[1]), scope.arguments[0]);
             if (store_.pttl(queue) < number(scope.arguments[2])) {
                 store_.find(queue)->expires_ms = in_ms(scope.arguments[2]);
             }
+            const std::int64_t left = store_.pttl(scope.resources[i]);
+            longest = std::max(longest, left < 0 ? ModelStore::largest_counter : left);
+            rank = std::max(rank, store_.rank_of(queue, scope.arguments[0]));
+            const Entry& holder = *store_.find(scope.resources[i]);
+            if (ModelStore::is_string(holder)) holders += holder.value;
         }
-        return ModelReply::number(queues.empty() ? 0 : 1);
+        return {ModelReply::Kind::array, 0, {}, {1, longest, rank, digest_of(holders)}};
+    }
+
+    /// The first 12 digits of its SHA-1.
+    [[nodiscard]] static std::int64_t digest_of(std::string_view text) {
+        const auto sha1 = detail::sha1_hex(text);
+        std::int64_t digest = 0;
+        std::from_chars(sha1.data(), sha1.data() + 12, digest, 16);
+        return digest;
     }
 
     ModelReply delist(const Scope& scope) {

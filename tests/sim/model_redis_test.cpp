@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The model of Redis against a real one: the same commands, at the same time, get the same replies.
 #include <gtest/gtest.h>
 
@@ -218,6 +219,8 @@ class ModelAgainstRedis : public testing::Test {
         test::Reply replies = user.query({"EXEC"});
         now_us_ = time_of(replies.elements.at(0));
         is_blurred_ = before_us / 1000 != time_of(replies.elements.at(2)) / 1000;
+        // A command still sees a key in its last millisecond, but Redis 8 may remove it beforehand.
+        is_expiring_ = model_.store().is_last_of_a_key(now_us_ / 1000);
         return replies.elements.at(1);
     }
     test::Reply ask(const std::vector<std::string>& words) { return ask(client_, words); }
@@ -277,9 +280,11 @@ class ModelAgainstRedis : public testing::Test {
         }
     }
 
-    /// Where nobody can say in which millisecond the server ran a request, both forget what came of it.
+    /// Where nobody can say in which millisecond the server ran a request, or whether a key was there, both
+    /// forget what came of it.
     bool begins_anew() {
-        if (!std::exchange(is_blurred_, false)) return false;
+        const bool is_expiring = std::exchange(is_expiring_, false);
+        if (!std::exchange(is_blurred_, false) && !is_expiring) return false;
         server_.query({"DEL", "red", "blue", "{red}:redlock-fence", "{blue}:redlock-fence",
                        "{red}:redlock-queue", "{blue}:redlock-queue"});
         server_.query({"SCRIPT", "FLUSH"});
@@ -324,6 +329,7 @@ class ModelAgainstRedis : public testing::Test {
     std::string got_;
     std::int64_t now_us_ = 0;
     bool is_blurred_ = false;
+    bool is_expiring_ = false;
 };
 
 TEST_F(ModelAgainstRedis, gives_the_same_replies) {
@@ -472,6 +478,7 @@ TEST_F(ModelAgainstRedis, expires_at_the_same_millisecond) {
         const std::string get = std::move(detail::RequestWriter{2}.arg("PTTL").arg("red")).take();
         for (std::string left; left != "-2";) {
             left = words_of(ask({"PTTL", "red"}));
+            if (is_expiring_) continue;
             if (begins_anew()) break;
             ASSERT_TRUE(agrees(get, left)) << "Redis: " << left << ", model: " << got_;
         }

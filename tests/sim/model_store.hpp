@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The keys of a model of Redis: strings, sorted sets and others, with lazy expiry on the node's wall clock.
 #pragma once
 
@@ -21,6 +22,9 @@ class ModelStore {
         std::int64_t score;
         std::string name;
     };
+    [[nodiscard]] static bool is_before(const Member& a, const Member& b) noexcept {
+        return a.score != b.score ? a.score < b.score : a.name < b.name;
+    }
     struct Entry {
         std::string key;
         std::string value{};
@@ -39,6 +43,12 @@ class ModelStore {
             if (is_expired(entry) && is_counter(entry)) has_forgotten_counter_ = true;
         }
         std::erase_if(entries_, is_expired);
+    }
+
+    /// Whether this is the last millisecond of one of the keys.
+    [[nodiscard]] bool is_last_of_a_key(std::int64_t wall_ms) const {
+        return std::any_of(entries_.begin(), entries_.end(),
+                           [wall_ms](const Entry& entry) { return entry.expires_ms == wall_ms; });
     }
 
     [[nodiscard]] std::int64_t now_us() const noexcept { return now_us_; }
@@ -88,15 +98,20 @@ class ModelStore {
         return left;
     }
 
+    /// How many of a queue come before this member of it.
+    [[nodiscard]] std::int64_t rank_of(std::string_view key, std::string_view name) {
+        const auto& members = find(key)->members;
+        const auto self = std::find_if(members.begin(), members.end(),
+                                       [&](const Member& member) { return member.name == name; });
+        return std::count_if(members.begin(), members.end(),
+                             [&](const Member& member) { return is_before(member, *self); });
+    }
+
     /// Of the lowest score; empty: there is none.
     [[nodiscard]] std::string first_member(std::string_view key) {
         const Entry* entry = find(key);
         if (entry == nullptr || entry->members.empty()) return {};
-        return std::min_element(entry->members.begin(), entry->members.end(),
-                                [](const Member& a, const Member& b) {
-                                    return a.score != b.score ? a.score < b.score : a.name < b.name;
-                                })
-            ->name;
+        return std::min_element(entry->members.begin(), entry->members.end(), is_before)->name;
     }
 
     /// "redlock:<40 hex digits> <number>".

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Connections between clients and nodes: order is kept within one, and nothing else is promised.
 #pragma once
 

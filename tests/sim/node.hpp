@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One server: its data, its wall clock, and what has befallen it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What one schedule is made of, all of it drawn from one seed: the world, its clocks, and every fault.
 //
 // The plan is fixed before the world begins, so a shrinker can take things out of it and run it again.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A client's end of its connections to one node: made when it is wanted, backed off where it cannot be had.
 #pragma once
 

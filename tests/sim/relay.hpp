@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // In a world where all is well, a lock is handed on from waiter to waiter: each must be called, not look.
 #pragma once
 

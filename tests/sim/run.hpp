@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Running schedules, many or one, and making a failing one smaller.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many schedules, of which none may violate a property; and some where an assumption is broken on purpose.
 #include <gtest/gtest.h>
 

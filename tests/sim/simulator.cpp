@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The simulator as a program: many schedules, or one that is looked at. `--help` says how.
 #include <charconv>
 #include <chrono>

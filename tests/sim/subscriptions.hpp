@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A client's subscriptions: a connection of its own to each node, with the manners of those on hiredis
 // (made while a channel is wanted, tried again in the turns of whoever drives, and for nobody's sake woken).
 #pragma once

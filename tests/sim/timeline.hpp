@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What happened, in words, for people; written only when a run is to be looked at.
 #pragma once
 

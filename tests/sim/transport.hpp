@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A client's way to the nodes: the simulator's side of the seam, with the same manners as the one on
 // hiredis (lazy connections, backoff, the old connection ended by the new one).
 #pragma once
@@ -83,13 +84,14 @@ class SimTransport {
         }
     }
 
-    void poll(detail::TransportEvents& events, std::optional<std::chrono::nanoseconds> /*timeout*/) {
+    [[nodiscard]] bool poll(detail::TransportEvents& events,
+                            std::optional<std::chrono::nanoseconds> /*timeout*/) {
         flush();
         for (std::size_t node = 0; node < ports_.size(); ++node) {
             if (ports_[node].is_wanted) static_cast<void>(connect(node));
         }
         subscriptions_.connect();
-        events.on_awake();
+        if (!events.on_awake()) return false;
         auto& inbox = network_.inbox(client_);
         for (std::size_t i = 0; i < inbox.size(); ++i) {
             const Arrival arrival = std::move(inbox[i]);
@@ -108,7 +110,10 @@ class SimTransport {
                 fail(node, Vote::unreachable, "the world has ended", events);
             }
         }
+        return true;
     }
+
+    [[nodiscard]] bool take_over() const noexcept { return false; }  // there is one thread
 
     void wake() const noexcept {}
     void listen(std::string_view channel) { subscriptions_.listen(channel); }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One schedule from its beginning to its end.
 #pragma once
 

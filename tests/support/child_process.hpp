@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A child process that cannot outlive the test: started, stopped, continued, killed and reaped by its id.
 #pragma once
 

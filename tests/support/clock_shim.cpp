@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Moves a process's wall clock: to be put into a server's LD_PRELOAD.
 //
 // The offset is a number of microseconds in the file "clock-offset" of the directory the process starts in;

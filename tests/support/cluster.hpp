@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // N independent servers, as Redlock wants them.
 #pragma once
 

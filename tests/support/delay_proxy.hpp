@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A user-space proxy that makes the distance to a node: each direction takes a set time. One thread for all
 // nodes.
 //

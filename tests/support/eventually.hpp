@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Waiting for a condition, never for a length of time. The only place in the tests that sleeps between polls.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nodes that misbehave: silent, closing, talking rubbish, unreachable, or answering by a script of the
 // test's.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The few POSIX wrappers that the test support shares: owned descriptors, a temporary directory, errors.
 #pragma once
 

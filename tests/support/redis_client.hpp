@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small blocking client with which tests look into a server. Not the library under test, and not fast.
 #pragma once
 

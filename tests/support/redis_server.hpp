@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real redis-server (or valkey-server) of the test's own: on a unix socket in a temporary directory, ended
 // by pid.
 #pragma once

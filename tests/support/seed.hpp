@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The seeds of tests that draw: new every time, told at the start, and given from outside to do it again.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sockets for the doubles and the benchmarks: unix:// and redis:// addresses, listeners, connections.
 #pragma once
 

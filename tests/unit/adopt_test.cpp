@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Taking over what another held, over nodes in memory.
 #include <gtest/gtest.h>
 

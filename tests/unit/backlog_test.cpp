@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Order, bounds and debts of connections, rules R19, R20 and R22, over nodes in memory.
 #include <gtest/gtest.h>
 

@@ -1,6 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is said to a node, byte by byte.
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -111,6 +114,44 @@ TEST(FenceKey, is_on_the_hash_slot_of_its_resource) {
     EXPECT_EQ(fence_key("{}x"), "{{}x}:redlock-fence") << "an empty tag is no tag: the whole name counts";
     EXPECT_EQ(fence_key("a}b"), "{a}b}:redlock-fence");
     EXPECT_EQ(fence_key("a{b"), "{a{b}:redlock-fence");
+}
+
+/// As the servers reckon it: CRC-16/XMODEM of the tag or, where there is none, of the whole key.
+unsigned slot_of(std::string_view key) {
+    const std::size_t open = key.find('{');
+    const std::size_t close = open == std::string_view::npos ? open : key.find('}', open);
+    if (close != std::string_view::npos && close > open + 1) key = key.substr(open + 1, close - open - 1);
+    unsigned crc = 0;
+    for (const char letter : key) {
+        crc ^= static_cast<unsigned>(static_cast<unsigned char>(letter)) << 8U;
+        for (int bit = 0; bit < 8; ++bit)
+            crc = ((crc << 1U) ^ ((crc & 0x8000U) != 0 ? 0x1021U : 0U)) & 0xFFFFU;
+    }
+    return crc % 16384;
+}
+
+// All names of up to 6 letters of which those that matter are braces.
+TEST(Keys_beside_a_resource, are_on_its_slot_but_for_a_closing_brace_without_a_tag_and_are_its_own) {
+    ASSERT_EQ(slot_of("123456789"), 0x31C3U % 16384);
+    std::map<std::string, std::string> owners;
+    std::vector<std::string> names{""};
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const std::string name = names[i];
+        if (name.size() < 6) {
+            for (const char letter : {'a', ':', '{', '}'}) names.push_back(name + letter);
+        }
+        if (name.empty()) continue;
+        const std::string key = fence_key(name);
+        EXPECT_TRUE(owners.emplace(key, name).second) << name << " and " << owners[key];
+        const std::size_t open = name.find('{');
+        const std::size_t close = open == std::string::npos ? open : name.find('}', open);
+        const bool is_tagged = close != std::string::npos && close > open + 1;
+        if (is_tagged || name.find('}') == std::string::npos) {
+            EXPECT_EQ(slot_of(key), slot_of(name)) << name;
+        } else {
+            EXPECT_EQ(key, "{" + name + "}:redlock-fence") << "wherever that is";
+        }
+    }
 }
 
 // By the rule of Redis Cluster: what is between the first '{' and the first '}' after it, unless empty.

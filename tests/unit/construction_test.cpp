@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a Redlock is made and called: what compiles, what that means, and what must not compile.
 #include <gtest/gtest.h>
 
@@ -78,9 +79,65 @@ TEST(Construction, every_form_compiles_and_connects_to_nothing) {
     const Redlock two_in_parentheses({"redis://a", "redis://b"});
     const Redlock without_inner_braces{"redis://a", "redis://b"};
     const Redlock of_several_lists{"redis://a,redis://b", Names{"redis://c"}};
+    const Redlock<> in_braces_and_parentheses({{"redis://a"}});
     static_assert(std::is_same_v<decltype(one), const Redlock<>>);
     static_assert(std::is_same_v<decltype(three), const Redlock<>>);
     static_assert(std::is_same_v<decltype(commas), const Redlock<>>);
+}
+
+// On g++ 12 an initializer-list constructor would take the value of the one field for a URI. A name that is
+// refused shows that it was read as the option.
+template <class Nodes>
+void expect_options_after(const Nodes& nodes) {
+    EXPECT_NE(complaint([&] {
+                  Redlock<> locks{nodes, {.client_name = "a b"}};
+              }).find("Options::client_name"),
+              std::string::npos);
+    EXPECT_NE(complaint([&] {
+                  Redlock locks{nodes, {.client_name = "a b"}};
+              }).find("Options::client_name"),
+              std::string::npos);
+    EXPECT_NE(complaint([&] { Redlock locks(nodes, {.client_name = "a b"}); }).find("Options::client_name"),
+              std::string::npos);
+    EXPECT_NE(complaint([&] {
+                  Redlock locks{nodes, {.fence_suffix = "{"}};
+              }).find("Options::fence_suffix"),
+              std::string::npos);
+    EXPECT_NE(complaint([&] {
+                  Redlock locks{nodes, {.queue_suffix = "{"}};
+              }).find("Options::queue_suffix"),
+              std::string::npos);
+    EXPECT_NE(complaint([&] {
+                  Redlock locks{nodes, {.backlog = 1}};
+              }).find("Options::backlog"),
+              std::string::npos);
+    EXPECT_NE(complaint([&] {
+                  Redlock locks{nodes, {.retry = {.base = 0ms}}};
+              }).find("RetryPolicy::base"),
+              std::string::npos);
+    const Redlock named{nodes, {.client_name = "redis://b"}};  // what could be read either way
+    const Redlock suffixed{nodes, {.fence_suffix = "redis://b"}};
+    const Redlock queued{nodes, {.queue_suffix = "redis://b"}};
+    const Redlock unfenced{nodes, {.fencing = false}};
+    const Redlock drifting{nodes, {.drift_factor = 0.02}};
+    const Redlock plain{nodes, {}};
+}
+
+TEST(Construction, the_second_brace_list_is_the_options) {
+    expect_options_after("redis://a");
+    expect_options_after(std::string{"redis://a,redis://b"});
+    expect_options_after(Names{"redis://a", "redis://b"});
+    expect_options_after(Endpoints{"redis://a"});
+    const auto is_about_the_name = [](const std::function<void()>& make) {
+        return complaint(make).find("Options::client_name") != std::string::npos;
+    };
+    EXPECT_TRUE(is_about_the_name([] { Redlock locks{{"redis://a"}, {.client_name = "a b"}}; }));
+    EXPECT_TRUE(is_about_the_name([] { Redlock locks{{"redis://a", "redis://b"}, {.client_name = "a b"}}; }));
+    EXPECT_TRUE(is_about_the_name([] {
+        Redlock<> locks({"redis://a", "redis://b", "redis://c"}, {.client_name = "a b"});
+    }));
+    const std::string node = "redis://a";
+    EXPECT_TRUE(is_about_the_name([&] { Redlock<> locks{{node, "redis://b"}, {.client_name = "a b"}}; }));
 }
 
 TEST(Construction, N_0_is_refused) {

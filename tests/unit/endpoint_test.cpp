@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // URIs of nodes: the good, the malformed, and what may never be shown.
 #include <gtest/gtest.h>
 
@@ -103,7 +104,17 @@ TEST(Endpoint, every_malformed_uri_is_named_and_explained) {
         {"redis://h:-1", "port"},
         {"redis://h:+1", "port"},
         {"redis://h:6379x", "port"},
-        {"redis://h: 6379", "port"},
+        {"redis://h: 6379", "blank"},
+        {"redis://us er:p@h", "%20"},
+        {"redis://u:pa ss@h", "%20"},
+        {"redis://u:p\t@h", "control character"},
+        {"redis://u:p\x7F@h", "control character"},
+        {"redis://h;", "a host has"},
+        {"redis://a;b", "a host has"},
+        {"redis://a|b", "a host has"},
+        {"redis://a\\b", "a host has"},
+        {"redis://a%20b", "a host has"},
+        {"unix:///a b", "%20"},
         {"redis://h:99999999999999999999", "port"},
         {"redis://h/x", "db"},
         {"redis://h/-1", "db"},
@@ -228,6 +239,29 @@ TEST(Endpoint, a_list_that_a_password_splits_shows_no_part_of_it) {
     }
     EXPECT_EQ((Endpoints{Endpoint{"redis://a"}, "redis://b"}.list().size()), 2U);
     EXPECT_EQ(Endpoints{"redis://alice:1%2Cter2@h"}.list().front().password(), "1,ter2");
+}
+
+// With a login, all but the last would be taken for its password, and two nodes for one.
+TEST(Endpoint, a_list_with_other_separators_is_refused_and_the_comma_named) {
+    for (const char* separator : {";", " ", "; ", "\n", "\t", "|", " | ", "+", "&", ""}) {
+        for (const std::string first : {"redis://a", "redis://u:hunter2@a", "redis://a:1", "redis://a/1",
+                                        "unix:///a", "unix://u:hunter2@/a", "redis://[::1]"}) {
+            for (const char* second :
+                 {"redis://b", "redis://u:hunter2@b", "unix:///b", "unix://u:hunter2@/b"}) {
+                const std::string list = first + separator + second;
+                std::string complaint;
+                try {
+                    const Endpoints endpoints{list};
+                } catch (const std::invalid_argument& error) {
+                    complaint = error.what();
+                }
+                EXPECT_NE(complaint.find("commas between them"), std::string::npos)
+                    << list << ": " << complaint;
+                EXPECT_EQ(complaint.find("hunter2"), std::string::npos) << complaint;
+            }
+        }
+    }
+    EXPECT_EQ(Endpoints{"redis://u:a;b%20c%3A//d@h"}.list().front().password(), "a;b c://d");
 }
 
 TEST(Endpoint, one_server_is_recognised_whatever_the_login_and_the_db) {

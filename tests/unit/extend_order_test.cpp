@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Extensions of one lease come one after another, rule R33, over nodes in memory and to the millisecond.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fencing tokens (section 6 of the design) over nodes in memory.
 #include <gtest/gtest.h>
 
@@ -131,7 +132,7 @@ TEST(Fencing, both_rounds_are_within_one_deadline) {
         world[i].round_trip = 40ms;
     }
     const auto before = world.clock.now();
-    EXPECT_FALSE(locks.try_lock("name", 10s));
+    EXPECT_FALSE(got(locks.try_lock("name", 10s)));
     EXPECT_LE(world.clock.now() - before, Options{}.node_timeout);
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Those who wait for one resource in one process (section 8 of the design), over nodes in memory.
 #include <gtest/gtest.h>
 

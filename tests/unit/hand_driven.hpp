@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One client's engine, protocol, keeper and waiting room, without a thread: the test lets time pass.
 #pragma once
 
@@ -54,9 +55,16 @@ class HandDriven {
     }
 
     [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how) {
+        return start_lock_all({name}, std::move(how));
+    }
+    [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock_all(const std::vector<std::string>& names,
+                                                              LockOptions how) {
         auto claim = std::make_shared<detail::Claim>();
-        claim->resources = {name};
-        if (engine_.options().notify) claim->queues = {detail::queue_key(name)};
+        claim->resources = names;
+        for (const std::string& name : names) {
+            if (engine_.options().fencing) claim->counters.push_back(detail::fence_key(name));
+            if (engine_.options().notify) claim->queues.push_back(detail::queue_key(name));
+        }
         return start(waiting_.acquire(std::move(claim), std::move(how), nullptr));
     }
     [[nodiscard]] LeasePtr lock(const std::string& name, LockOptions how) {

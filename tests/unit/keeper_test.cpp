@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Renewal and lost(), rules R13 to R15, over nodes in memory and to the millisecond.
 #include <gtest/gtest.h>
 

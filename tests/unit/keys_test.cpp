@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Until when keys of ours may be somewhere, and what is owed for them, rule R34.
 #include "redlock/core/keys.hpp"
 

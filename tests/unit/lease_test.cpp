@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The lease: when it is held, and what extensions and releases may do to it.
 #include <gtest/gtest.h>
 

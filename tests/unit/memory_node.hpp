@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 // A node in memory: it understands the library's requests as a master would, on a time that it is given.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -97,6 +100,12 @@ class MemoryNode {
     [[nodiscard]] Time time_to_live(const std::string& key, Time now) const {
         return get(key, now) ? keys_.at(key).expires - now : Time{0};
     }
+    // As PTTL says it.
+    [[nodiscard]] std::int64_t pttl(const std::string& key, Time now) const {
+        if (!get(key, now)) return -2;
+        if (keys_.at(key).expires == Time::max()) return -1;
+        return std::chrono::ceil<std::chrono::milliseconds>(time_to_live(key, now)).count();
+    }
     void set(const std::string& key, const std::string& value, std::chrono::milliseconds ttl, Time now) {
         keys_[key] = {value, now + ttl};
     }
@@ -143,6 +152,8 @@ class MemoryNode {
         if (kind == "commit") return commit(call, now);
         if (kind == "extend" || kind == "put_back") return hold(call, kind == "put_back", now);
         if (kind == "release") return release(call, now);
+        if (kind == "enlist") return enlist(request, now);
+        if (kind == "delist") return delist(request);
         return ScriptedReply::error("ERR unknown command");
     }
 
@@ -172,8 +183,7 @@ class MemoryNode {
     ScriptedReply acquire(const Call& call, Time now) {
         for (std::size_t i = 0; i < call.count; ++i) {
             if (!get(call.keys[i], now)) continue;
-            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(call.keys[i], now));
-            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), left.count()});
+            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), pttl(call.keys[i], now)});
         }
         std::vector<std::int64_t> reply{1};
         if (call.is_fenced && !count_on(call, 2, reply, now)) return foreign();
@@ -183,12 +193,42 @@ class MemoryNode {
         return ScriptedReply::list(reply);
     }
 
+    // Nobody is ever called.
+    ScriptedReply enlist(const Request& request, Time now) {
+        const std::size_t count = std::stoul(request.at(2)) / 2;
+        const std::span keys{request.begin() + 3, 2 * count};
+        const std::pair waiter{std::stoll(request.at(4 + 2 * count)), request.at(3 + 2 * count)};
+        std::int64_t longest = 0;
+        std::int64_t rank = 0;
+        std::string holders;
+        for (std::size_t i = 0; i < count; ++i) {
+            const auto holder = get(keys[i], now);
+            if (!holder) continue;
+            auto& waiters = queues_[keys[count + i]];
+            waiters.insert(waiter);
+            rank = std::max<std::int64_t>(rank, std::distance(waiters.begin(), waiters.find(waiter)));
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(keys[i], now));
+            longest = std::max<std::int64_t>(longest, left.count());
+            holders += *holder;
+        }
+        if (holders.empty()) return ScriptedReply::number(0);
+        const auto digest = static_cast<std::int64_t>(std::hash<std::string>{}(holders) >> 16U);
+        return ScriptedReply::list({1, longest, rank, digest});
+    }
+    ScriptedReply delist(const Request& request) {
+        const std::size_t count = std::stoul(request.at(2)) / 2;
+        for (std::size_t i = 0; i < count; ++i) {
+            std::erase_if(queues_[request.at(3 + count + i)],
+                          [&](const auto& one) { return one.second == request.at(3 + 2 * count); });
+        }
+        return ScriptedReply::number(1);
+    }
+
     ScriptedReply adopt(const Call& call, Time now) {
         for (std::size_t i = 0; i < call.count; ++i) {
             const auto owner = get(call.keys[i], now);
             if (owner == call.args[0]) continue;
-            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(call.keys[i], now));
-            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), owner ? left.count() : -2});
+            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), pttl(call.keys[i], now)});
         }
         std::vector<std::int64_t> reply{1};
         if (!count_on(call, 1, reply, now)) return foreign();
@@ -286,6 +326,7 @@ class MemoryNode {
     }
 
     std::map<std::string, Entry> keys_;
+    std::map<std::string, std::set<std::pair<std::int64_t, std::string>>> queues_;
     std::set<std::string> scripts_;
 };
 

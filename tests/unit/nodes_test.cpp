@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which nodes vote and what their words are, rules R23 to R26, over nodes in memory.
 #include <gtest/gtest.h>
 
@@ -75,7 +76,7 @@ TEST(Scripts, R23_an_attempt_that_was_given_up_is_not_healed) {
     world[0].round_trip = 20ms;
     world.put(1, "name", "another");
     world.put(2, "name", "another");
-    ASSERT_FALSE(locks.try_lock("name", 10s));
+    ASSERT_FALSE(got(locks.try_lock("name", 10s)));
     for (int i = 0; i < 5; ++i) {
         world.clock.advance(50ms);
         ASSERT_TRUE(locks.try_lock("other", 10s));
@@ -112,7 +113,7 @@ TEST(Quorum, R24_two_uris_of_one_server_are_one_vote) {
     EXPECT_EQ(report.vote, Vote::refused);
     EXPECT_NE(report.detail.find("same server"), std::string::npos) << report.detail;
     world.hang(2);
-    EXPECT_FALSE(locks.try_lock("name", 10s)) << "one server of three is no quorum";
+    EXPECT_FALSE(got(locks.try_lock("name", 10s))) << "one server of three is no quorum";
 }
 
 // DESIGN 10: "quorum counted over connected nodes".
@@ -245,9 +246,9 @@ TEST(Quarantine, R25_an_uptime_counts_a_second_less) {
     World world{3};
     for (std::size_t i = 0; i < 3; ++i) world[i].info.uptime = 1s;  // it may have started just now
     auto locks = connect_to(world, options);
-    ASSERT_FALSE(locks.try_lock("connects", 1s));
+    ASSERT_FALSE(got(locks.try_lock("connects", 1s)));
     world.clock.advance(2900ms);
-    EXPECT_FALSE(locks.try_lock("name", 1s));
+    EXPECT_FALSE(got(locks.try_lock("name", 1s)));
     world.clock.advance(100ms);
     EXPECT_TRUE(locks.try_lock("name", 1s));
 }
@@ -529,8 +530,40 @@ TEST(Errors, a_holder_is_told_from_nodes_that_do_not_answer) {
     const auto lock = locks.try_lock("name", 10s);
     ASSERT_FALSE(lock);
     EXPECT_EQ(lock.error().code(), errc::contended);
-    EXPECT_GT(lock.error().holder_remaining(), 8s) << "what the last of them has left";
-    EXPECT_LE(lock.error().holder_remaining(), 9s);
+    ASSERT_TRUE(lock.error().holder_remaining());
+    EXPECT_GT(*lock.error().holder_remaining(), 8s) << "what the last of them has left";
+    EXPECT_LE(*lock.error().holder_remaining(), 9s);
+}
+
+TEST(Errors, what_a_holder_has_left_is_none_where_no_node_says_it) {
+    World world{3};
+    auto locks = connected_to(world);  // the plain SET, whose denial is nil
+    for (std::size_t i = 0; i < 3; ++i) world.put(i, "name", "another", 7s);
+    const auto lock = locks.try_lock("name", 10s);
+    ASSERT_FALSE(lock);
+    EXPECT_FALSE(lock.error().holder_remaining());
+    World silent{3};
+    auto fenced = connected_to(silent, Options{});
+    silent.hang(0);
+    silent.hang(1);
+    const auto unreachable = fenced.try_lock("name", 10s);
+    ASSERT_FALSE(unreachable);
+    EXPECT_FALSE(unreachable.error().holder_remaining());
+}
+
+// Nobody will give it up by the passing of time: not the same as 0 ms.
+TEST(Errors, a_key_without_a_ttl_has_no_time_left_and_its_node_says_so) {
+    World world{3};
+    auto locks = connected_to(world, Options{});
+    world.put(0, "name", "another", 7s);
+    world.put(1, "name", "another", 9s);
+    world[1].memory.persist("name");
+    const auto lock = locks.try_lock("name", 10s);
+    ASSERT_FALSE(lock);
+    EXPECT_EQ(lock.error().code(), errc::contended);
+    EXPECT_FALSE(lock.error().holder_remaining());
+    EXPECT_EQ(lock.error().nodes().at(0).detail, "");
+    EXPECT_NE(lock.error().nodes().at(1).detail.find("no ttl"), std::string::npos) << lock.error().message();
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Options: every field has a range, and says so by its name and its value.
 #include <gtest/gtest.h>
 

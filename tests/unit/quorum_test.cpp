@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Quorum, tally, drift and validity.
 #include <gtest/gtest.h>
 

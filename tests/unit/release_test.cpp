@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Releasing, rules R16 to R18, and what the states of a Lock allow, over nodes in memory.
 #include <gtest/gtest.h>
 

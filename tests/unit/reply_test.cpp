@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How every kind of reply becomes a vote.
 #include <gtest/gtest.h>
 

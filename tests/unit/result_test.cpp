@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Result, Failure, Error and the category of errc.
 #include <gtest/gtest.h>
 
@@ -7,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "redlock/redlock.hpp"
 #include "redlock/result.hpp"
 
 namespace redlock {
@@ -122,6 +124,27 @@ TEST(Result, carries_what_can_only_be_moved) {
     const std::unique_ptr<int> taken = *std::move(result);
     EXPECT_EQ(*taken, 5);
     EXPECT_EQ(*Result<std::unique_ptr<int>>{std::make_unique<int>(6)}.value(), 6);
+}
+
+template <class Tested>
+constexpr bool can_be_tested = requires(Tested result) {
+    static_cast<bool>(static_cast<Tested>(result));
+};
+template <class Tested>
+constexpr bool can_be_asked = requires(Tested result) {
+    static_cast<Tested>(result).has_value();
+};
+
+// The body of `if (locks.try_lock("a", 5s))` would run without the lock.
+TEST(Result, of_a_lock_cannot_be_tested_as_a_temporary) {
+    static_assert(!can_be_tested<Result<Lock>&&> && !can_be_asked<Result<Lock>&&>);
+    static_assert(!can_be_tested<const Result<Lock>&&> && !can_be_asked<const Result<Lock>&&>);
+    static_assert(can_be_tested<Result<Lock>&> && can_be_asked<Result<Lock>&>);
+    static_assert(can_be_tested<const Result<Lock>&> && can_be_asked<const Result<Lock>&>);
+    static_assert(can_be_tested<Result<void>&&> && can_be_asked<Result<void>&&>);
+    static_assert(can_be_tested<Result<int>&&> && can_be_asked<Result<int>&&>);
+    if (auto lock = Result<Lock>{Failure{errc::contended}}) ADD_FAILURE();
+    if (const auto lock = Result<Lock>{Lock{}}; !lock) ADD_FAILURE();
 }
 
 TEST(Result, does_not_turn_into_a_number_by_itself) {

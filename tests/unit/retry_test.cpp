@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Waiting between attempts, rules R8 and R9, over nodes in memory.
 #include <gtest/gtest.h>
 
@@ -7,7 +8,6 @@
 #include <thread>
 #include <vector>
 
-#include "redlock/mutex.hpp"
 #include "support/eventually.hpp"
 #include "unit/scripted_world.hpp"
 
@@ -52,7 +52,7 @@ TEST(Retry, R8_the_bound_of_the_delay_grows_from_base_to_cap) {
     auto locks = connected_to(world, options);
     occupy(world, "name");
     world.jitter = 255;  // the bound itself, almost
-    ASSERT_FALSE(locks.lock("name", {.ttl = 10s, .wait = 400ms}));
+    ASSERT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 400ms})));
     const auto starts = starts_of(world);
     ASSERT_GE(starts.size(), 6U);
     const Nanoseconds bounds[] = {20ms, 40ms, 80ms, 100ms, 100ms};
@@ -70,7 +70,7 @@ TEST(Retry, R8_the_delay_is_drawn_from_zero_to_its_bound) {
     World world{3};
     auto locks = connected_to(world, options);
     occupy(world, "name");
-    ASSERT_FALSE(locks.lock("name", {.ttl = 10s, .wait = 20s}));
+    ASSERT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 20s})));
     const auto starts = starts_of(world);
     Nanoseconds least = 1h;
     Nanoseconds most{0};
@@ -93,7 +93,7 @@ TEST(Retry, R8_the_first_bound_is_above_one_round_however_slow_that_is) {
     occupy(world, "name");
     world.jitter = 255;
     for (std::size_t i = 0; i < 3; ++i) world[i].round_trip = 200ms;
-    ASSERT_FALSE(locks.lock("name", {.ttl = 10s, .wait = 2s}));
+    ASSERT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 2s})));
     const auto starts = starts_of(world);
     ASSERT_GE(starts.size(), 2U);
     EXPECT_GE(starts[1] - starts[0], 200ms + 399ms);
@@ -267,57 +267,6 @@ TEST(Retry, it_waits_for_a_holder_but_not_for_nodes_that_do_not_answer) {
     EXPECT_EQ(lock.error().code(), errc::unreachable);
     EXPECT_GE(world.clock.now() - before, 1s);
     EXPECT_LE(world.clock.now() - before, 2s);
-}
-
-using ScriptedMutex = Mutex<ScriptedTransport, ManualClock>;
-
-TEST(MutexRetry, throws_where_the_policy_gives_up) {
-    Options options = plain_options();
-    options.retry.max_attempts = 2;
-    World world{3};
-    auto locks = connected_to(world, options);
-    occupy(world, "name");
-    ScriptedMutex mutex{locks, "name"};
-    EXPECT_THROW(mutex.lock(), Error);
-    EXPECT_EQ(starts_of(world).size(), 2U);
-}
-
-TEST(MutexRetry, keeps_its_place_in_the_queues_for_as_long_as_it_waits) {
-    Options options = plain_options();
-    options.notify = true;
-    World world{3};
-    world.hears = true;
-    auto locks = connected_to(world, options);
-    occupy(world, "name", 30s);
-    for (std::size_t i = 0; i < 3; ++i) {
-        world[i].says = [](const Request& request) -> std::optional<ScriptedReply> {
-            if (kind_of(request) == "enlist" || kind_of(request) == "delist") return ScriptedReply::number(1);
-            return std::nullopt;
-        };
-    }
-    ScriptedMutex mutex{locks, "name"};
-    mutex.lock();
-    mutex.unlock();
-    std::set<std::string> since;
-    for (const Handed& one : world.handed_to(0, "enlist")) since.insert(one.request.at(6));
-    EXPECT_EQ(since.size(), 1U);
-    EXPECT_GT(world.handed_to(0, "enlist").size(), 5U);
-}
-
-TEST(MutexRetry, any_point_in_time_and_any_duration_will_do) {
-    World world{3};
-    auto locks = connected_to(world);
-    occupy(world, "name");
-    ScriptedMutex mutex{locks, "name"};
-    EXPECT_FALSE(mutex.try_lock_until(std::chrono::steady_clock::time_point::min()));
-    EXPECT_FALSE(mutex.try_lock_until(std::chrono::system_clock::time_point::min()));
-    EXPECT_FALSE(mutex.try_lock_for(std::chrono::hours::min()));
-    EXPECT_EQ(starts_of(world).size(), 3U);
-    for (std::size_t i = 0; i < 3; ++i) world.erase(i, "name");
-    EXPECT_TRUE(mutex.try_lock_for(std::chrono::hours::max()));
-    mutex.unlock();
-    EXPECT_TRUE(mutex.try_lock_until(std::chrono::steady_clock::time_point::max()));
-    mutex.unlock();
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The protocol without sockets: a Transport over nodes in memory, and a clock that moves only when somebody
 // waits for something, or when the test says so.
 #pragma once
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "redlock/redlock.hpp"
+#include "support/got.hpp"
 #include "unit/memory_node.hpp"
 
 namespace redlock::test {
@@ -111,6 +113,7 @@ class World {
     Nanoseconds backoff{10ms};               // after a connection that was dropped or did not come about
     Nanoseconds connect_timeout{1s};
     bool hears = false;                       // subscriptions come about at once; nothing is published
+    std::atomic<int> transports = 0;          // that there are
     std::atomic<bool> all_move_time = false;  // else only the thread that made the world does, in waiting
 
     [[nodiscard]] Node& operator[](std::size_t i) { return nodes_.at(i); }
@@ -420,8 +423,12 @@ class World {
 class ScriptedTransport {
    public:
     explicit ScriptedTransport(World& world) : world_{world} {
+        ++world.transports;
         for (std::size_t i = 0; i < world.size(); ++i) names_.push_back("memory://" + std::to_string(i));
     }
+    ScriptedTransport(const ScriptedTransport&) = delete;
+    ScriptedTransport& operator=(const ScriptedTransport&) = delete;
+    ~ScriptedTransport() { --world_.transports; }
     [[nodiscard]] std::size_t size() const { return names_.size(); }
     [[nodiscard]] std::string_view endpoint(std::size_t node) const { return names_[node]; }
     detail::Sent send(std::size_t node, std::string_view bytes) { return world_.send(node, bytes); }
@@ -432,12 +439,14 @@ class ScriptedTransport {
     [[nodiscard]] detail::Fault fault(std::size_t node) const { return world_.fault(node); }
     [[nodiscard]] bool unfinished() const { return world_.is_connecting(); }
     void flush() {}
-    void poll(detail::TransportEvents& events, std::optional<Nanoseconds> timeout) {
+    [[nodiscard]] bool poll(detail::TransportEvents& events, std::optional<Nanoseconds> timeout) {
         timeout = world_.connect_wanted(timeout);
         const auto news = world_.wait(timeout);
-        events.on_awake();
+        if (!events.on_awake()) return false;
         for (const World::Event& event : news) tell(event, events);
+        return true;
     }
+    [[nodiscard]] bool take_over() { return false; }
     void wake() { world_.wake(); }
     void listen(std::string_view /*channel*/) {}
     [[nodiscard]] std::size_t listening() const { return world_.hears ? size() : 0; }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Waiting in the nodes' queues, over nodes in memory: when attempts begin, and what is sent for it.
 #include <gtest/gtest.h>
 
@@ -45,7 +46,7 @@ TEST(Waiting, R8_who_gives_way_to_those_it_has_called_ends_within_its_wait) {
         ASSERT_TRUE(lock->unlock());
         occupy(world);
         const auto before = world.clock.now();
-        EXPECT_FALSE(locks.lock("name", {.ttl = 10s, .wait = wait}));
+        EXPECT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = wait})));
         EXPECT_LE(world.clock.now() - before, std::max<Nanoseconds>(wait, 50ms)) << wait.count() << " ms";
     }
 }
@@ -136,7 +137,7 @@ TEST(Waiting, who_comes_back_into_a_queue_has_another_name_there_than_who_left) 
             return std::nullopt;
         };
     }
-    ASSERT_FALSE(locks.lock("name", {.ttl = 10s, .wait = 10s}));
+    ASSERT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 10s})));
     const auto names_in = [&](const std::string& kind) {
         std::vector<std::string> names;
         for (const Handed& one : world.handed_to(0, kind)) names.push_back(one.request.at(5));
@@ -167,7 +168,7 @@ TEST(Waiting, R23_who_leaves_is_taken_out_also_where_the_script_was_unknown_and_
         };
     }
     world[0].round_trip = 20ms;
-    ASSERT_FALSE(locks.lock("name", {.ttl = 10s, .wait = 1s}));
+    ASSERT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 1s})));
     for (int i = 0; i < 3; ++i) {
         world.clock.advance(50ms);
         ASSERT_TRUE(locks.try_lock("other", 10s)) << "whoever drives hears what the node says";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one thread that a Redlock may have, for what nobody else waits for.
 #pragma once
 
@@ -13,6 +14,7 @@
 
 #include "redlock/core/engine.hpp"
 #include "redlock/core/keeper.hpp"
+#include "redlock/core/threads.hpp"
 
 namespace redlock::detail {
 
@@ -29,19 +31,29 @@ class Background final : private Caretaker, private KeeperNews {
     }
     Background(const Background&) = delete;
     Background& operator=(const Background&) = delete;
-    ~Background() { stop(); }
+    ~Background() = default;  // it has been joined
 
     /// Throws std::system_error where no thread can be had: for what the caller is to rely on.
     void start() {
         const std::lock_guard lock{mutex_};
-        if (!thread_.joinable() && !is_stopping_) thread_ = std::thread{[this] { run(); }};
+        if (!is_running_ && !stop_by_) start_running();
     }
 
-    /// Ends the thread; renewals under way are awaited, at most a node_timeout.
-    void stop() {
+    /// Ends the thread; renewals under way are awaited until then. False: a callback of the user's is
+    /// running, which may wait for who calls this.
+    [[nodiscard]] bool stop(TimePoint until) {
+        std::unique_lock lock{mutex_};
+        stop_by_ = until;
+        look_again();
+        changed_.wait(lock, [this] { return !is_running_ || is_calling_back_; });
+        return !is_running_;
+    }
+
+    /// The same, and waits for such a callback as well.
+    void join(TimePoint until) {
         {
             const std::lock_guard lock{mutex_};
-            is_stopping_ = true;
+            stop_by_ = until;
             look_again();
         }
         if (thread_.joinable()) thread_.join();
@@ -69,13 +81,29 @@ class Background final : private Caretaker, private KeeperNews {
     void look_again() {
         has_news_ = true;
         if (call_ != nullptr) engine_.rouse(*call_);
-        changed_.notify_one();
-        if (thread_.joinable() || is_stopping_) return;
+        changed_.notify_all();
+        if (is_running_ || stop_by_) return;
         try {
-            thread_ = std::thread{[this] { run(); }};
+            start_running();
         } catch (const std::system_error&) {  // then at the next news; callers drive meanwhile
             has_leftovers_ = false;
         }
+    }
+
+    void start_running() {
+        thread_ = start_thread([this] {
+            run();
+            const std::lock_guard lock{mutex_};
+            is_running_ = false;
+            changed_.notify_all();
+        });
+        is_running_ = true;
+    }
+
+    void on_calling_back(bool is_calling_back) override {
+        const std::lock_guard lock{mutex_};
+        is_calling_back_ = is_calling_back;
+        changed_.notify_all();
     }
 
     void run() {
@@ -85,7 +113,7 @@ class Background final : private Caretaker, private KeeperNews {
             std::optional<TimePoint> due = keeper_.tick();
             const bool is_renewing = keeper_.renewals() > 0;
             std::unique_lock lock{mutex_};
-            if (is_stopping_ && !is_renewing) return;
+            if (stop_by_ && (!is_renewing || (engine_.now() - *stop_by_).count() >= 0)) return;
             if (is_renewing) {
                 attend(lock, due, false);
             } else if (has_leftovers_ && departures == departures_) {
@@ -93,7 +121,7 @@ class Background final : private Caretaker, private KeeperNews {
                 attend(lock, due, true);
             } else {
                 const TimePoint soon = engine_.now() + quiet;
-                if (has_leftovers_ && (!due || soon < *due)) due = soon;
+                if (has_leftovers_) due = due ? first_of(*due, soon) : soon;
                 departures = departures_;
                 sleep(lock, due);
             }
@@ -106,7 +134,8 @@ class Background final : private Caretaker, private KeeperNews {
             has_leftovers_ = has_leftovers_ || is_background;
             return;
         }
-        if (due) due = std::min(*due, engine_.now() + slice);
+        if (stop_by_) due = due ? first_of(*due, *stop_by_) : *stop_by_;
+        if (due) due = first_of(*due, engine_.now() + slice);
         Call call;
         call.is_background = is_background;
         call_ = &call;
@@ -138,7 +167,9 @@ class Background final : private Caretaker, private KeeperNews {
     Call* call_ = nullptr;          ///< while the thread attends
     bool has_news_ = false;
     bool has_leftovers_ = false;
-    bool is_stopping_ = false;
+    std::optional<TimePoint> stop_by_;
+    bool is_running_ = false;
+    bool is_calling_back_ = false;  ///< into code of the user's
     std::thread thread_;
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A caller that waits for its task.
 #pragma once
 
@@ -6,6 +7,14 @@
 namespace redlock::detail {
 
 struct WaitBase;
+
+/// What a call's own thread is to do for its coroutine, driving nothing meanwhile: it may call us.
+struct Errand {
+    virtual void run() noexcept = 0;
+
+   protected:
+    ~Errand() = default;
+};
 
 /// Fields without a word on it are guarded by the engine's mutex.
 struct Call {
@@ -22,7 +31,8 @@ struct Call {
     bool cancelled = false;       ///< the driver's
     WaitBase* current = nullptr;  ///< the driver's: what its coroutine is suspended on
 
-    Seat* seat = nullptr;  ///< borrowed while asleep
+    Errand* errand = nullptr;  ///< where it is finished for the time being
+    Seat* seat = nullptr;      ///< borrowed while asleep
 };
 
 /// First come, first to drive.

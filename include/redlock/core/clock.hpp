@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The time that leases are measured in.
 #pragma once
 
@@ -7,6 +8,7 @@
 #include <chrono>
 #include <compare>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 
 namespace redlock {
@@ -36,8 +38,21 @@ class LeaseClock {
 
     class time_point {
        public:
+        static constexpr std::size_t reading_count = 2;
+
         constexpr time_point() = default;
         constexpr time_point(duration boot, duration raw) noexcept : boot_{boot}, raw_{raw} {}
+
+        /// Of one of the two clocks.
+        [[nodiscard]] constexpr duration reading(std::size_t i) const noexcept {
+            return i == 0 ? boot_ : raw_;
+        }
+
+        /// A point that has passed as soon as either has. By the order of points one of them has passed first
+        /// on one clock, and on the other clock it may be the other.
+        friend constexpr time_point earlier(time_point a, time_point b) noexcept {
+            return {std::min(a.boot_, b.boot_), std::min(a.raw_, b.raw_)};
+        }
 
         friend constexpr duration operator-(time_point later, time_point earlier) noexcept {
             return std::max(later.boot_ - earlier.boot_, later.raw_ - earlier.raw_);
@@ -79,5 +94,35 @@ class LeaseClock {
 };
 
 static_assert(Clock<LeaseClock>);
+
+namespace detail {
+
+/// How many readings a point in time consists of. One has passed when it has by any of them.
+template <class TimePoint>
+inline constexpr std::size_t reading_count = 1;
+template <class TimePoint>
+requires requires { TimePoint::reading_count; }
+inline constexpr std::size_t reading_count<TimePoint> = TimePoint::reading_count;
+
+template <class TimePoint>
+[[nodiscard]] constexpr bool is_before(const TimePoint& a, const TimePoint& b, std::size_t reading) noexcept {
+    if constexpr (reading_count<TimePoint> == 1) {
+        return a < b;
+    } else {
+        return a.reading(reading) < b.reading(reading);
+    }
+}
+
+/// A point that has passed as soon as either has.
+template <class TimePoint>
+[[nodiscard]] constexpr TimePoint first_of(const TimePoint& a, const TimePoint& b) noexcept {
+    if constexpr (reading_count<TimePoint> == 1) {
+        return b < a ? b : a;
+    } else {
+        return earlier(a, b);
+    }
+}
+
+}  // namespace detail
 
 }  // namespace redlock

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is said to a node, and how its reply becomes a vote. The scripts are in scripts.hpp.
 #pragma once
 
@@ -21,7 +22,10 @@
 
 namespace redlock::detail {
 
-/// A key beside a resource, on the resource's hash slot (which its first '{…}' decides, where it has one).
+/// A key beside a resource, on the resource's hash slot (which its first '{…}' decides, where it has one),
+/// but for a name with a '}' and no such tag, as `a}b` and `{}x`: a tag ends at its first '}', so that none
+/// can stand for the whole name, and a server in cluster mode refuses it with CROSSSLOT. No two names share a
+/// key.
 [[nodiscard]] inline std::string companion_key(std::string_view resource, std::string_view suffix) {
     const std::size_t open = resource.find('{');
     const std::size_t close = open == std::string_view::npos ? open : resource.find('}', open);
@@ -62,9 +66,7 @@ class RequestWriter {
         return arg(std::string_view{digits.data(), static_cast<std::size_t>(end - digits.data())});
     }
 
-    RequestWriter& arg(std::chrono::milliseconds duration) {
-        return arg(static_cast<std::int64_t>(duration.count()));
-    }
+    RequestWriter& arg(std::chrono::milliseconds duration) { return arg(std::int64_t{duration.count()}); }
 
     [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
     [[nodiscard]] std::string take() && { return std::move(bytes_); }
@@ -272,7 +274,8 @@ struct Answer {
     std::string words;
     /// Of an acquire or adopt, granted: the fencing values; denied: index from 1, PTTL in ms. Of an extend
     /// that had no need to: PTTL in ms. Of a peek per resource: PTTL in ms, counter, -1 where it is not ours
-    /// (and in `words` the digests, 8 digits each). Of a release: one, if a waiter was called.
+    /// (and in `words` the digests, 8 digits each). Of a release: one, if a waiter was called. Of one who
+    /// lines up: how long the holder has, how many are before it, and a digest of who holds.
     std::vector<std::int64_t> values;
 };
 
@@ -345,9 +348,10 @@ struct Answer {
     if (reply.kind == Reply::Kind::error) return {Vote::refused, std::string{reply.text}, {}};
     if (kind == Command::Kind::acquire || kind == Command::Kind::adopt) return read_acquire_reply(reply);
     if (kind == Command::Kind::peek) return read_peek_reply(reply);
-    if (kind == Command::Kind::extend && reply.kind == Reply::Kind::array) {
+    const std::size_t values = kind == Command::Kind::extend ? 1 : kind == Command::Kind::enlist ? 3 : 0;
+    if (values != 0 && reply.kind == Reply::Kind::array) {
         Answer answer = read_acquire_reply(reply);
-        if (answer.vote == Vote::granted && answer.values.size() == 1) return answer;
+        if (answer.vote == Vote::granted && answer.values.size() == values) return answer;
     }
     if (reply.kind == Reply::Kind::integer) {
         if (reply.integer == 1) return {Vote::granted, {}, {}};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rounds in flight, timers, and the rule that whoever waits drives.
 //
 // There is no I/O thread. A caller that has to wait becomes the driver if there is none: it writes what
@@ -9,14 +10,17 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -120,6 +124,50 @@ class Engine final : private Awakening {
         return {*this, std::move(wait)};
     }
 
+    /// Has the caller's own thread do something, outside of the engine; without a call it is done at once. It
+    /// resumes in a driver's turn. Throws what that threw.
+    template <class Work>
+    class OnCaller final : private Errand {
+       public:
+        OnCaller(Engine& engine, Call* call, Work work)
+            : engine_{engine}, call_{call}, work_{std::move(work)} {}
+        bool await_ready() noexcept {
+            if (call_ == nullptr) do_it();
+            return call_ == nullptr;
+        }
+        void await_suspend(std::coroutine_handle<> waiter) {
+            wait_->waiter = waiter;
+            wait_->call = call_;
+            engine_.hand_back(*call_, *this);  // from here on this frame is the other thread's
+        }
+        void await_resume() const {
+            if (error_) std::rethrow_exception(error_);
+        }
+
+       private:
+        void run() noexcept override {
+            do_it();
+            engine_.submit(WaitPtr{wait_});
+        }
+        void do_it() noexcept {
+            try {
+                work_();
+            } catch (...) {
+                error_ = std::current_exception();
+            }
+        }
+
+        Engine& engine_;
+        Call* call_;
+        Work work_;
+        WaitPtr wait_ = std::make_shared<Wait<TimePoint>>(TimePoint{}, WaitBase::Kind::turn);
+        std::exception_ptr error_;
+    };
+    template <class Work>
+    [[nodiscard]] OnCaller<Work> on_caller(Call* call, Work work) {
+        return {*this, call, std::move(work)};
+    }
+
     /// The next four in a driver's turn only.
     [[nodiscard]] bool lacks_connections() { return rounds_.lacks_connections(); }
     void signal(Wait<TimePoint>& wait) { rounds_.decide(wait, Verdict::carried); }
@@ -135,8 +183,9 @@ class Engine final : private Awakening {
     // ---- for callers -------------------------------------------------------------------------------
 
     /// Runs a task to its end, driving or sleeping meanwhile. `make` is given the Call and makes the task.
+    /// Either of the stops cancels the call.
     template <class MakeTask>
-    auto run(const std::stop_token& stop, MakeTask make) {
+    auto run(const std::stop_token& stop, const std::stop_token& other_stop, MakeTask make) {
         struct Caller final : Call, TaskDone {
             Engine& engine;
             explicit Caller(Engine& owner) : engine{owner} {}
@@ -145,10 +194,20 @@ class Engine final : private Awakening {
         auto task = make(&caller);
         {
             const std::stop_callback on_stop{stop, [&] { cancel(caller); }};
+            const std::stop_callback on_other_stop{other_stop, [&] { cancel(caller); }};
             task.start(caller);
             attend(caller);
+            while (caller.errand != nullptr) {
+                take_errand(caller).run();
+                attend(caller);
+            }
         }
         return task.take();
+    }
+
+    template <class MakeTask>
+    auto run(MakeTask make) {
+        return run({}, {}, std::move(make));
     }
 
     /// Drives or sleeps until the call is finished, or until a point in time. For want of memory the process
@@ -157,15 +216,14 @@ class Engine final : private Awakening {
         std::unique_lock lock{mutex_};
         while (!call.finished && !has_passed(until)) {
             if (has_driver_ && !sleep(call, until, lock)) continue;
-            has_driver_ = true;
-            while (!call.finished && !has_passed(until)) {
-                turn(lock, &call, until);
+            become_driver();
+            while (!call.finished && !has_passed(until) && turn(lock, &call, until)) {
                 if (call.is_background && (rounds_.settled() || !sleepers_.empty())) call.finished = true;
             }
-            leave(lock);
+            if (is_driver()) leave(lock);
         }
         if (!has_driver_ && !inbox_.empty()) {  // a task that never waited may have posted something
-            has_driver_ = true;
+            become_driver();
             leave(lock);
         }
     }
@@ -173,17 +231,14 @@ class Engine final : private Awakening {
     /// Marks a call as finished, from its own task or from anywhere before it attends.
     void finish(Call& call) {
         const std::lock_guard lock{mutex_};
-        call.finished = true;
         std::erase(cancelled_, &call);
-        if (!call.is_asleep) return;
-        sleepers_.remove(call);
-        to_wake_.push_back(call.seat);  // only a driver finishes the call of one who sleeps
+        end(call);
     }
 
     /// Ends what a call waits for with Verdict::cancelled. Thread-safe.
     void cancel(Call& call) {
         kick([&] {
-            if (!call.finished) cancelled_.push_back(&call);
+            if (!call.finished || call.errand != nullptr) cancelled_.push_back(&call);
         });
     }
 
@@ -200,19 +255,25 @@ class Engine final : private Awakening {
     /// For the last owner, when nobody else calls any more: drives until all is answered, at most `until`.
     void drain(TimePoint until) noexcept {
         std::unique_lock lock{mutex_};
-        has_driver_ = true;
+        become_driver();
         take_inbox(lock);
         while (!has_passed(until) && (transport_->unfinished() || rounds_.has_unanswered())) {
-            turn(lock, nullptr, until);
+            static_cast<void>(turn(lock, nullptr, until));
         }
+    }
+
+    /// For the last owner, after that: whatever coroutine still waits ends, and nothing is sent any more.
+    void end_waits() noexcept {
+        rounds_.end_waits();
+        std::unique_lock lock{mutex_};
+        take_inbox(lock);
     }
 
     /// One turn of driving without waiting, for a driver with an event loop of its own.
     void step() {
         std::unique_lock lock{mutex_};
-        has_driver_ = true;
-        turn(lock, nullptr, now());
-        leave(lock);
+        become_driver();
+        if (turn(lock, nullptr, now())) leave(lock);
     }
 
     /// When step() has something to do at the latest, as far as the engine itself knows.
@@ -222,6 +283,28 @@ class Engine final : private Awakening {
     [[nodiscard]] bool is_settled() const { return rounds_.settled(); }
 
    private:
+    /// Ends a call for the time of an errand.
+    void hand_back(Call& call, Errand& errand) {
+        const std::lock_guard lock{mutex_};
+        call.errand = &errand;
+        end(call);
+    }
+
+    /// By its own thread; the call goes on after that.
+    [[nodiscard]] Errand& take_errand(Call& call) {
+        const std::lock_guard lock{mutex_};
+        call.finished = false;
+        return *std::exchange(call.errand, nullptr);
+    }
+
+    /// With the mutex held. Only a driver ends the call of one who sleeps.
+    void end(Call& call) {
+        call.finished = true;
+        if (!call.is_asleep) return;
+        sleepers_.remove(call);
+        to_wake_.push_back(call.seat);
+    }
+
     [[nodiscard]] bool has_passed(const std::optional<TimePoint>& until) const {
         return until && (now() - *until).count() >= 0;
     }
@@ -242,37 +325,79 @@ class Engine final : private Awakening {
         transport_->wake();
     }
 
-    /// True when it was woken to drive.
+    // The next three with the lock held.
+    void become_driver() noexcept {
+        has_driver_ = true;
+        driver_ = std::this_thread::get_id();
+        is_waiting_.store(false, std::memory_order_relaxed);
+    }
+    [[nodiscard]] bool is_driver() const noexcept {
+        return has_driver_ && driver_ == std::this_thread::get_id();
+    }
+
+    /// True when it is to drive: woken for that, or since who should drive does not.
     bool sleep(Call& call, const std::optional<TimePoint>& until, std::unique_lock<std::mutex>& lock) {
         call.seat = seats_.borrow();
         sleepers_.add(call);
-        lock.unlock();
-        std::optional<std::chrono::nanoseconds> timeout;
-        if (until) timeout = -(now() - *until);
-        Signal signal = call.seat->sleep(timeout);
-        lock.lock();
+        Signal signal = Signal::none;
+        bool takes_over = false;
+        std::chrono::nanoseconds look = first_look();
+        do {
+            lock.unlock();
+            signal = call.seat->sleep(until ? std::min(look, -(now() - *until)) : look);
+            lock.lock();
+            if (signal != Signal::none || !call.is_asleep) break;
+            takes_over = takes_over_for(call, look);
+        } while (!takes_over && !has_passed(until));
         if (call.is_asleep) {
-            sleepers_.remove(call);  // nobody woke it: the timeout has passed
+            sleepers_.remove(call);  // nobody woke it
         } else if (signal == Signal::none) {
             lock.unlock();
             signal = call.seat->sleep(std::nullopt);  // taken out of the list meanwhile: the signal follows
             lock.lock();
         }
         seats_.give_back(std::exchange(call.seat, nullptr));
-        return signal == Signal::drive;
+        if (heir_ == &call) return std::exchange(heir_, nullptr) != nullptr;
+        return takes_over;
     }
 
-    /// One turn: starts what was handed in, writes, waits, reads. The lock is held before and after.
-    void turn(std::unique_lock<std::mutex>& lock, const Call* own, const std::optional<TimePoint>& until) {
+    [[nodiscard]] std::chrono::nanoseconds first_look() const noexcept {
+        return std::chrono::nanoseconds{options_.node_timeout} / 4;
+    }
+
+    /// With the lock held, by one who sleeps. A driver may be kept from running, by the scheduler or a
+    /// debugger, while others want their answers in time: one that waits and does not come back though it
+    /// should, or one that was named and has not begun. What a call waits for may be looked at: it is the
+    /// driver's, who waits.
+    [[nodiscard]] bool takes_over_for(const Call& call, std::chrono::nanoseconds& look) {
+        look = first_look();
+        if (std::exchange(heir_, nullptr) != nullptr) return true;
+        if (!is_waiting_.load(std::memory_order_acquire)) return false;
+        if (call.current != nullptr) {
+            const auto& wait = static_cast<const Wait<TimePoint>&>(*call.current);
+            const std::chrono::nanoseconds left = -(now() - wait.deadline);
+            if (left > options_.node_timeout) {
+                look = left - options_.node_timeout;
+                return false;
+            }
+        }
+        return transport_->take_over();
+    }
+
+    /// One turn: starts what was handed in, writes, waits, reads. The lock is held before and after. False:
+    /// another thread drives by now.
+    [[nodiscard]] bool turn(std::unique_lock<std::mutex>& lock, const Call* own,
+                            const std::optional<TimePoint>& until) {
         take_inbox(lock);
-        if (own != nullptr && own->finished) return;
+        if (own != nullptr && own->finished) return true;
         const bool may_wait = to_wake_.empty();
         is_polling_ = may_wait;
         lock.unlock();
-        rounds_.poll(may_wait, until);
-        wake_finished();
+        const bool drives = rounds_.poll(may_wait, until);
+        if (drives) wake_finished();
         lock.lock();
-        is_polling_ = false;
+        if (drives) is_polling_ = false;
+        return drives;
     }
 
     void take_inbox(std::unique_lock<std::mutex>& lock) {
@@ -302,6 +427,7 @@ class Engine final : private Awakening {
         if (!sleepers_.empty()) {
             Call& heir = sleepers_.first();
             sleepers_.remove(heir);
+            heir_ = &heir;
             Seat* seat = heir.seat;
             lock.unlock();
             seat->wake(Signal::drive);
@@ -317,9 +443,14 @@ class Engine final : private Awakening {
 
     void wake_finished() { Seat::wake_all(to_wake_, Signal::finished); }
 
-    void on_awake() override {
+    void on_waiting() noexcept override { is_waiting_.store(true, std::memory_order_release); }
+
+    bool on_awake() override {
         const std::lock_guard lock{mutex_};
+        if (!is_driver()) return false;
+        is_waiting_.store(false, std::memory_order_relaxed);
         is_polling_ = false;
+        return true;
     }
 
     std::unique_ptr<Wire> transport_;
@@ -339,7 +470,10 @@ class Engine final : private Awakening {
     Sleepers sleepers_;
     Seats seats_;
     bool has_driver_ = false;
+    std::thread::id driver_;
+    Call* heir_ = nullptr;  ///< who is to drive next and has not begun
     bool is_polling_ = false;
+    std::atomic<bool> is_waiting_{false};  ///< the driver, for something to happen
 };
 
 }  // namespace redlock::detail

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether this is a process forked off after something was made.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Renewal and deadlines of the leases held: what is due when. The thread is in background.hpp.
 #pragma once
 
@@ -17,9 +18,11 @@
 
 namespace redlock::detail {
 
-/// Told that something is due sooner than it was, or that a renewal has ended.
+/// Told that something is due sooner than it was, or that a renewal has ended; and of the time in which
+/// callbacks of users run.
 struct KeeperNews {
     virtual void on_news() = 0;
+    virtual void on_calling_back(bool is_calling_back) = 0;
 
    protected:
     ~KeeperNews() = default;
@@ -49,7 +52,7 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
     void keep(const LeasePtr& lease) {
         {
             const std::lock_guard lock{mutex_};
-            if (lease->timer_place != 0) return;
+            if (leases_.has(*lease)) return;
             lease->deadline = due_time(*lease);
             leases_.add(lease);
         }
@@ -65,15 +68,17 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
     std::optional<TimePoint> tick() {
         std::unique_lock lock{mutex_};
         while (!leases_.empty()) {
-            const LeasePtr lease = leases_.earliest();
             const TimePoint now = engine_.now();
-            if ((now - lease->deadline).count() < 0) return lease->deadline;
+            const LeasePtr lease = leases_.due(now);
+            if (!lease) return leases_.next_due();
             if (lease->remaining(now).count() <= 0) {
                 leases_.remove(*lease);
                 if (lease->hold() == Hold::released) continue;
                 lock.unlock();
                 lease->lose();
+                if (news_ != nullptr) news_->on_calling_back(true);
                 lease->tell_lost();
+                if (news_ != nullptr) news_->on_calling_back(false);
                 lock.lock();
                 continue;
             }
@@ -140,7 +145,7 @@ class Keeper final : private LeaseWatch<typename Time::time_point> {
     void on_sooner(LeaseType& lease) override {
         {
             const std::lock_guard lock{mutex_};
-            if (lease.timer_place == 0) return;
+            if (!leases_.has(lease)) return;
             reschedule(lease);
         }
         tell_news();

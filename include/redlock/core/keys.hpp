@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Until when keys of ours may be on the nodes (R34).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fact of holding: resources, token, fencing tokens, and until when.
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "redlock/core/command.hpp"
 #include "redlock/core/quorum.hpp"
 #include "redlock/core/round.hpp"
+#include "redlock/core/timers.hpp"
 #include "redlock/core/token.hpp"
 #include "redlock/options.hpp"
 
@@ -84,7 +86,7 @@ class Lease {
 
     // The keeper's, under its mutex.
     TimePoint deadline{};  ///< when to look at the lease next
-    std::size_t timer_place = 0;
+    TimerPlaces<TimePoint> timer_places{};
     bool is_renewing = false;
 
     [[nodiscard]] Hold hold() const {
@@ -200,6 +202,18 @@ class Lease {
         if (hold_ == Hold::held) hold_ = Hold::lost;
     }
 
+    /// The same, since a quorum of the nodes says that it is not ours any more.
+    void revoke() {
+        const std::lock_guard lock{mutex_};
+        if (hold_ != Hold::held) return;
+        hold_ = Hold::lost;
+        was_revoked_ = true;
+    }
+    [[nodiscard]] bool was_revoked() const {
+        const std::lock_guard lock{mutex_};
+        return was_revoked_;
+    }
+
     /// Triggers lost(), with no lock of ours held: what users hang on it may call us.
     void tell_lost() {
         std::optional<std::stop_source> source;
@@ -262,6 +276,7 @@ class Lease {
     Hold hold_ = Hold::held;
     TimePoint valid_until_;
     bool was_shortened_ = false;
+    bool was_revoked_ = false;
     Turn turn_ = Turn::free;
     std::optional<TimePoint> confirmed_from_;  ///< when the last extension that carried was begun
     RoundPtr last_extension_;

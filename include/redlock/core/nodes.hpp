@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All nodes: how many can be had, who leads, and who is whom.
 #pragma once
 

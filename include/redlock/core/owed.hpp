@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Releases that a node has not confirmed, for as long as they matter (R20, R34).
 #pragma once
 
@@ -29,7 +30,7 @@ class OwedReleases {
     /// When to call expire().
     [[nodiscard]] std::optional<TimePoint> next_expiry() const {
         if (urgent_.empty()) return std::nullopt;
-        return urgent_.earliest()->deadline;
+        return urgent_.next_due();
     }
 
     /// Past a bound, of releases or of bytes, those that matter least are forgotten.
@@ -44,8 +45,8 @@ class OwedReleases {
 
     /// What is over by now is forgotten, or kept where its acquire may yet run.
     void expire(std::size_t node, const Link<TimePoint>& link, TimePoint now) {
-        while (!urgent_.empty() && (now - urgent_.earliest()->deadline).count() >= 0) {
-            RoundPtr release = take_urgent();
+        while (const std::shared_ptr<Entry> due = urgent_.due(now)) {
+            RoundPtr release = take_urgent(due);
             if (!release->keys || !release->keys->may_yet_run(node, link)) continue;
             bytes_ += release->command.bytes().size();
             kept_.push_back(std::move(release));
@@ -58,13 +59,15 @@ class OwedReleases {
     struct Entry {
         RoundPtr release;
         TimePoint deadline;
-        std::size_t timer_place = 0;
+        TimerPlaces<TimePoint> timer_places{};
     };
 
     [[nodiscard]] RoundPtr take_least() { return kept_.empty() ? take_urgent() : take_kept(); }
 
-    [[nodiscard]] RoundPtr take_urgent() {
-        const std::shared_ptr<Entry> entry = urgent_.earliest();
+    [[nodiscard]] RoundPtr take_urgent() { return take_urgent(urgent_.earliest()); }
+
+    /// By value: it is taken out.
+    [[nodiscard]] RoundPtr take_urgent(std::shared_ptr<Entry> entry) {
         urgent_.remove(*entry);
         --urgent_count_;
         bytes_ -= entry->release->command.bytes().size();

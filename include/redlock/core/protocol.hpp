@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Redlock: acquire, extend and release, as one reads them in the specification.
 //
 // The numbers in brackets are those of the specification's own sentences, in the order of
@@ -129,7 +130,7 @@ class Protocol {
             co_return Result<void>{};
         }
         if (round->tally.denied() >= round->tally.quorum()) {
-            lease->lose();
+            lease->revoke();
             if (watch_ != nullptr) watch_->on_sooner(*lease);
             co_return Failure{errc::lost, describe(*lease->claim), reports(*round)};
         }
@@ -152,7 +153,7 @@ class Protocol {
         round->wants_no = true;
         if (before == Hold::lost) {
             engine_.post(round);
-            co_return Failure{errc::lost, "the validity of " + describe(*lease->claim) + " had ended"};
+            co_return ended(*lease);
         }
         const Verdict verdict = co_await engine_.verdict_of(round, nullptr);
         const auto called = [](const Ballot& ballot) {
@@ -251,18 +252,27 @@ class Protocol {
 
     [[nodiscard]] Failure failure_of(errc reason, const Claim& claim, const Round<TimePoint>& round) const {
         std::string what = describe(claim);
-        std::int64_t remaining_ms = 0;
-        for (const Ballot& ballot : round.ballots) {
+        std::optional<std::int64_t> remaining_ms;
+        bool is_endless = false;
+        std::vector<NodeReport> nodes = reports(round);
+        for (std::size_t i = 0; i < nodes.size(); ++i) {
+            const Ballot& ballot = round.ballots[i];
             if (ballot.vote != Vote::denied || ballot.values.size() != 2) continue;
-            remaining_ms = std::max(remaining_ms, ballot.values[1]);
+            if (ballot.values[1] < 0) {  // as PTTL says it
+                is_endless = true;
+                nodes[i].detail = "the key there has no ttl: it stays until somebody deletes it";
+            }
+            remaining_ms = std::max(remaining_ms.value_or(0), ballot.values[1]);
             const auto index = static_cast<std::size_t>(ballot.values[0]);
             if (claim.resources.size() > 1 && index >= 1 && index <= claim.resources.size()) {
                 what = in_quotes(claim.resources[index - 1]) + " of " + describe(claim);
             }
         }
-        Failure failure{reason, std::move(what), reports(round)};
+        Failure failure{reason, std::move(what), std::move(nodes)};
         failure.set_attempts(1);
-        failure.set_holder_remaining(std::chrono::milliseconds{remaining_ms});
+        if (remaining_ms && !is_endless) {
+            failure.set_holder_remaining(std::chrono::milliseconds{*remaining_ms});
+        }
         return failure;
     }
 
@@ -404,12 +414,18 @@ class Protocol {
         }
     };
 
+    [[nodiscard]] static Failure ended(const LeaseType& lease) {
+        const std::string name = describe(*lease.claim);
+        if (!lease.was_revoked()) return Failure{errc::lost, "the validity of " + name + " had ended"};
+        return Failure{errc::lost, "the nodes have said that " + name + " is not ours any more"};
+    }
+
     [[nodiscard]] static Result<void> unsent(const LeaseType& lease, Start start) {
         const std::string name = describe(*lease.claim);
         switch (start) {
             case Start::over:
                 if (lease.hold() == Hold::released) return Failure{errc::lost, name + " was given up before"};
-                return Failure{errc::lost, "the validity of " + name + " had ended"};
+                return ended(lease);
             case Start::busy:
                 return Failure{errc::unknown, "another extension of " + name + " took too long"};
             case Start::begun:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How votes are counted and how long a lease is good for. Pure functions and one small class.
 #pragma once
 

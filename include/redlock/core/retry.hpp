@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When to try again.
 #pragma once
 
@@ -31,7 +32,11 @@ struct Span {
     /// An attempt is cut short by it; the first has a node_timeout in any case.
     [[nodiscard]] TimePoint end() const { return began + std::max(wait, node_timeout); }
 
-    /// An attempt that begins later could hardly succeed within the wait.
+    /// Then no further attempt begins.
+    [[nodiscard]] bool is_over(TimePoint now) const { return (now - (began + wait)).count() >= 0; }
+
+    /// A last attempt that begins later could hardly succeed within the wait. `round`: how long one takes
+    /// that a quorum answers; 0 where none has.
     [[nodiscard]] TimePoint last_start(std::chrono::nanoseconds round) const {
         constexpr std::chrono::nanoseconds least = std::chrono::milliseconds{1};
         return began + (wait - std::min(node_timeout, 2 * round + least));

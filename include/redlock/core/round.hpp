@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One command sent to all nodes, and its votes.
 #pragma once
 
@@ -14,6 +15,7 @@
 #include "redlock/core/command.hpp"
 #include "redlock/core/keys.hpp"
 #include "redlock/core/quorum.hpp"
+#include "redlock/core/timers.hpp"
 #include "redlock/core/transport.hpp"
 
 namespace redlock::detail {
@@ -48,7 +50,6 @@ struct WaitBase : std::enable_shared_from_this<WaitBase> {
     Verdict verdict = Verdict::timed_out;
     Call* call = nullptr;            ///< on whose behalf; none: nobody can cancel it
     std::coroutine_handle<> waiter;  ///< none: nobody waits, and the deadline means nothing
-    std::size_t timer_place = 0;
 };
 
 /// A point in time; of a round, its deadline.
@@ -57,6 +58,7 @@ struct Wait : WaitBase {
     explicit Wait(TimePoint until, WaitBase::Kind what = WaitBase::Kind::time)
         : WaitBase{what}, deadline{until} {}
     TimePoint deadline;
+    TimerPlaces<TimePoint> timer_places{};
 };
 
 /// What one node said in a round, and what it was sent.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rounds in flight at the nodes, and what is due when. All of it belongs to the driver of the moment.
 #pragma once
 
@@ -27,9 +28,11 @@
 
 namespace redlock::detail {
 
-/// Told when the transport has done waiting, before it tells what happened.
+/// Told when the transport begins to wait, and when it has done so, before it tells what happened.
 struct Awakening {
-    virtual void on_awake() = 0;
+    virtual void on_waiting() noexcept = 0;
+    /// False: another thread drives by now.
+    [[nodiscard]] virtual bool on_awake() = 0;
 
    protected:
     ~Awakening() = default;
@@ -59,12 +62,14 @@ class Rounds final : private TransportEvents {
     Rounds(const Rounds&) = delete;
     Rounds& operator=(const Rounds&) = delete;
 
-    /// Writes, waits until something happens or `until`, and deals with all that has happened.
-    void poll(bool may_wait, const std::optional<TimePoint>& until) {
+    /// Writes, waits until something happens or `until`, and deals with all that has happened. False: another
+    /// thread has taken over meanwhile, and all of this is its.
+    [[nodiscard]] bool poll(bool may_wait, const std::optional<TimePoint>& until) {
         repeat_releases();
         if (listener_ != nullptr) listener_->on_turn();
-        transport_.poll(*this, may_wait ? time_left(until) : std::chrono::nanoseconds{0});
+        if (!transport_.poll(*this, may_wait ? time_left(until) : std::chrono::nanoseconds{0})) return false;
         fire_timers();
+        return true;
     }
 
     /// Whether nothing is left to be done for a node: nothing to be written, no release owed, no reply to
@@ -86,9 +91,9 @@ class Rounds final : private TransportEvents {
     [[nodiscard]] std::optional<TimePoint> next_timer() const {
         std::optional<TimePoint> next;
         const auto consider = [&next](const std::optional<TimePoint>& time) {
-            if (time && (!next || *time < *next)) next = time;
+            if (time) next = next ? first_of(*next, *time) : *time;
         };
-        if (!timers_.empty()) consider(timers_.earliest()->deadline);
+        if (!timers_.empty()) consider(timers_.next_due());
         for (const auto& node : nodes_) {
             consider(node.owed.next_expiry());
             consider(node.repeat_at);
@@ -99,6 +104,7 @@ class Rounds final : private TransportEvents {
     /// Starts a wait; sends it, where it is a round.
     void begin(WaitPtr wait) {
         if (wait->decided) return;
+        if (is_ending_) return decide(*wait, Verdict::timed_out);
         if (wait->call != nullptr) {
             wait->call->current = wait.get();
             if (wait->call->cancelled) return decide(*wait, Verdict::cancelled);
@@ -108,6 +114,15 @@ class Rounds final : private TransportEvents {
         if (wait->kind == WaitBase::Kind::connections) return await_connections(std::move(wait));
         if (wait->kind == WaitBase::Kind::round) {
             start(std::static_pointer_cast<Round<TimePoint>>(std::move(wait)));
+        }
+    }
+
+    /// All waits end, those included that begin from now on.
+    void end_waits() {
+        is_ending_ = true;
+        while (!timers_.empty()) {
+            const WaitPtr first = timers_.earliest();
+            decide(*first, Verdict::timed_out);
         }
     }
 
@@ -152,7 +167,7 @@ class Rounds final : private TransportEvents {
 
     [[nodiscard]] std::optional<std::chrono::nanoseconds> time_left(std::optional<TimePoint> until) const {
         const std::optional<TimePoint> timer = next_timer();
-        if (timer && (!until || *timer < *until)) until = timer;
+        if (timer) until = until ? first_of(*until, *timer) : *timer;
         if (!until) return std::nullopt;
         return std::max(std::chrono::nanoseconds{0}, -(now() - *until));
     }
@@ -160,10 +175,7 @@ class Rounds final : private TransportEvents {
     void fire_timers() {
         if (!timers_.empty()) {
             const TimePoint time = now();
-            while (!timers_.empty() && (time - timers_.earliest()->deadline).count() >= 0) {
-                const WaitPtr due = timers_.earliest();
-                decide(*due, Verdict::timed_out);
-            }
+            while (const WaitPtr due = timers_.due(time)) decide(*due, Verdict::timed_out);
         }
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
             auto& node = nodes_[i];
@@ -355,9 +367,12 @@ class Rounds final : private TransportEvents {
 
     // ---- what the transport tells ------------------------------------------------------------------
 
-    void on_awake() override {
+    void on_waiting() override { awakening_.on_waiting(); }
+
+    bool on_awake() override {
+        if (!awakening_.on_awake()) return false;
         turn_began_ = now();
-        awakening_.on_awake();
+        return true;
     }
 
     void on_reply(std::size_t i, const Reply& reply) override {
@@ -482,6 +497,7 @@ class Rounds final : private TransportEvents {
     Awakening& awakening_;
     Listener* listener_ = nullptr;
     Nodes<Wire, TimePoint> nodes_;
+    bool is_ending_ = false;
     Timers<Wait<TimePoint>> timers_;
     std::vector<WaitPtr> awaiting_connections_;
     TimePoint turn_began_{};  ///< read once for all that a turn brings; decisions read the clock themselves

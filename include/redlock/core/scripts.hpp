@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Lua scripts: each is one atomic step on its node.
 #pragma once
 
@@ -256,7 +257,9 @@ return called and 2 or 1)";
 inline constexpr Script release_script{Joined<lua::ask, lua::waiters, lua::call_next, release_text>::text};
 
 /// KEYS: resources, then their queues. ARGV: "channel number", since when it waits, how long the queue
-/// lives. 1: it is in the queue of what is held; 0: all is free, try at once.
+/// lives. {1, PTTL, rank, holder}: it is in the queue of what is held, for so long at the latest (2^53 - 1:
+/// no end is known), so many are before it, and that is a digest of who holds it. 0: all is free, try at
+/// once.
 inline constexpr std::string_view enlist_text = R"(
 local k = #KEYS / 2
 local lefts = {}
@@ -268,11 +271,21 @@ for i = 1, k do
     end
   end
 end
-for i, left in pairs(lefts) do
-  redis.call('ZADD', KEYS[k + i], ARGV[2], ARGV[1])
-  if left < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[k + i], ARGV[3]) end
+if not next(lefts) then return 0 end
+local longest, last, holders = 0, 0, ''
+for i = 1, k do
+  if lefts[i] then
+    redis.call('ZADD', KEYS[k + i], ARGV[2], ARGV[1])
+    if lefts[i] < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[k + i], ARGV[3]) end
+    local left = redis.call('PTTL', KEYS[i])
+    longest = math.max(longest, left < 0 and 9007199254740991 or left)
+    local rank = redis.pcall('ZRANK', KEYS[k + i], ARGV[1])
+    if type(rank) == 'number' then last = math.max(last, rank) end
+    local holder = redis.pcall('GET', KEYS[i])
+    if type(holder) == 'string' then holders = holders .. holder end
+  end
 end
-return next(lefts) and 1 or 0)";
+return {1, longest, last, tonumber(string.sub(redis.sha1hex(holders), 1, 12), 16)})";
 inline constexpr Script enlist_script{Joined<lua::ask, lua::waiters, lua::queues, enlist_text>::text};
 
 /// KEYS: resources, then their queues. ARGV: "channel number" of one who leaves the queue. Where it is not

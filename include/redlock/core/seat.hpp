@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a caller sleeps while another drives.
 //
 // A turn of the driver may finish many calls. Woken one by one, each of them would preempt the driver that
@@ -107,8 +108,8 @@ class Seat {
         ::clock_gettime(CLOCK_MONOTONIC, &time);
         const std::int64_t ns =
             time.tv_nsec + std::clamp(timeout, std::chrono::nanoseconds{0}, longest).count();
-        time.tv_sec += static_cast<time_t>(ns / second);
-        time.tv_nsec = static_cast<long>(ns % second);
+        time.tv_sec += ns / second;
+        time.tv_nsec = ns % second;
         return time;
     }
 
@@ -133,7 +134,7 @@ class Seats {
         Row& row = *rows_.emplace_back(std::make_unique<Row>());
         free_.reserve(rows_.size() * Row::seat_count);
         for (std::size_t i = 0; i < Row::seat_count; ++i) {
-            const auto bit = static_cast<Row::Bits>(Row::Bits{1} << i);
+            const auto bit = Row::Bits{1} << i;
             free_.push_back(seats_.emplace_back(std::make_unique<Seat>(row, bit)).get());
         }
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a Redlock and its locks share: engine, protocol and keeper, and the blocking calls on them.
 #pragma once
 
@@ -10,7 +11,6 @@
 #include <stop_token>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +21,7 @@
 #include "redlock/core/lease.hpp"
 #include "redlock/core/protocol.hpp"
 #include "redlock/core/retry.hpp"
+#include "redlock/core/threads.hpp"
 #include "redlock/core/token.hpp"
 #include "redlock/core/waiting.hpp"
 #include "redlock/inspect.hpp"
@@ -37,15 +38,16 @@ class Session {
     using TimePoint = typename Time::time_point;
     using LeasePtr = std::shared_ptr<Lease<TimePoint>>;
 
-    /// The last owner may be a callback on the background thread, which cannot wait for its own end: then
-    /// another thread does. In a forked child nothing may be waited for or destroyed, since threads that do
-    /// not exist there may hold it: the child's copies of the sockets are closed, the memory is left.
+    /// The last owner may be a callback on the background thread, which cannot wait for its own end, or one
+    /// that such a callback waits for: then another thread does it. In a forked child nothing may be waited
+    /// for or destroyed, since threads that do not exist there may hold it: the child's copies of the sockets
+    /// are closed, the memory is left.
     [[nodiscard]] static std::shared_ptr<Session> make(std::unique_ptr<Wire> transport, Time clock,
                                                        const Options& options) {
         return {new Session{std::move(transport), std::move(clock), options}, [](Session* last) {
                     if (last->is_forked()) {
                         last->engine_.transport().abandon();
-                    } else if (last->background_.is_this_thread()) {
+                    } else if (last->background_.is_this_thread() || !last->background_.stop(last->end())) {
                         delete_elsewhere(last);
                     } else {
                         delete last;
@@ -62,9 +64,17 @@ class Session {
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
+    /// One node_timeout for all that is still to be done.
     ~Session() {
-        background_.stop();
-        engine_.drain(engine_.now() + engine_.options().node_timeout);
+        const TimePoint until = end();
+        background_.join(until);
+        engine_.drain(until);
+        engine_.end_waits();
+    }
+
+    /// When its Redlock is destroyed: the calls on that which still wait, on other threads, end `cancelled`.
+    void close() noexcept {
+        if (!is_forked()) closing_.request_stop();
     }
 
     [[nodiscard]] TimePoint now() const { return engine_.now(); }
@@ -77,8 +87,9 @@ class Session {
     [[nodiscard]] Result<LeasePtr> acquire(std::shared_ptr<const Claim> claim, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_.start();  // before anything is held that would need it
-        auto result =
-            engine_.run(how.stop, [&](Call* call) { return waiting_.acquire(std::move(claim), how, call); });
+        const bool may_last = how.wait.count() != 0;
+        auto result = engine_.run(how.stop, may_last ? closing_.get_token() : std::stop_token{},
+                                  [&](Call* call) { return waiting_.acquire(std::move(claim), how, call); });
         if (result && how.renew) renew(*result, how);
         return result;
     }
@@ -86,20 +97,23 @@ class Session {
     [[nodiscard]] Result<void> extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
         if (is_forked()) return after_fork();
         if (auto bad = check_ttl(ttl)) return *std::move(bad);
-        return engine_.run({}, [&](Call*) { return protocol_.extend(lease, ttl); });
+        return engine_.run([&](Call*) { return protocol_.extend(lease, ttl); });
     }
 
     [[nodiscard]] Result<void> release(const LeasePtr& lease,
                                        Unconnected unconnected = Unconnected::takes_longer) noexcept {
         if (is_forked()) return after_fork();
         keeper_.forget(*lease);
-        return engine_.run({}, [&](Call*) { return waiting_.release(lease, unconnected); });
+        return engine_.run([&](Call*) { return waiting_.release(lease, unconnected); });
     }
 
-    /// For destructors, which wait for no connection.
-    void drop(const LeasePtr& lease) noexcept {
-        if (is_forked() || lease->hold() == Hold::released) return;
-        static_cast<void>(release(lease, Unconnected::goes_out));
+    /// For destructors, which wait for no connection. One that is the last owner's ends the session within
+    /// the same node_timeout.
+    static void drop(std::shared_ptr<Session> session, const LeasePtr& lease) noexcept {
+        if (session->is_forked() || lease->hold() == Hold::released) return;
+        const TimePoint until = session->now() + session->options().node_timeout;
+        static_cast<void>(session->release(lease, Unconnected::goes_out));
+        if (session.use_count() == 1) session->end_by_ = until;
     }
 
     void keep(const LeasePtr& lease) {
@@ -111,7 +125,7 @@ class Session {
     /// Stops holding it without a word to the nodes. False: it was not held, or is still.
     [[nodiscard]] bool let_go(const LeasePtr& lease) {
         if (is_forked()) return false;
-        const bool is_handed_on = engine_.run({}, [&](Call*) { return waiting_.let_go(lease); });
+        const bool is_handed_on = engine_.run([&](Call*) { return waiting_.let_go(lease); });
         if (lease->hold() != Hold::held) keeper_.forget(*lease);
         return is_handed_on;
     }
@@ -120,7 +134,7 @@ class Session {
                                          std::vector<std::int64_t> fences, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_.start();
-        auto result = engine_.run({}, [&](Call*) {
+        auto result = engine_.run([&](Call*) {
             return protocol_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl);
         });
         if (result && how.renew) renew(*result, how);
@@ -129,12 +143,12 @@ class Session {
 
     [[nodiscard]] Result<Inspection> inspect(std::string resource) {
         if (is_forked()) return after_fork();
-        return engine_.run({}, [&](Call* call) { return gather_inspection(std::move(resource), call); });
+        return engine_.run([&](Call* call) { return gather_inspection(std::move(resource), call); });
     }
 
     [[nodiscard]] std::vector<NodeReport> reports(const LeasePtr& lease) {
         if (is_forked() || !lease->acquire) return {};
-        return engine_.run({}, [&](Call* call) { return gather_reports(lease, call); });
+        return engine_.run([&](Call* call) { return gather_reports(lease, call); });
     }
 
     /// Nothing when a lease of this length can be had.
@@ -152,23 +166,27 @@ class Session {
     /// Then nothing of it may be touched: a thread that does not exist here may have been at work.
     [[nodiscard]] bool is_forked() const noexcept { return fork_mark_.is_forked(); }
 
+    [[nodiscard]] static Failure after_fork() {
+        return Failure{errc::invalid_argument,
+                       "this Redlock was made before a fork; make a new one in the child process"};
+    }
+
    private:
     /// Where no thread can be had the memory is left: this one cannot wait for its own end.
     static void delete_elsewhere(Session* last) noexcept {
         try {
-            std::thread{[last] { delete last; }}.detach();
+            start_thread([last] { delete last; }).detach();
         } catch (const std::system_error&) {
         }
+    }
+
+    [[nodiscard]] TimePoint end() const {
+        return end_by_ ? *end_by_ : engine_.now() + engine_.options().node_timeout;
     }
 
     void renew(const LeasePtr& lease, const LockOptions& how) {
         lease->renewal = {how.ttl, lease->acquired_at + limit_of(how)};
         keeper_.keep(lease);
-    }
-
-    [[nodiscard]] static Failure after_fork() {
-        return Failure{errc::invalid_argument,
-                       "this Redlock was made before a fork; make a new one in the child process"};
     }
 
     [[nodiscard]] static std::chrono::nanoseconds limit_of(const LockOptions& how) {
@@ -226,6 +244,8 @@ class Session {
     Waiting<Wire, Time> waiting_;
     Keeper<Wire, Time> keeper_;
     Background<Wire, Time> background_;
+    std::stop_source closing_;
+    std::optional<TimePoint> end_by_;  ///< the last owner's
     ForkMark fork_mark_;
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SHA-1 at compile time: EVALSHA names a script by it. (Nothing here is secret; it is no security hash.)
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A coroutine that is awaited by another, or started by whoever drives it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The random value that proves ownership of one acquisition.
 #pragma once
 
@@ -7,6 +8,8 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include "redlock/version.hpp"
 
 namespace redlock {
 

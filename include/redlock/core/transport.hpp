@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The seam: all that the core knows of the world.
 #pragma once
 
@@ -54,8 +55,11 @@ struct Fault {
 
 /// What a transport tells, from within poll() only.
 struct TransportEvents {
-    /// The waiting is over; what happened follows.
-    virtual void on_awake() = 0;
+    /// From here on the transport waits, and touches nothing but its wait until on_awake().
+    virtual void on_waiting() = 0;
+    /// The waiting is over; what happened follows. False: another thread polls by now, and this poll() is
+    /// over.
+    [[nodiscard]] virtual bool on_awake() = 0;
     virtual void on_reply(std::size_t node, const Reply& reply) = 0;
     virtual void on_up(std::size_t node, const NodeInfo& info) = 0;
     /// Whatever was in flight at the node is undecided now.
@@ -95,9 +99,13 @@ concept Transport = requires(T& transport, const T& view, std::size_t node, std:
     /// Writes what was accepted, as far as it goes without blocking; tells nothing.
     transport.flush();
     /// Flushes, waits until something happens, wake() is called or the timeout (none: for good) passes,
-    /// then tells what happened.
-    transport.poll(events, timeout);
+    /// then tells what happened. False: another thread polls by now, and nothing was told.
+    { transport.poll(events, timeout) } -> std::same_as<bool>;
     transport.wake();
+    /// For another thread than the one that is in poll(), while that waits, where it does not come back
+    /// though something happened or its time is over: has that poll() end without a word. False: it has
+    /// nothing to come back for.
+    { transport.take_over() } -> std::same_as<bool>;
     /// Subscribes to a channel on all nodes, on connections of their own, and keeps it so; an empty name
     /// ends that.
     transport.listen(channel);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Waiting for a resource: in the queue of this process, and then in that of the nodes.
 //
 // Of all who wait for a resource in one Redlock, one contends on the network. It has itself put into a
@@ -59,18 +60,9 @@ class Waiting final : private Listener {
             co_return co_await protocol_.acquire(claim, how.ttl, timing, std::nullopt, call);
         }
         if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(*claim, 0);
-        Waiter waiter{*this, claim, engine_.wall_us()};
-        if (!waiter.is_first()) {
-            const Verdict verdict =
-                co_await engine_.pause(waiter.sleep_until(span.last_start(waiter.round)), call);
-            if (verdict == Verdict::cancelled) co_return cancelled(*claim, 0);
-            if (verdict == Verdict::timed_out) {
-                co_return Failure{errc::contended,
-                                  "others of this process wait for " + protocol_.describe(*claim)};
-            }
-        }
+        Waiter waiter{*this, claim, engine_.wall_us(), span};
         pay_courtesy(waiter);
-        Result<LeasePtr> result = co_await contend(waiter, claim, std::move(how), span, call);
+        Result<LeasePtr> result = co_await contend(waiter, std::move(how), call);
         if (!result) result.error().add_details(waiter.queue_words);
         co_return result;
     }
@@ -114,6 +106,9 @@ class Waiting final : private Listener {
 
     static constexpr std::chrono::nanoseconds lateness = std::chrono::milliseconds{1};  // of a timer
     static constexpr std::chrono::nanoseconds courtesy_min = std::chrono::milliseconds{1};
+    static constexpr std::chrono::nanoseconds first_look = std::chrono::milliseconds{250};
+    static constexpr std::int64_t staggered_max = 32;  // those behind look at the same time
+    static constexpr int silence_lasts = 10;           // times the longest sleep
 
     struct Waiter;
 
@@ -127,13 +122,23 @@ class Waiting final : private Listener {
     struct Queue {
         std::deque<Waiter*> waiters;  ///< the first contends
         LeasePtr held;                ///< what the one before them got, while they wait for it
+        TimePoint reached{};          ///< when a quorum answered one of them last
         unsigned handovers = 0;
+        std::size_t aside = 0;  ///< how many more there are, who decide whether to go on
+    };
+
+    /// What the nodes said to one who lined up.
+    struct Sight {
+        std::chrono::nanoseconds free_in{0};  ///< when a quorum of them is free, unless the holder extends
+        std::int64_t rank = 0;                ///< how many are before it
+        std::vector<std::int64_t> holders;    ///< who holds it there; -1: it did not say
     };
 
     /// One who waits, from its first attempt to its last. The driver's.
     struct Waiter {
         Waiting& room;
         ClaimPtr claim;
+        Span span;
         std::string place;
         std::uint64_t number;
         std::int64_t since;         ///< its place in the nodes' queues
@@ -143,17 +148,27 @@ class Waiting final : private Listener {
         bool is_enlisted = false;
         bool must_yield = false;                 ///< lets those who wait elsewhere try before it
         unsigned hurries = 0;                    ///< tries at once since it was last seen to be held
-        std::chrono::nanoseconds round{0};       ///< how long its last attempt took
+        std::chrono::nanoseconds round{0};       ///< how long its last attempt took that a quorum answered
+        std::optional<std::size_t> lead;         ///< the node that its next attempt asks first
+        std::vector<bool> silent;                ///< the nodes that did not answer when asked first
         std::vector<std::string> queue_words{};  ///< why it could not line up, per node
+        std::optional<Sight> sight;              ///< when it lined up last
+        bool was_called = false;                 ///< since then
+        std::chrono::nanoseconds pace;           ///< when it looks again though nobody calls
 
-        Waiter(Waiting& owner, ClaimPtr what, std::int64_t since_us)
+        Waiter(Waiting& owner, ClaimPtr what, std::int64_t since_us, const Span& time)
             : room{owner},
               claim{std::move(what)},
+              span{time},
               place{place_of(*claim)},
               number{++room.last_number_},
               since{since_us},
-              callers(owner.engine_.size()) {
-            room.queues_[place].waiters.push_back(this);
+              callers(owner.engine_.size()),
+              silent(owner.engine_.size()),
+              pace{first_look} {
+            Queue& queue = room.queues_[place];
+            if (queue.waiters.empty()) queue.reached = span.began;
+            queue.waiters.push_back(this);
             room.numbers_.emplace(number, this);
             room.waiters_count_.fetch_add(1, std::memory_order_relaxed);
         }
@@ -163,6 +178,8 @@ class Waiting final : private Listener {
 
         [[nodiscard]] Queue& queue() { return room.queues_.find(place)->second; }
         [[nodiscard]] bool is_first() { return queue().waiters.front() == this; }
+        /// When its last attempt begins.
+        [[nodiscard]] TimePoint last_start() const { return span.last_start(round); }
 
         [[nodiscard]] WaitPtr sleep_until(TimePoint when) {
             sleep = std::make_shared<Wait<TimePoint>>(when);
@@ -170,9 +187,34 @@ class Waiting final : private Listener {
         }
     };
 
+    /// While its user decides whether it goes on, which may take long and may want the same resource, others
+    /// of this process come before it. In a driver's turn.
+    class Aside {
+       public:
+        explicit Aside(Waiter& waiter) : waiter_{waiter}, queue_{waiter.queue()} {
+            auto& waiters = queue_.waiters;
+            waiters.erase(std::find(waiters.begin(), waiters.end(), &waiter_));
+            ++queue_.aside;
+            if (!waiters.empty()) waiter_.room.wake(*waiters.front());
+        }
+        Aside(const Aside&) = delete;
+        Aside& operator=(const Aside&) = delete;
+        ~Aside() {
+            --queue_.aside;
+            auto& waiters = queue_.waiters;
+            waiters.insert(waiters.empty() ? waiters.end() : waiters.begin() + 1, &waiter_);
+        }
+
+       private:
+        Waiter& waiter_;
+        Queue& queue_;
+    };
+
     [[nodiscard]] static std::string place_of(const Claim& claim) {
-        std::string place;
-        for (const std::string& resource : claim.resources) place.append(resource).push_back('\0');
+        std::string place;  // a name may have any byte
+        for (const std::string& resource : claim.resources) {
+            place.append(std::to_string(resource.size())).append(":").append(resource);
+        }
         return place;
     }
 
@@ -187,10 +229,10 @@ class Waiting final : private Listener {
         auto& waiters = entry->second.waiters;
         const bool was_first = waiters.front() == &waiter;
         waiters.erase(std::find(waiters.begin(), waiters.end(), &waiter));
-        if (waiters.empty()) {
+        if (waiters.empty() && entry->second.aside == 0) {
             queues_.erase(entry);
             if (queues_.empty()) idle_since_ = engine_.now();
-        } else if (was_first) {
+        } else if (was_first && !waiters.empty()) {
             wake(*waiters.front());
         }
     }
@@ -214,31 +256,31 @@ class Waiting final : private Listener {
         if (entry == queues_.end()) return;
         Queue& queue = entry->second;
         queue.held.reset();
+        if (queue.waiters.empty()) return;
         Waiter& first = *queue.waiters.front();
         first.must_yield = ++queue.handovers % handovers_max == 0;
         wake(first);
     }
 
-    /// Attempts of the first in the queue.
-    Task<Result<LeasePtr>> contend(Waiter& waiter, ClaimPtr claim, LockOptions how, Span span, Call* call) {
-        std::optional<std::size_t> lead;
-        std::vector<bool> silent(engine_.size());
+    /// Attempts, whenever it is the first of this process.
+    Task<Result<LeasePtr>> contend(Waiter& waiter, LockOptions how, Call* call) {
+        const Claim& claim = *waiter.claim;
+        const Span& span = waiter.span;
         std::optional<Failure> last;
-        TimePoint reached = span.began;  // when a quorum answered last
         for (std::uint32_t attempt = 1;; ++attempt) {
-            if (const LeasePtr held = waiter.queue().held) {
-                last = Failure{errc::contended, "this process itself holds " + protocol_.describe(*claim)};
-                const TimePoint limit = span.last_start(waiter.round);
-                co_await engine_.pause(waiter.sleep_until(std::min(held->valid_until(), limit)), call);
-                waiter.queue().held.reset();
+            std::optional<Failure> over = co_await come_first(waiter, how, call);
+            if (over) co_return last&&* over != errc::cancelled ? *std::move(last) : *std::move(over);
+            if (co_await outwait_own(waiter, call)) {
+                last = Failure{errc::contended, "this process itself holds " + protocol_.describe(claim)};
+                last->set_attempts(attempt - 1);
             }
-            if (std::exchange(waiter.must_yield, false)) co_await give_way(waiter, claim, span, call);
-            if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(*claim, attempt - 1);
+            if (std::exchange(waiter.must_yield, false)) co_await give_way(waiter, call);
+            if (co_await engine_.hop(call) == Verdict::cancelled) co_return cancelled(claim, attempt - 1);
             const TimePoint started = engine_.now();
-            if (last && started - span.last_start(waiter.round) > lateness) co_return *std::move(last);
+            if (last && span.is_over(started)) co_return *std::move(last);
             Timing timing{span.end(), span.connect_by()};
-            Result<LeasePtr> result = co_await protocol_.acquire(claim, how.ttl, timing, lead, call);
-            waiter.round = timing.took;
+            Result<LeasePtr> result =
+                co_await protocol_.acquire(waiter.claim, how.ttl, timing, waiter.lead, call);
             delist(waiter);
             if (result) {
                 waiter.queue().held = *result;
@@ -250,58 +292,127 @@ class Waiting final : private Listener {
                 co_return *std::move(last);
             }
             last = result.error();
-            if (result.error() == errc::contended) reached = engine_.now();
-            if (how.wait_unreachable != forever && engine_.now() - reached >= how.wait_unreachable) {
-                co_return result;
-            }
-            const auto delay = delay_after(engine_.options().retry, result.error(), attempt, waiter.round,
-                                           [this] { return draw_fraction(); });
-            std::optional<TimePoint> next = span.next_attempt(delay, waiter.round, engine_.now());
+            note(waiter, *last, timing.took);
+            if (is_too_long_unreachable(waiter, how)) co_return result;
+            const auto next = co_await next_attempt(waiter, how, *last, attempt, call);
             if (!next) co_return result;
-            lead = lead_after(result.error(), *claim, lead, silent);
-            if (result.error() == errc::contended) {
-                next = co_await enlist(waiter, claim, result.error(), *next, span.last_start(waiter.round),
-                                       call);
-            }
             if (waiter.calls >= quorum_of(engine_.size())) continue;
-            if (waiter.calls > 0) next = std::min(*next, engine_.now() + waiter.round);
             // [15] a random delay desynchronises those who try at the same time
             const Verdict verdict = co_await engine_.pause(waiter.sleep_until(*next), call);
             waiter.sleep.reset();
-            if (verdict == Verdict::cancelled) co_return cancelled(*claim, attempt, result.error().nodes());
+            if (verdict == Verdict::cancelled) co_return cancelled(claim, attempt, last->nodes());
         }
     }
 
+    /// Until it is the first of this process that waits for it. A Failure: its wait is over before.
+    Task<std::optional<Failure>> come_first(Waiter& waiter, const LockOptions& how, Call* call) {
+        while (!waiter.is_first()) {
+            const TimePoint until = std::min(waiter.last_start(), patience_end(waiter, how));
+            const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
+            if (verdict == Verdict::cancelled) co_return cancelled(*waiter.claim, 0);
+            if (waiter.is_first()) break;
+            if (is_too_long_unreachable(waiter, how)) {
+                co_return Failure{errc::unreachable,
+                                  "no quorum answers those of this process that wait for " +
+                                      protocol_.describe(*waiter.claim)};
+            }
+            if ((engine_.now() - waiter.last_start()).count() >= 0) {
+                co_return Failure{errc::contended,
+                                  "others of this process wait for " + protocol_.describe(*waiter.claim)};
+            }
+        }
+        co_return std::nullopt;
+    }
+
+    /// While a lease of this process has it no node need be asked; whose end may come nearer meanwhile. True:
+    /// there was one.
+    Task<bool> outwait_own(Waiter& waiter, Call* call) {
+        bool has_waited = false;
+        while (const LeasePtr held = waiter.queue().held) {
+            const TimePoint now = engine_.now();
+            const std::chrono::nanoseconds left = held->remaining(now);
+            if (left.count() <= 0 || (now - waiter.last_start()).count() >= 0) {
+                waiter.queue().held.reset();
+                break;
+            }
+            has_waited = true;
+            const std::chrono::nanoseconds nap = std::min<std::chrono::nanoseconds>(left, longest_delay());
+            const TimePoint until = std::min(now + nap, waiter.last_start());
+            const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
+            if (verdict == Verdict::cancelled) break;
+        }
+        co_return has_waited;
+    }
+
+    /// After an attempt that failed.
+    void note(Waiter& waiter, const Failure& failure, std::chrono::nanoseconds took) {
+        waiter.lead = lead_after(failure, *waiter.claim, waiter.lead, waiter.silent);
+        if (failure == errc::unreachable) return;
+        waiter.round = took;
+        waiter.queue().reached = engine_.now();
+    }
+
+    /// When the nodes have been silent for too long.
+    [[nodiscard]] TimePoint patience_end(Waiter& waiter, const LockOptions& how) const {
+        const TimePoint reached = waiter.queue().reached;
+        return std::max(reached, waiter.span.began) + std::min(how.wait_unreachable, ages);
+    }
+    [[nodiscard]] bool is_too_long_unreachable(Waiter& waiter, const LockOptions& how) const {
+        return how.wait_unreachable != forever && (engine_.now() - patience_end(waiter, how)).count() >= 0;
+    }
+
+    /// By the retry policy; later where somebody calls. None: no further attempt.
+    Task<std::optional<TimePoint>> next_attempt(Waiter& waiter, const LockOptions& how,
+                                                const Failure& failure, std::uint32_t attempt, Call* call) {
+        std::optional<std::chrono::nanoseconds> delay;
+        const auto ask = [&] {
+            delay = delay_after(engine_.options().retry, failure, attempt, waiter.round,
+                                [this] { return draw_fraction(); });
+        };
+        if (engine_.options().retry.decide) {
+            const Aside aside{waiter};
+            co_await engine_.on_caller(call, ask);
+        } else {
+            ask();
+        }
+        const auto by_policy = waiter.span.next_attempt(delay, waiter.round, engine_.now());
+        if (!by_policy) co_return std::nullopt;
+        TimePoint next = *by_policy;
+        if (failure == errc::contended && waiter.is_first()) next = co_await enlist(waiter, next, call);
+        if (waiter.calls > 0) next = std::min(next, engine_.now() + waiter.round);
+        co_return std::min(next, patience_end(waiter, how));
+    }
+
     /// Lets those who wait elsewhere try first, and lines up behind them.
-    Task<bool> give_way(Waiter& waiter, ClaimPtr claim, Span span, Call* call) {
+    Task<bool> give_way(Waiter& waiter, Call* call) {
         const TimePoint yielded = engine_.now() + waiter.round + grace;
-        const TimePoint limit = span.last_start(waiter.round);
-        co_await engine_.pause(waiter.sleep_until(std::min(yielded, limit)), call);
-        const Failure nobody{errc::contended};
-        const TimePoint again = co_await enlist(waiter, claim, nobody, engine_.now(), limit, call);
+        co_await engine_.pause(waiter.sleep_until(std::min(yielded, waiter.last_start())), call);
+        const TimePoint again = co_await enlist(waiter, engine_.now(), call);
         if (waiter.calls == 0) co_await engine_.pause(waiter.sleep_until(again), call);
         co_return true;
     }
 
     // ---- on the nodes ------------------------------------------------------------------------------
 
-    /// Into the nodes' queues, unless it is free by now. Returns when to look again at the latest.
-    Task<TimePoint> enlist(Waiter& waiter, ClaimPtr claim, const Failure& failure, TimePoint next,
-                           TimePoint end, Call* call) {
-        if (claim->queues.empty()) co_return next;
+    [[nodiscard]] std::chrono::nanoseconds longest_delay() const { return engine_.options().retry.cap; }
+
+    /// No sleep of one who may be called is longer.
+    [[nodiscard]] std::chrono::milliseconds longest_sleep() const {
+        return std::max<std::chrono::milliseconds>(std::chrono::seconds{1}, 4 * engine_.options().retry.cap);
+    }
+
+    /// Into the nodes' queues, unless it is free by now. Returns when to look again at the latest; without
+    /// the queues that is `next`.
+    Task<TimePoint> enlist(Waiter& waiter, TimePoint next, Call* call) {
+        if (waiter.claim->queues.empty()) co_return next;
         listen();
         if (engine_.transport().listening() < quorum_of(engine_.size())) co_return next;  // for the next time
-        using namespace std::chrono_literals;
         const TimePoint started = engine_.now();
-        // A holder that crashes is gone after its ttl; one that calls nobody is looked for now and then.
-        const auto longest = std::max<std::chrono::milliseconds>(1s, 4 * engine_.options().retry.cap);
-        const std::chrono::milliseconds left = failure.holder_remaining();  // may be ages
-        const auto patience = left > 0ms && left < longest ? left + 2ms : longest;
-        const auto life = 2 * longest;
         renumber(waiter);
-        const TimePoint deadline = std::min(started + engine_.options().node_timeout, end);
-        const auto round = engine_.make_round(enlist_command(*claim, name_of(waiter), waiter.since, life),
-                                              started, deadline);
+        const TimePoint deadline = std::min(started + engine_.options().node_timeout, waiter.last_start());
+        const auto round = engine_.make_round(
+            enlist_command(*waiter.claim, name_of(waiter), waiter.since, 2 * longest_sleep()), started,
+            deadline);
         waiter.is_enlisted = true;
         waiter.calls = 0;
         waiter.callers.assign(waiter.callers.size(), false);
@@ -312,13 +423,64 @@ class Waiting final : private Listener {
         }
         if (verdict == Verdict::carried) {
             waiter.hurries = 0;
-            co_return std::min(started + patience, end);
+            look_out(waiter, sight_of(*round));
+            co_return std::min(look_again(waiter, started, next), waiter.last_start());
         }
         // Nobody can hold it by now: at once. It need not be to be had, though (a node may answer this and
         // not vote): not for ever.
         const bool is_free = round->tally.denied() > engine_.size() - round->tally.quorum();
         if (is_free && ++waiter.hurries <= hurries_max) co_return engine_.now();
         co_return next;
+    }
+
+    [[nodiscard]] Sight sight_of(const Round<TimePoint>& round) const {
+        Sight sight;
+        std::vector<std::int64_t> lefts;
+        std::vector<std::int64_t> ranks;
+        for (const Ballot& ballot : round.ballots) {
+            const bool is_held = ballot.vote == Vote::granted && ballot.values.size() == 3;
+            sight.holders.push_back(is_held ? ballot.values[2] : -1);
+            if (is_held) ranks.push_back(ballot.values[1]);
+            const std::int64_t unknown = std::chrono::milliseconds{longest_sleep()}.count();
+            const std::int64_t left = is_held ? std::min(ballot.values[0], unknown) : unknown;
+            lefts.push_back(ballot.vote == Vote::denied ? 0 : left);
+        }
+        std::sort(lefts.begin(), lefts.end());
+        std::sort(ranks.begin(), ranks.end());
+        sight.free_in = std::chrono::milliseconds{lefts[round.tally.quorum() - 1]};
+        if (!ranks.empty()) sight.rank = ranks[ranks.size() / 2];
+        return sight;
+    }
+
+    /// Whether those who hold it call who waits. Where a quorum of the nodes has another holder than when it
+    /// lined up before, and it was neither called nor has come further to the front, they do not.
+    void look_out(Waiter& waiter, Sight sight) {
+        if (waiter.sight && !std::exchange(waiter.was_called, false) && sight.rank >= waiter.sight->rank) {
+            std::size_t changes = 0;
+            for (std::size_t i = 0; i < sight.holders.size(); ++i) {
+                const std::int64_t before = waiter.sight->holders[i];
+                changes += before != -1 && sight.holders[i] != -1 && before != sight.holders[i] ? 1U : 0U;
+            }
+            if (changes >= quorum_of(engine_.size())) {
+                silences_[waiter.place] = engine_.now() + silence_lasts * longest_sleep();
+            }
+        }
+        waiter.sight = std::move(sight);
+    }
+
+    /// At the end of the holder's lease, and one after the other there; or before that, in case it was given
+    /// up without a call: soon, and then less and less often; by the retry policy where such holders were
+    /// seen, or where the policy is the user's own.
+    [[nodiscard]] TimePoint look_again(Waiter& waiter, TimePoint started, TimePoint by_policy) {
+        const std::int64_t before = std::min(waiter.sight->rank, staggered_max);
+        const TimePoint at_end =
+            started + (waiter.sight->free_in + 2 * lateness + before * (waiter.round + lateness));
+        TimePoint anyway = by_policy;
+        if (!engine_.options().retry.decide && !silences_.contains(waiter.place)) {
+            anyway = started + waiter.pace;
+            waiter.pace = std::min<std::chrono::nanoseconds>(2 * waiter.pace, longest_sleep());
+        }
+        return std::min(at_end, anyway);
     }
 
     /// A new number for every time it is put into the queues: who leaves late must not take out who came
@@ -333,6 +495,7 @@ class Waiting final : private Listener {
     /// to the next one there.
     void delist(Waiter& waiter) {
         if (!std::exchange(waiter.is_enlisted, false)) return;
+        waiter.was_called = waiter.was_called || waiter.calls > 0;
         waiter.calls = 0;
         const TimePoint now = engine_.now();
         engine_.post(engine_.make_round(delist_command(*waiter.claim, name_of(waiter)), now, now));
@@ -358,10 +521,11 @@ class Waiting final : private Listener {
 
     /// Subscriptions that nobody has needed for a while are given up.
     void on_turn() override {
-        if (!courtesies_.empty()) {
+        if (!courtesies_.empty() || !silences_.empty()) {
             const TimePoint now = engine_.now();
             std::erase_if(courtesies_,
                           [&](const auto& entry) { return (now - entry.second.until).count() >= 0; });
+            std::erase_if(silences_, [&](const auto& entry) { return (now - entry.second).count() >= 0; });
         }
         if (!is_listening_ || !queues_.empty() || engine_.now() - idle_since_ < idle_max) return;
         is_listening_ = false;
@@ -423,6 +587,8 @@ class Waiting final : private Listener {
     std::map<std::string, Queue> queues_;
     std::map<std::uint64_t, Waiter*> numbers_;
     std::map<std::string, Courtesy> courtesies_;
+    std::map<std::string, TimePoint>
+        silences_;  ///< places whose holders were seen to call nobody, and until when
     std::uint64_t last_number_ = 0;
     std::string channel_;
     bool is_listening_ = false;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a node may be found: the addresses of its host name, in the order in which they are tried.
 #pragma once
 

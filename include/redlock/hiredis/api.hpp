@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // hiredis itself, without a word from the compiler about it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One connect to a node: over all its addresses, each with a log-in.
 #pragma once
 

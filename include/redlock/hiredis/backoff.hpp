@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When a node may be tried again.
 #pragma once
 

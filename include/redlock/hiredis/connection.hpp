@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One node: connected, in use, connected anew. Never blocks.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One socket to a node: bytes out, replies in. It never blocks, and knows nothing of what is said.
 #pragma once
 
@@ -64,7 +65,7 @@ class Line {
             const std::string_view bytes = out_.pending();
             const auto size = ::send(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
             if (size < 0 && errno == EINTR) continue;
-            if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+            if (size < 0 && would_block(errno)) return;
             if (size < 0) {
                 is_broken_ = true;
                 return;
@@ -84,7 +85,7 @@ class Line {
             size = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
         } while (size < 0 && errno == EINTR);
         may_hold_more_ = size == static_cast<ssize_t>(buffer.size());
-        if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Received::nothing;
+        if (size < 0 && would_block(errno)) return Received::nothing;
         if (size <= 0) {
             error_ = size == 0 ? "the node closed the connection" : std::strerror(errno);
             return Received::end;
@@ -122,10 +123,16 @@ class Line {
     [[nodiscard]] bool has_news() const noexcept {
         char byte = 0;
         const auto size = ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        return size >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+        return size >= 0 || (!would_block(errno) && errno != EINTR);
     }
 
    private:
+    /// By either name, which are one number on most systems: in one condition g++ would warn of that.
+    [[nodiscard]] static bool would_block(int error) noexcept {
+        if (error == EAGAIN) return true;
+        return error == EWOULDBLOCK;
+    }
+
     struct FreeContext {
         void operator()(redisContext* context) const noexcept { redisFree(context); }
     };

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is said on a new connection before it may be used, and what the node says of itself.
 #pragma once
 

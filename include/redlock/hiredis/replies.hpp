@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Replies as hiredis parses them: what of them is taken, and what an error means for the connection.
 #pragma once
 

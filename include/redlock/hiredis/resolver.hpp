@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Looking up host names without making anyone wait, and waking up whoever does wait.
 #pragma once
 
@@ -14,9 +15,10 @@
 #include <mutex>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
+
+#include "redlock/core/threads.hpp"
 
 namespace redlock::hiredis {
 
@@ -52,10 +54,10 @@ class Lookup {
    public:
     Lookup(const std::string& host, std::shared_ptr<WakeUp> wake_up) : state_{std::make_shared<State>()} {
         try {
-            std::thread{[state = state_, host, waker = std::move(wake_up)] {
+            detail::start_thread([state = state_, host, waker = std::move(wake_up)] {
                 resolve(*state, host);
                 waker->signal();
-            }}.detach();
+            }).detach();
         } catch (const std::system_error& error) {
             state_->is_done = true;
             state_->error = error.what();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // N nodes under one poll.
 #pragma once
 
@@ -59,20 +60,45 @@ class Transport {
         for (Connection& connection : connections_) connection.flush();
     }
 
-    void poll(detail::TransportEvents& events, std::optional<std::chrono::nanoseconds> timeout) {
+    [[nodiscard]] bool poll(detail::TransportEvents& events,
+                            std::optional<std::chrono::nanoseconds> timeout) {
         if (channel_ != wanted_channel_) subscribe();
-        sockets_.clear();
-        sockets_.push_back({wake_up_->fd(), POLLIN, 0});
-        for (Connection& connection : connections_) connection.prepare(sockets_);
-        for (Connection& subscriber : subscribers_) subscriber.prepare(sockets_);
-        wait(shorten(timeout));
-        events.on_awake();
-        if (sockets_.front().revents != 0) wake_up_->clear();
+        const std::shared_ptr<Waiting> waiting = waiting_;  // no other thread's, whoever drives afterwards
+        auto& sockets = waiting->sockets;
+        sockets.clear();
+        sockets.push_back({waiting->eviction.fd(), POLLIN, 0});
+        sockets.push_back({wake_up_->fd(), POLLIN, 0});
+        for (Connection& connection : connections_) connection.prepare(sockets);
+        for (Connection& subscriber : subscribers_) subscriber.prepare(sockets);
+        timeout = shorten(timeout);
+        waiting->until.reset();
+        if (timeout) waiting->until = Connection::Clock::now() + std::min(*timeout, longest_wait);
+        events.on_waiting();
+        wait(sockets, timeout);
+        if (!events.on_awake()) return false;
+        if (sockets[1].revents != 0) wake_up_->clear();
         for (std::size_t i = 0; i < connections_.size() + subscribers_.size(); ++i) {
             const std::size_t node = i % connections_.size();
             Connection& connection = (i == node ? connections_ : subscribers_)[node];
-            connection.advance(&sockets_[1 + i * Connection::sockets], node, events);
+            connection.advance(&sockets[2 + i * Connection::sockets], node, events);
         }
+        return true;
+    }
+
+    [[nodiscard]] bool take_over() {
+        constexpr std::chrono::milliseconds lateness{1};  // of a timer
+        const std::shared_ptr<Waiting> waiting = waiting_;
+        const bool is_late = waiting->until && Connection::Clock::now() - *waiting->until > lateness;
+        std::vector<pollfd> sockets;  // a copy: the kernel writes to the other
+        for (const pollfd& socket : waiting->sockets) sockets.push_back({socket.fd, socket.events, 0});
+        if (!is_late && ::poll(sockets.data(), sockets.size(), 0) <= 0) return false;
+        try {
+            waiting_ = std::make_shared<Waiting>();
+        } catch (const std::system_error&) {  // no more descriptors
+            return false;
+        }
+        waiting->eviction.signal();
+        return true;
     }
 
     void listen(std::string_view channel) { wanted_channel_ = channel; }
@@ -119,14 +145,23 @@ class Transport {
         return std::max(std::chrono::nanoseconds{0}, std::min(timeout.value_or(left), left));
     }
 
+    /// What one thread waits for. Another that takes over makes one of its own.
+    struct Waiting {
+        std::vector<pollfd> sockets;
+        std::optional<Connection::Clock::time_point> until;
+        WakeUp eviction;
+    };
+
+    static constexpr std::chrono::nanoseconds longest_wait = std::chrono::hours{24 * 365};
+
     /// Until something happens, or the timeout is over.
-    void wait(std::optional<std::chrono::nanoseconds> timeout) {
+    static void wait(std::vector<pollfd>& sockets, std::optional<std::chrono::nanoseconds> timeout) {
         timespec limit{};
         if (timeout) {
-            limit.tv_sec = static_cast<time_t>(timeout->count() / 1'000'000'000);
-            limit.tv_nsec = static_cast<long>(timeout->count() % 1'000'000'000);
+            limit.tv_sec = timeout->count() / 1'000'000'000;
+            limit.tv_nsec = timeout->count() % 1'000'000'000;
         }
-        ::ppoll(sockets_.data(), sockets_.size(), timeout ? &limit : nullptr, nullptr);
+        ::ppoll(sockets.data(), sockets.size(), timeout ? &limit : nullptr, nullptr);
     }
 
     Options options_;
@@ -135,7 +170,7 @@ class Transport {
     std::string channel_;
     std::string wanted_channel_;          ///< from the next poll on
     std::deque<Connection> subscribers_;  ///< none, or one per node
-    std::vector<pollfd> sockets_;
+    std::shared_ptr<Waiting> waiting_ = std::make_shared<Waiting>();
 };
 
 static_assert(detail::Transport<Transport>);

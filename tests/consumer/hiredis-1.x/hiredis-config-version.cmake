@@ -1,2 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
 set(PACKAGE_VERSION 1.9.9)
 set(PACKAGE_VERSION_COMPATIBLE TRUE)

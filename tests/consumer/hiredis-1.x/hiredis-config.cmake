@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What the CMake package of hiredis 1.x looks like to a user: a target hiredis::hiredis. It stands on the
 # hiredis of the system, of whatever version.
 find_path(consumer_hiredis_include hiredis/hiredis.h REQUIRED)

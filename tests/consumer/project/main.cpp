@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The smallest user: asks for a lock where nobody listens, and is told so.
 #include <redlock/redlock.hpp>
 

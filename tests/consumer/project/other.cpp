@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A second translation unit of the same program: what the headers define must link twice.
 #include <redlock/redlock.hpp>
 

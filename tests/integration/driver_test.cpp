@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whoever waits drives, and may be kept from running while it does: by the scheduler, or by a debugger. Here
+// a signal's handler keeps it, wherever it is.
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "integration/waiting_parts.hpp"
+
+namespace redlock::test {
+namespace {
+
+/// Keeps threads of this process from running.
+class Stall {
+   public:
+    Stall() {
+        EXPECT_EQ(::pipe(pipe_.data()), 0);
+        descriptor_ = pipe_[0];
+        struct sigaction action {};
+        action.sa_handler = [](int) {
+            ++stalled_;
+            char byte = 0;
+            [[maybe_unused]] const auto size = ::read(descriptor_, &byte, 1);  // until it is closed
+            --stalled_;
+        };
+        EXPECT_EQ(::sigaction(SIGUSR1, &action, &before_), 0);
+    }
+    Stall(const Stall&) = delete;
+    Stall& operator=(const Stall&) = delete;
+    ~Stall() {
+        end();
+        ::close(pipe_[0]);
+        ::sigaction(SIGUSR1, &before_, nullptr);
+    }
+
+    void begin(std::thread& thread) {
+        const int before = stalled_;
+        EXPECT_EQ(::pthread_kill(thread.native_handle(), SIGUSR1), 0);
+        EXPECT_TRUE(eventually(patience, [&] { return stalled_ == before + 1; }));
+    }
+    void end() {
+        if (pipe_[1] >= 0) ::close(std::exchange(pipe_[1], -1));
+        EXPECT_TRUE(eventually(patience, [] { return stalled_ == 0; }));
+    }
+
+   private:
+    static constexpr auto patience = 20s;
+    static inline std::atomic<int> stalled_{0};
+    static inline std::atomic<int> descriptor_{-1};
+    std::array<int, 2> pipe_{-1, -1};
+    struct sigaction before_ {};
+};
+
+/// Waits for what another holds, until that is released.
+class WaitingThread {
+   public:
+    WaitingThread(Redlock<>& locks, Cluster& cluster, const std::string& name) {
+        thread_ = std::thread{[&locks, name, this] {
+            result_.emplace(locks.lock(name, {.ttl = 1h, .wait = forever}));
+            is_done_ = true;
+        }};
+        EXPECT_TRUE(are_queued(cluster, name, 1));
+    }
+    ~WaitingThread() { thread_.join(); }
+    [[nodiscard]] std::thread& thread() { return thread_; }
+    [[nodiscard]] bool is_done() const { return is_done_; }
+
+   private:
+    std::optional<Result<Lock>> result_;
+    std::atomic<bool> is_done_{false};
+    std::thread thread_;
+};
+
+struct Driven {
+    Driven() {
+        Options options = called_only();
+        options.node_timeout = 2s;
+        locks.emplace(connect_to(cluster, options));
+        holding.emplace(connect_to(cluster, called_only()));
+        EXPECT_TRUE(got(locks->try_lock("warm-up", 5s)));
+    }
+    Cluster cluster{3};
+    std::optional<Redlock<>> locks;
+    std::optional<Redlock<>> holding;
+    Stall stall;
+};
+
+// Seen as try_lock() that took 3 s at a node_timeout of 50 ms.
+TEST(Driver, who_does_not_come_back_from_its_wait_keeps_nobody_from_the_nodes) {
+    Driven it;
+    auto held = it.holding->try_lock("name", 1h).value();
+    {
+        WaitingThread driver{*it.locks, it.cluster, "name"};
+        it.stall.begin(driver.thread());
+        for (int i = 0; i < 3; ++i) {
+            auto lock = it.locks->try_lock("other", 5s);
+            ASSERT_TRUE(lock) << i << ": " << lock.error().message();
+            EXPECT_TRUE(lock->extend(5s));
+            EXPECT_TRUE(lock->unlock());
+        }
+        EXPECT_FALSE(got(it.locks->lock("name", {.ttl = 5s, .wait = 100ms})));
+        it.stall.end();
+        EXPECT_TRUE(held.unlock());
+    }
+    EXPECT_TRUE(is_clean(it.cluster));
+}
+
+// Others wait for their answers while it is kept, and one after the other drives.
+TEST(Driver, several_that_do_not_come_back_are_passed_over) {
+    Driven it;
+    auto first = it.holding->try_lock("first", 1h).value();
+    auto second = it.holding->try_lock("second", 1h).value();
+    auto third = it.holding->try_lock("third", 1h).value();
+    {
+        WaitingThread one{*it.locks, it.cluster, "first"};
+        WaitingThread two{*it.locks, it.cluster, "second"};
+        it.stall.begin(one.thread());
+        ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));
+        WaitingThread three{*it.locks, it.cluster, "third"};
+        it.stall.begin(two.thread());
+        ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));
+        it.stall.begin(three.thread());
+        ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));
+        it.stall.end();
+        EXPECT_TRUE(second.unlock());
+        EXPECT_TRUE(eventually(20s, [&] { return two.is_done(); }));
+        EXPECT_TRUE(third.unlock());
+        EXPECT_TRUE(first.unlock());
+    }
+    EXPECT_TRUE(is_clean(it.cluster));
+}
+
+// It was named to drive by the one before, and does not begin.
+TEST(Driver, an_heir_that_does_not_begin_keeps_nobody_from_the_nodes) {
+    Driven it;
+    auto first = it.holding->try_lock("first", 1h).value();
+    auto second = it.holding->try_lock("second", 1h).value();
+    {
+        WaitingThread driver{*it.locks, it.cluster, "first"};
+        WaitingThread heir{*it.locks, it.cluster, "second"};
+        it.stall.begin(heir.thread());
+        ASSERT_TRUE(first.unlock());
+        ASSERT_TRUE(eventually(20s, [&] { return driver.is_done(); }));
+        ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));
+        ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));
+        it.stall.end();
+        EXPECT_TRUE(second.unlock());
+    }
+    EXPECT_TRUE(is_clean(it.cluster));
+}
+
+}  // namespace
+}  // namespace redlock::test

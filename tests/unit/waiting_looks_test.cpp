@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// When one who waits looks again though nobody calls it, over nodes in memory: nothing is published there.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "unit/hand_driven.hpp"
+#include "unit/scripted_world.hpp"
+
+namespace redlock::test {
+namespace {
+
+Options calling() {
+    Options options = plain_options();
+    options.notify = true;
+    return options;
+}
+
+// Nodes, of whose holders nobody calls.
+struct Uncalled {
+    explicit Uncalled(const Options& options = calling()) : client{hearing(world), options} {}
+
+    static World& hearing(World& world) {
+        world.hears = true;
+        return world;
+    }
+    void hold(const std::string& by, std::chrono::milliseconds ttl, const std::string& what = "name") {
+        for (std::size_t i = 0; i < world.size(); ++i) world.put(i, what, by, ttl);
+    }
+    void give_up(const std::string& what = "name") {
+        for (std::size_t i = 0; i < world.size(); ++i) world.erase(i, what);
+    }
+    // How long it takes until the lock is had; at most as long as that.
+    template <class Waiter>
+    Nanoseconds until_done(const Waiter& waiter, Nanoseconds most) {
+        const auto began = world.clock.now();
+        while (!waiter->is_done && world.clock.now() - began < most) client.pass(1ms);
+        return world.clock.now() - began;
+    }
+    [[nodiscard]] std::size_t attempts() const { return world.handed_to(0, "acquire").size(); }
+
+    World world{3};
+    HandDriven client;
+};
+
+template <class Waiter>
+bool got_it(const Waiter& waiter) {
+    return waiter->is_done && waiter->task.take();
+}
+
+// The plain SET does not say how long the holder has; lining up does.
+TEST(WaitingLooks, at_the_end_of_the_holders_lease_with_fencing_and_without) {
+    for (const bool fencing : {false, true}) {
+        Options options = calling();
+        options.fencing = fencing;
+        Uncalled nodes{options};
+        nodes.hold("another", 200ms);
+        const auto waiter = nodes.client.start_lock("name", {.wait = 10s});
+        EXPECT_LT(nodes.until_done(waiter, 5s), 215ms) << fencing;
+        EXPECT_TRUE(got_it(waiter)) << fencing;
+    }
+}
+
+// Of five, one has a leftover that lives long: it does not matter.
+TEST(WaitingLooks, at_the_time_at_which_a_quorum_will_be_free) {
+    Uncalled nodes;
+    nodes.hold("another", 200ms);
+    nodes.world.put(2, "name", "left over", 1h);
+    const auto waiter = nodes.client.start_lock("name", {.wait = 10s});
+    EXPECT_LT(nodes.until_done(waiter, 5s), 215ms);
+    EXPECT_TRUE(got_it(waiter));
+}
+
+// Who has waited longest comes first also where nobody calls it: its attempt is over when the next one
+// begins.
+TEST(WaitingLooks, one_after_the_other_when_a_lease_ends_that_nobody_released) {
+    constexpr Nanoseconds round = 2ms;
+    std::vector<Nanoseconds> looks;
+    for (const std::int64_t rank : {0, 1, 2, 1000}) {
+        Uncalled nodes;
+        nodes.hold("another", 200ms);
+        for (std::size_t i = 0; i < 3; ++i) {
+            nodes.world[i].round_trip = round;
+            nodes.world[i].says = [rank](const Request& request) -> std::optional<ScriptedReply> {
+                if (kind_of(request) != "enlist") return std::nullopt;
+                return ScriptedReply::list({1, 200, rank, 7});
+            };
+        }
+        const auto waiter = nodes.client.start_lock("name", {.wait = 10s});
+        looks.push_back(nodes.until_done(waiter, 1s));
+        EXPECT_TRUE(got_it(waiter));
+    }
+    EXPECT_GT(looks[1], looks[0] + round);
+    EXPECT_GT(looks[2], looks[1] + round);
+    EXPECT_LT(looks[3], 500ms) << "no longer than that, however many are before it";
+}
+
+// Seen as 3 to 5 of 12 waits of 5 s that failed beside clients that poll, where polling had no failure.
+TEST(WaitingLooks, R8_by_the_retry_policy_once_the_holder_has_changed_without_a_call) {
+    Uncalled nodes;
+    nodes.world.jitter = 255;
+    nodes.hold("another", 1h);
+    const auto waiter = nodes.client.start_lock("name", {.wait = forever});
+    nodes.client.pass(50ms);
+    nodes.hold("a third", 1h);
+    nodes.client.pass(700ms);  // one look, which sees it
+    nodes.world.forget_handed();
+    nodes.client.pass(5s);
+    EXPECT_GE(nodes.attempts(), 9U) << "cap is 500 ms";
+    nodes.give_up();
+    EXPECT_LE(nodes.until_done(waiter, 5s), 510ms);
+    EXPECT_TRUE(got_it(waiter));
+    nodes.hold("another", 1h);
+    nodes.world.forget_handed();
+    const auto next = nodes.client.start_lock("name", {.wait = forever});
+    nodes.client.pass(5s);
+    EXPECT_GE(nodes.attempts(), 9U) << "it is remembered for those who wait later";
+    nodes.give_up();
+    nodes.until_done(next, 5s);
+    EXPECT_TRUE(got_it(next));
+}
+
+TEST(WaitingLooks, R8_soon_and_then_less_often_beside_a_holder_that_stays) {
+    Uncalled nodes;
+    nodes.hold("another", 1h);
+    const auto waiter = nodes.client.start_lock("name", {.wait = forever});
+    nodes.client.pass(600ms);
+    EXPECT_GE(nodes.attempts(), 2U);
+    nodes.client.pass(5s);
+    nodes.world.forget_handed();
+    nodes.client.pass(20s);
+    EXPECT_LE(nodes.attempts(), 11U);
+    EXPECT_GE(nodes.attempts(), 9U);
+    nodes.give_up();
+    nodes.until_done(waiter, 5s);
+    EXPECT_TRUE(got_it(waiter));
+}
+
+// RetryPolicy::decide is documented as the delay before the next attempt.
+TEST(WaitingLooks, R8_when_the_users_own_policy_says_so) {
+    Options options = calling();
+    options.retry.decide = [](std::uint32_t, const Failure&) { return std::optional{70ms}; };
+    Uncalled nodes{options};
+    nodes.hold("another", 1h);
+    const auto waiter = nodes.client.start_lock("name", {.wait = forever});
+    nodes.client.pass(50ms);
+    nodes.world.forget_handed();
+    nodes.client.pass(750ms);
+    EXPECT_GE(nodes.attempts(), 9U);
+    EXPECT_LE(nodes.attempts(), 11U);
+    nodes.give_up();
+    EXPECT_LE(nodes.until_done(waiter, 5s), 80ms);
+    EXPECT_TRUE(got_it(waiter));
+}
+
+// Seen as a waiter that failed after 15 s beside a free lock.
+TEST(WaitingLooks, R8_while_this_process_holds_it_for_an_end_that_comes_nearer) {
+    Uncalled nodes;
+    const auto held = nodes.client.lock("name", {.ttl = 60s});
+    ASSERT_TRUE(held);
+    const auto waiter = nodes.client.start_lock("name", {.wait = 15s});
+    nodes.client.pass(10ms);
+    const auto first = nodes.client.start_lock("name", {.wait = 100ms});  // so that it is known who has it
+    nodes.client.pass(200ms);
+    ASSERT_TRUE(first->is_done);
+    const auto extension = nodes.client.start_extend(held, 100ms);
+    EXPECT_LE(nodes.until_done(waiter, 20s), 1s);
+    EXPECT_TRUE(got_it(waiter));
+}
+
+TEST(WaitingLooks, R8_while_what_this_process_got_before_it_comes_to_an_early_end) {
+    Uncalled nodes;
+    nodes.hold("another", 50ms);
+    const auto first = nodes.client.start_lock("name", {.ttl = 60s, .wait = 10s});
+    const auto second = nodes.client.start_lock("name", {.ttl = 60s, .wait = 15s});
+    nodes.until_done(first, 1s);
+    ASSERT_TRUE(first->is_done);
+    const auto held = first->task.take().value();
+    nodes.client.pass(50ms);
+    const auto extension = nodes.client.start_extend(held, 100ms);
+    EXPECT_LE(nodes.until_done(second, 20s), 1s);
+    EXPECT_TRUE(got_it(second));
+}
+
+TEST(WaitingLooks, R8_no_later_than_it_is_to_put_up_with_silent_nodes) {
+    Options options = calling();
+    options.retry = {.base = 3s, .cap = 3s, .multiplier = 1.0};
+    options.node_timeout = 50ms;
+    Uncalled nodes{options};
+    nodes.world.jitter = 255;
+    for (std::size_t i = 0; i < 3; ++i) nodes.world.hang(i);
+    const auto waiter = nodes.client.start_lock("name", {.wait = 10s, .wait_unreachable = 100ms});
+    const auto behind = nodes.client.start_lock("name", {.wait = 10s, .wait_unreachable = 300ms});
+    EXPECT_LE(nodes.until_done(waiter, 5s), 155ms);
+    ASSERT_TRUE(waiter->is_done);
+    EXPECT_EQ(waiter->task.take().error().code(), errc::unreachable);
+    EXPECT_LE(nodes.until_done(behind, 5s), 255ms);
+    ASSERT_TRUE(behind->is_done);
+    EXPECT_EQ(behind->task.take().error().code(), errc::unreachable);
+}
+
+// It waits behind one that has all the time.
+TEST(WaitingLooks, R8_who_is_not_first_puts_up_with_silent_nodes_no_longer_either) {
+    Uncalled nodes;
+    nodes.hold("another", 1h);
+    for (std::size_t i = 0; i < 3; ++i) nodes.world.hang(i);
+    const auto first = nodes.client.start_lock("name", {.wait = 20s});
+    const auto behind = nodes.client.start_lock("name", {.wait = 20s, .wait_unreachable = 100ms});
+    EXPECT_LE(nodes.until_done(behind, 25s), 105ms);
+    ASSERT_TRUE(behind->is_done);
+    EXPECT_EQ(behind->task.take().error().code(), errc::unreachable);
+    nodes.until_done(first, 25s);
+    EXPECT_TRUE(first->is_done);
+}
+
+// Seen as a wait of 700 ms that ended after 401.
+TEST(WaitingLooks, R8_until_the_end_of_its_wait_where_nodes_hang) {
+    Options options = calling();
+    options.node_timeout = 300ms;
+    Uncalled nodes{options};
+    nodes.world.jitter = 0;
+    for (std::size_t i = 0; i < 3; ++i) nodes.world.hang(i);
+    const auto waiter = nodes.client.start_lock("name", {.wait = 700ms});
+    nodes.client.pass(650ms);  // two attempts
+    for (std::size_t i = 0; i < 3; ++i) nodes.world.resume(i);
+    nodes.client.pass(51ms);
+    EXPECT_TRUE(got_it(waiter));
+}
+
+// The timer for it came late.
+TEST(WaitingLooks, R8_a_last_time_also_where_its_timer_is_late) {
+    Uncalled nodes;
+    nodes.hold("another", 1h);
+    const auto waiter = nodes.client.start_lock("name", {.wait = 1s});
+    nodes.client.pass(980ms);
+    nodes.give_up();
+    nodes.world.clock.advance(17ms);
+    nodes.client.pass(2ms);
+    EXPECT_TRUE(got_it(waiter));
+}
+
+// "a\0b" is one name, and "a", "b" are two.
+TEST(WaitingLooks, a_name_may_have_a_zero_byte_and_is_not_two_names) {
+    Uncalled nodes;
+    nodes.hold("another", 1h, "a");
+    const auto both = nodes.client.start_lock_all({"a", "b"}, {.wait = forever});
+    nodes.client.pass(20ms);
+    const auto one = nodes.client.start_lock(std::string{"a\0b", 3}, {.wait = forever});
+    nodes.client.pass(20ms);
+    EXPECT_TRUE(got_it(one));
+    nodes.give_up("a");
+    nodes.until_done(both, 5s);
+    EXPECT_TRUE(got_it(both));
+}
+
+}  // namespace
+}  // namespace redlock::test
