@@ -231,7 +231,10 @@ class Waiting final : private Listener {
         waiters.erase(std::find(waiters.begin(), waiters.end(), &waiter));
         if (waiters.empty() && entry->second.aside == 0) {
             queues_.erase(entry);
-            if (queues_.empty()) idle_since_ = engine_.now();
+            if (queues_.empty()) {
+                idle_since_ = engine_.now();
+                if (is_listening_) engine_.remind(idle_since_ + idle_max);
+            }
         } else if (was_first && !waiters.empty()) {
             wake(*waiters.front());
         }
