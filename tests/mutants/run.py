@@ -5,7 +5,7 @@
 Each mutant of mutants.list is made in a copy of include/, the catchers are compiled against the copy and
 run: the simulator, up to a bound of schedules; the unit tests; where a script was changed, the test that
 holds the simulator's model of the scripts against a real server; where the connection was changed, which
-neither of them has, its tests; and where the engine was, those of threads that take over from one another.
+neither of them has, its tests; and where the engine was, or the threads, those of many threads on sockets.
 What guards the data has its own tests alone. A mutant that nobody catches is an error, and so is one that
 does not compile, one whose text does not stand in the file exactly once, and a catcher that finds the
 unchanged library guilty.
@@ -100,9 +100,9 @@ class Mutant:
         """What guards the data stands apart from the lock, and has tests of its own."""
         return any(edit.path.endswith(("/fencing.hpp", "/fenced.hpp")) for edit in self.edits)
 
-    def changes_who_drives(self):
-        """Which shows where threads wait for sockets."""
-        return any(edit.path.endswith("/core/engine.hpp") for edit in self.edits)
+    def changes_threads(self):
+        """Which of them drives, which shows where threads wait for sockets; and what they inherit."""
+        return any(edit.path.endswith(("/core/engine.hpp", "/core/threads.hpp")) for edit in self.edits)
 
     def changes_the_connection(self):
         """In whose place the unit tests have one of their own."""
@@ -236,9 +236,10 @@ class Workshop:
         program = self.compile("connection", unity, "-O0", libraries=["gtest", "gtest_main", "hiredis"])
         findings.tests += failing_tests(program)
 
-    def run_driver_tests(self, findings):
-        program = self.compile("driver", ROOT / "tests" / "integration" / "driver_test.cpp", "-O0",
-                               libraries=["gtest", "gtest_main", "hiredis"])
+    def run_thread_tests(self, findings):
+        unity = self.folder / "threads.cpp"
+        unity.write_text("".join(f'#include "integration/{name}_test.cpp"\n' for name in ("driver", "threads")))
+        program = self.compile("threads", unity, "-O0", libraries=["gtest", "gtest_main", "hiredis"])
         findings.tests += failing_tests(program)
 
     def run_fence_tests(self, findings):
@@ -312,8 +313,8 @@ def examine(mutant, options):
         workshop.run_script_tests(findings)
     if not options.quick and (is_connection or not mutant.edits):
         workshop.run_connection_tests(findings)
-    if not options.quick and mutant.changes_who_drives():
-        workshop.run_driver_tests(findings)
+    if not options.quick and (mutant.changes_threads() or not mutant.edits):
+        workshop.run_thread_tests(findings)
     if not options.quick and (is_fence or not mutant.edits):
         workshop.run_fence_tests(findings)
     workshop.clear()
