@@ -100,9 +100,11 @@ class Mutant:
         """What guards the data stands apart from the lock, and has tests of its own."""
         return any(edit.path.endswith(("/fencing.hpp", "/fenced.hpp")) for edit in self.edits)
 
-    def changes_threads(self):
-        """Which of them drives, which shows where threads wait for sockets; and what they inherit."""
-        return any(edit.path.endswith(("/core/engine.hpp", "/core/threads.hpp")) for edit in self.edits)
+    def thread_tests(self):
+        """Those of many threads on sockets that it is about: of which thread drives, and of what they inherit."""
+        tests = {"include/redlock/core/engine.hpp": "driver", "include/redlock/core/threads.hpp": "threads"}
+        return [name for path, name in tests.items()
+                if not self.edits or any(edit.path == path for edit in self.edits)]
 
     def changes_the_connection(self):
         """In whose place the unit tests have one of their own."""
@@ -229,17 +231,15 @@ class Workshop:
 
     def run_connection_tests(self, findings):
         folder = ROOT / "tests" / "integration"
-        sources = [*sorted(folder.glob("connection_*_test.cpp")), folder / "resolver_test.cpp",
-                   folder / "driver_test.cpp"]
+        sources = [*sorted(folder.glob("connection_*_test.cpp")), folder / "resolver_test.cpp"]
         unity = self.folder / "connection.cpp"
         unity.write_text("".join(f'#include "integration/{path.name}"\n' for path in sources))
         program = self.compile("connection", unity, "-O0", libraries=["gtest", "gtest_main", "hiredis"])
         findings.tests += failing_tests(program)
 
-    def run_thread_tests(self, findings):
-        unity = self.folder / "threads.cpp"
-        unity.write_text("".join(f'#include "integration/{name}_test.cpp"\n' for name in ("driver", "threads")))
-        program = self.compile("threads", unity, "-O0", libraries=["gtest", "gtest_main", "hiredis"])
+    def run_thread_tests(self, findings, name):
+        program = self.compile(name, ROOT / "tests" / "integration" / f"{name}_test.cpp", "-O0",
+                               libraries=["gtest", "gtest_main", "hiredis"])
         findings.tests += failing_tests(program)
 
     def run_fence_tests(self, findings):
@@ -313,8 +313,9 @@ def examine(mutant, options):
         workshop.run_script_tests(findings)
     if not options.quick and (is_connection or not mutant.edits):
         workshop.run_connection_tests(findings)
-    if not options.quick and (mutant.changes_threads() or not mutant.edits):
-        workshop.run_thread_tests(findings)
+    if not options.quick:
+        for name in mutant.thread_tests():
+            workshop.run_thread_tests(findings, name)
     if not options.quick and (is_fence or not mutant.edits):
         workshop.run_fence_tests(findings)
     workshop.clear()
