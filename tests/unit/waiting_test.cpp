@@ -258,7 +258,7 @@ TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
     for (std::size_t i = 0; i < 3; ++i) {
         world[i].says = [](const Request& request) -> Answer {
             if (kind_of(request) == "acquire") return ScriptedReply::list({0, 1, 9'999'999'999'000});
-            if (kind_of(request) == "enlist") return ScriptedReply::list({1, 9'007'199'254'740'991, 0, 7});
+            if (kind_of(request) == "enlist") return ScriptedReply::list({1, 9'999'999'999'000, 0, 7});
             return ScriptedReply::number(1);
         };
     }
