@@ -122,10 +122,11 @@ class BasicLock {
 
     /// Triggered when the right to act ends other than by unlock(): the validity is over, by a local timer
     /// that needs no network, or a quorum says that the lock is not ours. Callbacks run on a thread of the
-    /// library with none of its locks held; they may call unlock(), and should be brief, for renewals of
-    /// other locks wait meanwhile. Starts that thread if it does not run yet; throws std::system_error where
-    /// it cannot. After the machine was suspended it comes within a second of the resume; owns_lock() and
-    /// remaining() are right at once.
+    /// library with none of its locks held; they may call whatever they like, the same Redlock too, but
+    /// should be brief, for renewals of other locks wait meanwhile. They must not throw. No destructor of
+    /// ours waits for one that runs; that of its std::stop_callback does. Starts that thread if it does not
+    /// run yet; throws std::system_error where it cannot. After the machine was suspended it comes within a
+    /// second of the resume; owns_lock() and remaining() are right at once.
     [[nodiscard]] std::stop_token lost() const {
         if (!lease_ || session_->is_forked()) return {};
         std::stop_token token = lease_->lost_token();
