@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many threads: on one Redlock and on several, with no two holders at once and nobody left waiting.
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -140,6 +144,33 @@ TEST(Threads, one_lock_used_by_several_threads_at_once) {
         EXPECT_FALSE(lost.stop_requested());
     }
     EXPECT_TRUE(is_clean(cluster));
+}
+
+// A handler of the application's runs on a thread of the application's: it may count on what that has.
+TEST(Threads, those_of_the_library_take_no_signal_of_the_process) {
+    static std::atomic<int> handled{0};
+    handled = 0;
+    struct sigaction action {};
+    struct sigaction before {};
+    action.sa_handler = [](int) { ++handled; };
+    ASSERT_EQ(::sigaction(SIGUSR2, &action, &before), 0);
+    Cluster cluster{3};
+    auto locks = connect_to(cluster);
+    const auto renewed = locks.lock("name", {.ttl = 60s, .renew = true});
+    ASSERT_TRUE(renewed) << "it has a thread now, made where the signal was not blocked";
+    sigset_t blocked{};
+    sigset_t mask{};
+    ::sigemptyset(&blocked);
+    ::sigaddset(&blocked, SIGUSR2);
+    ASSERT_EQ(::pthread_sigmask(SIG_BLOCK, &blocked, &mask), 0);
+    ASSERT_EQ(::kill(::getpid(), SIGUSR2), 0);
+    EXPECT_FALSE(eventually(100ms, [] { return handled > 0; })) << "another thread took it";
+    sigset_t pending{};
+    ASSERT_EQ(::sigpending(&pending), 0);
+    EXPECT_EQ(::sigismember(&pending, SIGUSR2), 1) << "it waits for this thread";
+    ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+    EXPECT_EQ(handled, 1);
+    ::sigaction(SIGUSR2, &before, nullptr);
 }
 
 }  // namespace

@@ -231,7 +231,10 @@ class Waiting final : private Listener {
         waiters.erase(std::find(waiters.begin(), waiters.end(), &waiter));
         if (waiters.empty() && entry->second.aside == 0) {
             queues_.erase(entry);
-            if (queues_.empty()) idle_since_ = engine_.now();
+            if (queues_.empty()) {
+                idle_since_ = engine_.now();
+                if (is_listening_) engine_.remind(idle_since_ + idle_max);
+            }
         } else if (was_first && !waiters.empty()) {
             wake(*waiters.front());
         }
@@ -405,8 +408,8 @@ class Waiting final : private Listener {
     /// the queues that is `next`.
     Task<TimePoint> enlist(Waiter& waiter, TimePoint next, Call* call) {
         if (waiter.claim->queues.empty()) co_return next;
-        listen();
-        if (engine_.transport().listening() < quorum_of(engine_.size())) co_return next;  // for the next time
+        const Verdict heard = co_await subscribed(waiter, next, call);
+        if (heard != Verdict::carried) co_return heard == Verdict::timed_out ? next : engine_.now();
         const TimePoint started = engine_.now();
         renumber(waiter);
         const TimePoint deadline = std::min(started + engine_.options().node_timeout, waiter.last_start());
@@ -431,6 +434,22 @@ class Waiting final : private Listener {
         const bool is_free = round->tally.denied() > engine_.size() - round->tally.quorum();
         if (is_free && ++waiter.hurries <= hurries_max) co_return engine_.now();
         co_return next;
+    }
+
+    /// Listens; carried when a quorum of the nodes can call, timed_out when not in time: for the next time
+    /// then. Any other verdict: it was woken, or is cancelled.
+    Task<Verdict> subscribed(Waiter& waiter, TimePoint next, Call* call) {
+        listen();
+        const TimePoint limit = std::min(next, engine_.now() + engine_.options().node_timeout);
+        std::chrono::nanoseconds nap = lateness;
+        while (engine_.transport().listening() < quorum_of(engine_.size())) {
+            const TimePoint now = engine_.now();
+            if ((now - limit).count() >= 0) co_return Verdict::timed_out;
+            const TimePoint until = std::min(limit, now + std::exchange(nap, 2 * nap));
+            const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
+            if (verdict != Verdict::timed_out) co_return Verdict::cancelled;
+        }
+        co_return Verdict::carried;
     }
 
     [[nodiscard]] Sight sight_of(const Round<TimePoint>& round) const {
