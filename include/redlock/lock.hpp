@@ -49,7 +49,7 @@ inline constexpr bool is_held_by_scope<BasicLock<Transport, Clock>> = true;
 ///   | destructor  | unlock()             | releases        | nothing                |
 ///
 /// One Lock may be used by several threads at once, but for moving and destroying it. It may outlive the
-/// Redlock it came from.
+/// Redlock it came from. In a forked child it owns nothing, and its calls fail with errc::invalid_argument.
 template <class Transport, class Clock>
 class BasicLock {
     using SessionPtr = std::shared_ptr<detail::Session<Transport, Clock>>;

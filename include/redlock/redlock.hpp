@@ -104,7 +104,8 @@ class Redlock {
 
     /// Redlock{{"redis://a", "redis://b"}}, Redlock{"redis://a,redis://b"} or any range of URIs. Throws
     /// std::invalid_argument for what can never work: no nodes, the same node twice, a bad URI, an option
-    /// out of its range. Connects to nothing yet.
+    /// out of its range; std::system_error where the process has no file descriptor left. Connects to nothing
+    /// yet, and never blocks.
     explicit Redlock(const Endpoints& nodes, const Options& options = Options::defaults())
         : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
 
