@@ -15,6 +15,7 @@
 #include <variant>
 #include <vector>
 
+#include "redlock/core/printable.hpp"
 #include "redlock/version.hpp"
 
 namespace redlock {
@@ -72,29 +73,6 @@ enum class Vote : std::uint8_t {
 }
 
 namespace detail {
-
-/// For texts that end in a log: what would break a line or drive a terminal is written as \xNN.
-[[nodiscard]] inline std::string printable(std::string_view text) {
-    std::string plain;
-    for (const char letter : text) {
-        const auto byte = static_cast<unsigned char>(letter);
-        if (byte >= 0x20 && byte != 0x7F) {
-            plain.push_back(letter);
-        } else {
-            plain.append("\\x").append({"0123456789abcdef"[byte >> 4U], "0123456789abcdef"[byte & 0xFU]});
-        }
-    }
-    return plain;
-}
-
-/// A name within a sentence: a long one is cut, between two characters where it is UTF-8.
-[[nodiscard]] inline std::string in_quotes(std::string_view name) {
-    constexpr std::size_t longest = 64;
-    if (name.size() <= longest) return "'" + std::string{name} + "'";
-    std::size_t end = longest;
-    while (end > longest - 3 && (static_cast<unsigned char>(name[end]) & 0xC0U) == 0x80U) --end;
-    return "'" + std::string{name.substr(0, end)} + "…'";
-}
 
 class ErrorCategory final : public std::error_category {
    public:
