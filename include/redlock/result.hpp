@@ -20,16 +20,16 @@
 
 namespace redlock {
 
-/// Why an operation did not succeed.
+/// Why an operation did not succeed; in the words of the README's table, which also says what to do.
 enum class errc : std::uint8_t {
-    contended = 1,     ///< someone else holds the resource
-    unreachable,       ///< too few nodes answered to decide
-    too_slow,          ///< a quorum granted, but the validity had run out by then
+    contended = 1,     ///< another holds it, or the votes were split
+    unreachable,       ///< too few nodes could vote: they are down, late or refuse
+    too_slow,          ///< a quorum granted, but no validity was left
     cancelled,         ///< a stop was requested
-    lost,              ///< a quorum says that the lock is not ours any more, or its validity has ended
+    lost,              ///< a quorum says that it is not ours any more, or the validity is over
     unknown,           ///< not confirmed by a quorum: it may or may not have happened
     invalid_argument,  ///< the call can never work as it was made
-    fenced,            ///< the guarded resource has seen a larger fencing token: the caller's lock is over
+    fenced,            ///< the guarded resource has seen a larger token
 };
 
 /// What one node said, or failed to say, in one round.
@@ -44,16 +44,17 @@ enum class Vote : std::uint8_t {
     quarantined,  ///< it restarted a short while ago, or does not say when, and may have forgotten a lock
 };
 
+/// Its name, as it is written in code.
 [[nodiscard]] constexpr std::string_view to_string(errc code) noexcept {
     switch (code) {
         case errc::contended: return "contended";
         case errc::unreachable: return "unreachable";
-        case errc::too_slow: return "too slow";
+        case errc::too_slow: return "too_slow";
         case errc::cancelled: return "cancelled";
         case errc::lost: return "lost";
         case errc::unknown: return "unknown";
-        case errc::invalid_argument: return "invalid argument";
-        case errc::fenced: return "fenced off";
+        case errc::invalid_argument: return "invalid_argument";
+        case errc::fenced: return "fenced";
     }
     return "unspecified";
 }
