@@ -189,7 +189,7 @@ class Redlock {
         if (token.str().empty()) return Failure{errc::invalid_argument, "the token is empty"};
         std::vector<std::int64_t> fences;
         for (const std::uint64_t fence : fencing_tokens) {
-            if (fence == 0 || fence > Handoff::largest_fence) {
+            if (fence == 0 || fence > fencing_token_max) {
                 return Failure{errc::invalid_argument,
                                "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53 - 1"};
             }
