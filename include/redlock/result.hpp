@@ -106,8 +106,10 @@ namespace redlock {
 struct NodeReport {
     std::string endpoint;  ///< the URI, without its password
     Vote vote = Vote::pending;
-    std::string detail;                    ///< the node's own words, or why there are none; may be empty
-    std::chrono::microseconds latency{0};  ///< from the start of the round to the answer; 0: no answer
+    std::string detail;  ///< the node's own words, or why there are none; may be empty
+    /// From the start of the round to the node's answer, which may be an error; 0: there is none, as for one
+    /// that is unreachable, late, or was not asked.
+    std::chrono::microseconds latency{0};
 };
 
 /// What went wrong, in words for people and values for code.

@@ -356,8 +356,10 @@ class Protocol {
                 commit->settle(i, ballot.vote == Vote::pending ? Vote::timeout : ballot.vote);
                 commit->ballots[i].words = ballot.words;
                 commit->ballots[i].values = ballot.values;
+                commit->ballots[i].latency = ballot.latency;
             } else if (ballot.values == fences) {
                 commit->settle(i, Vote::granted);
+                commit->ballots[i].latency = ballot.latency;
             }
         }
         return commit;

@@ -206,19 +206,24 @@ class Session {
         Inspection seen;
         const auto reports = protocol_.reports(*round);
         for (std::size_t i = 0; i < reports.size(); ++i) {
-            const Ballot& ballot = round->ballots[i];
-            Inspection::Node node{reports[i], {}, {}, 0};
-            if (ballot.vote == Vote::granted && ballot.values.size() == 2) {
-                node.holder = std::exchange(node.report.detail, {});
-                if (!node.holder.empty()) node.ttl = std::chrono::milliseconds{ballot.values[0]};
-                const bool is_counter = ballot.values[1] >= 0;
-                if (is_counter) node.fence = static_cast<std::uint64_t>(ballot.values[1]);
-                if (!is_counter) node.report.detail = "its fencing counter is no number below 2^53";
-            }
-            seen.nodes.push_back(std::move(node));
+            seen.nodes.push_back(seen_at(reports[i], round->ballots[i]));
         }
         conclude(seen, round->tally.quorum());
         co_return seen;
+    }
+
+    /// Where there is no key its vote is what it would say to an attempt, as far as that is known.
+    [[nodiscard]] Inspection::Node seen_at(const NodeReport& report, const Ballot& ballot) const {
+        Inspection::Node node{report, {}, {}, 0};
+        if (ballot.values.size() != 2) return node;
+        if (ballot.vote == Vote::granted) node.holder = std::exchange(node.report.detail, {});
+        if (!node.holder.empty()) node.ttl = std::chrono::milliseconds{ballot.values[0]};
+        const std::int64_t counter = ballot.values[1];
+        node.fence = static_cast<std::uint64_t>(std::max<std::int64_t>(0, counter));
+        if (ballot.vote != Vote::granted || (counter >= 0 && node.fence < fencing_token_max)) return node;
+        node.report.detail = "its fencing counter is no number, or has no room below 2^53";
+        if (node.holder.empty() && options().fencing) node.report.vote = Vote::refused;
+        return node;
     }
 
     /// A quorum with one token, or with none.
@@ -228,7 +233,7 @@ class Session {
             std::vector<std::chrono::milliseconds> ttls;
             for (const Inspection::Node& node : seen.nodes) {
                 const bool agrees = node.report.vote == Vote::granted && node.holder == candidate.holder;
-                if (agrees) ttls.push_back(node.ttl);
+                if (agrees) ttls.push_back(node.ttl.count() < 0 ? forever : node.ttl);
             }
             if (ttls.size() < quorum) continue;
             std::sort(ttls.begin(), ttls.end(), [](auto a, auto b) { return a > b; });
