@@ -350,7 +350,8 @@ class Rounds final : private TransportEvents {
         const bool is_first = ballot.vote == Vote::pending;  // a release may be sent again
         ballot.vote = vote;
         ballot.words = words;
-        ballot.values = std::move(values);
+        ballot.values =
+            round.decided ? std::vector<std::int64_t>{} : std::move(values);  // nobody reads those
         ballot.latency = latency;
         if (round.decided || !is_first) return;
         round.tally.count(vote);

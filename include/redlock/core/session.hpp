@@ -147,7 +147,7 @@ class Session {
     }
 
     [[nodiscard]] std::vector<NodeReport> reports(const LeasePtr& lease) {
-        if (is_forked() || !lease->acquire) return {};
+        if (is_forked() || !lease->votes) return {};
         return engine_.run([&](Call* call) { return gather_reports(lease, call); });
     }
 
@@ -196,7 +196,7 @@ class Session {
     /// A point in time that has come already: resumes in the driver's turn, after what has arrived is read.
     Task<std::vector<NodeReport>> gather_reports(LeasePtr lease, Call* call) {
         co_await engine_.sleep_until(engine_.now(), call);
-        co_return protocol_.reports(*lease->acquire);
+        co_return protocol_.reports(*lease->votes);
     }
 
     Task<Inspection> gather_inspection(std::string resource, Call* call) {
