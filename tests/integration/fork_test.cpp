@@ -16,6 +16,7 @@
 
 #include "integration/fixture.hpp"
 #include "redlock/mutex.hpp"
+#include "support/sanitizers.hpp"
 
 namespace redlock::test {
 namespace {
@@ -149,16 +150,8 @@ TEST(Fork, a_program_that_is_executed_inherits_no_connection) {
     EXPECT_EQ(inheritable_sockets(), before);
 }
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define REDLOCK_TEST_IS_SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define REDLOCK_TEST_IS_SANITIZED
-#endif
-#endif
-
 TEST(Fork, the_child_makes_a_redlock_of_its_own) {
-#ifdef REDLOCK_TEST_IS_SANITIZED
+#if REDLOCK_TEST_IS_SANITIZED
     GTEST_SKIP()
         << "ThreadSanitizer does not know the threads of a forked child, and AddressSanitizer's heap may "
            "be locked there by a thread that is not";
