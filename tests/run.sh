@@ -13,7 +13,7 @@
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
-suites='^(unit|sim|integration)$'
+suites='^(unit|sim|integration|memory)$'
 jobs=$(nproc)
 
 # --- the parts -------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ leg_tidy() {
 
 leg_clang() {
     build release-clang all
-    run_tests release-clang -L '^(unit|sim|header)$'
+    run_tests release-clang -L '^(unit|sim|memory|header)$'
 }
 
 leg_asan_ubsan() {

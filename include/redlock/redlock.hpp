@@ -92,7 +92,9 @@ class Mutex;
 ///   |                        |                                   | as above                    |
 ///
 /// Time is measured on `Clock`; nodes are reached through `Transport`. Where memory runs out, a call throws
-/// std::bad_alloc before it sends anything; while it waits for replies, for others too, the process ends.
+/// std::bad_alloc, and what it was given ends by its ttl; Lock::unlock() and destructors give up instead.
+/// Where it runs out while a thread writes to the nodes and reads from them, for its own call or for others,
+/// the process ends (std::terminate): nobody would do it for those others.
 template <class Transport = hiredis::Transport, class Clock = LeaseClock>
 class Redlock {
    public:

@@ -192,6 +192,9 @@ namespace detail {
 template <class T>
 inline constexpr bool is_held_by_scope = false;
 
+/// What a call that must not throw gives where memory has run out. Needs none itself.
+[[nodiscard]] inline Failure out_of_memory() noexcept { return Failure{errc::unknown, "out of memory"}; }
+
 /// Says to the compiler, which cannot know it, that there is something.
 template <class T>
 [[nodiscard]] constexpr T& known(T* there) noexcept {

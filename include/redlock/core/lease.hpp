@@ -149,6 +149,12 @@ class Lease {
         return true;
     }
 
+    /// For want of memory it was never sent. Who waits in the line meanwhile waits until its time is over.
+    void abandon_extension() noexcept {
+        const std::lock_guard lock{mutex_};
+        turn_ = Turn::free;
+    }
+
     // ---- the line; in a driver's turn only ---------------------------------------------------------
 
     void line_up(const WaitPtr& wait) { line_.push_back(wait); }

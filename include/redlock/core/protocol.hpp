@@ -112,6 +112,7 @@ class Protocol {
         Start start = lease->begin_extension(extension, asked, engine_.options());
         if (start == Start::busy) start = co_await wait_for_turn(*lease, extension);
         if (start != Start::begun) co_return unsent(*lease, start);
+        TakenTurn turn{*lease};
         if (watch_ != nullptr && extension.is_sooner) watch_->on_sooner(*lease);
         const TimePoint connect_by = asked + engine_.options().connect_timeout;
         RoundPtr round = extension_round(*lease, extension);
@@ -125,6 +126,7 @@ class Protocol {
             if (may_extend) round = extension_round(*lease, extension);
             if (may_extend) verdict = co_await engine_.verdict_of(round, nullptr);
         }
+        turn.was_used = true;
         const HandsTurnOn at_the_end{*this, *lease};
         if (lease->end_extension(extension, verdict == Verdict::carried, engine_.now())) {
             round->forget_values();
@@ -410,6 +412,15 @@ class Protocol {
         co_await engine_.pause(extension.turn, nullptr);
         co_return lease.begin_extension(extension, engine_.now(), engine_.options());
     }
+
+    /// Where memory runs out before an extension is sent, it must not keep the turn.
+    struct TakenTurn {
+        LeaseType& lease;
+        bool was_used = false;
+        ~TakenTurn() {
+            if (!was_used) lease.abandon_extension();
+        }
+    };
 
     /// At the end of an extension. One that is called may end without another, or may have gone; then the
     /// next is called.

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -100,11 +101,15 @@ class Session {
         return engine_.run([&](Call*) { return protocol_.extend(lease, ttl); });
     }
 
+    /// Where memory runs out before it is sent it is given up: nothing extends the lease any more.
     [[nodiscard]] Result<void> release(const LeasePtr& lease,
-                                       Unconnected unconnected = Unconnected::takes_longer) noexcept {
+                                       Unconnected unconnected = Unconnected::takes_longer) noexcept try {
         if (is_forked()) return after_fork();
         keeper_.forget(*lease);
         return engine_.run([&](Call*) { return waiting_.release(lease, unconnected); });
+    } catch (const std::bad_alloc&) {
+        if (!is_forked()) static_cast<void>(lease->begin_release(now()));
+        return out_of_memory();
     }
 
     /// For destructors, which wait for no connection. One that is the last owner's ends the session within
@@ -172,11 +177,12 @@ class Session {
     }
 
    private:
-    /// Where no thread can be had the memory is left: this one cannot wait for its own end.
+    /// Where no thread can be had, or no memory for one, it is left: this one cannot wait for its own end.
     static void delete_elsewhere(Session* last) noexcept {
         try {
             start_thread([last] { delete last; }).detach();
         } catch (const std::system_error&) {
+        } catch (const std::bad_alloc&) {
         }
     }
 
