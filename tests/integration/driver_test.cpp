@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <thread>
@@ -40,7 +41,9 @@ class Stall {
         ::sigaction(SIGUSR1, &before_, nullptr);
     }
 
-    void begin(std::thread& thread) {
+    /// From when it sleeps: one that is stopped while it works on replies cannot be passed over.
+    void begin(std::thread& thread, pid_t id) {
+        EXPECT_TRUE(eventually(patience, [id] { return sleeps_for_long(id); }));
         const int before = stalled_;
         EXPECT_EQ(::pthread_kill(thread.native_handle(), SIGUSR1), 0);
         EXPECT_TRUE(eventually(patience, [&] { return stalled_ == before + 1; }));
@@ -51,6 +54,27 @@ class Stall {
     }
 
    private:
+    /// Asleep at many looks in a row, without having been awake between them.
+    [[nodiscard]] static bool sleeps_for_long(pid_t id) {
+        const std::string before = sleep_of(id);
+        for (int look = 0; look < 20; ++look) {
+            std::this_thread::sleep_for(1ms);
+            if (before.empty() || sleep_of(id) != before) return false;
+        }
+        return true;
+    }
+
+    /// Another word for every time that it falls asleep; empty while it is awake.
+    [[nodiscard]] static std::string sleep_of(pid_t id) {
+        std::ifstream status{"/proc/self/task/" + std::to_string(id) + "/status"};
+        bool is_asleep = false;
+        for (std::string line; std::getline(status, line);) {
+            if (line.starts_with("State:\tS")) is_asleep = true;
+            if (line.starts_with("voluntary_ctxt_switches:")) return is_asleep ? line : "";
+        }
+        return {};
+    }
+
     static constexpr auto patience = 20s;
     static inline std::atomic<int> stalled_{0};
     static inline std::atomic<int> descriptor_{-1};
@@ -63,18 +87,20 @@ class WaitingThread {
    public:
     WaitingThread(Redlock<>& locks, Cluster& cluster, const std::string& name) {
         thread_ = std::thread{[&locks, name, this] {
+            id_ = ::gettid();
             result_.emplace(locks.lock(name, {.ttl = 1h, .wait = forever}));
             is_done_ = true;
         }};
         EXPECT_TRUE(are_queued(cluster, name, 1));
     }
     ~WaitingThread() { thread_.join(); }
-    [[nodiscard]] std::thread& thread() { return thread_; }
+    void stall(Stall& stall) { stall.begin(thread_, id_); }
     [[nodiscard]] bool is_done() const { return is_done_; }
 
    private:
     std::optional<Result<Lock>> result_;
     std::atomic<bool> is_done_{false};
+    std::atomic<pid_t> id_{0};
     std::thread thread_;
 };
 
@@ -98,7 +124,7 @@ TEST(Driver, who_does_not_come_back_from_its_wait_keeps_nobody_from_the_nodes) {
     auto held = it.holding->try_lock("name", 1h).value();
     {
         WaitingThread driver{*it.locks, it.cluster, "name"};
-        it.stall.begin(driver.thread());
+        driver.stall(it.stall);
         for (int i = 0; i < 3; ++i) {
             auto lock = it.locks->try_lock("other", 5s);
             ASSERT_TRUE(lock) << i << ": " << lock.error().message();
@@ -121,12 +147,12 @@ TEST(Driver, several_that_do_not_come_back_are_passed_over) {
     {
         WaitingThread one{*it.locks, it.cluster, "first"};
         WaitingThread two{*it.locks, it.cluster, "second"};
-        it.stall.begin(one.thread());
+        one.stall(it.stall);
         ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));
         WaitingThread three{*it.locks, it.cluster, "third"};
-        it.stall.begin(two.thread());
+        two.stall(it.stall);
         ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));
-        it.stall.begin(three.thread());
+        three.stall(it.stall);
         ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));
         it.stall.end();
         EXPECT_TRUE(second.unlock());
@@ -145,7 +171,7 @@ TEST(Driver, an_heir_that_does_not_begin_keeps_nobody_from_the_nodes) {
     {
         WaitingThread driver{*it.locks, it.cluster, "first"};
         WaitingThread heir{*it.locks, it.cluster, "second"};
-        it.stall.begin(heir.thread());
+        heir.stall(it.stall);
         ASSERT_TRUE(first.unlock());
         ASSERT_TRUE(eventually(20s, [&] { return driver.is_done(); }));
         ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many threads: on one Redlock and on several, with no two holders at once and nobody left waiting.
+#include <signal.h>
+
 #include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <future>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 
 #include "integration/fixture.hpp"
 
@@ -140,6 +147,38 @@ TEST(Threads, one_lock_used_by_several_threads_at_once) {
         EXPECT_FALSE(lost.stop_requested());
     }
     EXPECT_TRUE(is_clean(cluster));
+}
+
+// The threads of this process, and which signals each does not take: bit n - 1 for signal n.
+[[nodiscard]] std::map<std::string, unsigned long long> blocked_by_thread() {
+    std::map<std::string, unsigned long long> threads;
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/task"}) {
+        std::ifstream status{entry.path() / "status"};
+        for (std::string line; std::getline(status, line);) {
+            if (!line.starts_with("SigBlk:")) continue;
+            threads[entry.path().filename()] = std::stoull(line.substr(7), nullptr, 16);
+        }
+    }
+    return threads;
+}
+
+// A handler of the application's runs on a thread of the application's: it may count on what that has.
+TEST(Threads, those_of_the_library_take_no_signal_of_the_process) {
+    Cluster cluster{3};  // which may have threads too
+    const auto before = blocked_by_thread();
+    auto locks = connect_to(cluster);
+    const auto renewed = locks.lock("name", {.ttl = 60s, .renew = true});
+    ASSERT_TRUE(renewed);
+    std::size_t ours = 0;
+    for (const auto& [thread, blocked] : blocked_by_thread()) {
+        if (before.contains(thread)) continue;
+        ++ours;
+        for (const int number : {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGPROF, SIGCHLD}) {
+            EXPECT_NE(blocked & (1ULL << (number - 1)), 0U) << number;
+        }
+        EXPECT_EQ(blocked & (1ULL << (SIGSEGV - 1)), 0U) << "a fault of its own reaches it";
+    }
+    EXPECT_EQ(ours, 1U) << "the one that renews";
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ namespace redlock::test {
 [[nodiscard]] inline Options called_only() {
     Options options = patient();
     options.retry.cap = 1h;
-    options.retry.decide = [](std::uint32_t, const Failure&) { return 10ms; };  // until it stands there
+    options.retry.decide = [](std::uint32_t, const Failure&) { return 1h; };
     return options;
 }
 

@@ -302,5 +302,32 @@ TEST(Extend, a_ttl_that_leaves_no_validity_is_refused_and_changes_nothing) {
     EXPECT_TRUE(world.handed().empty());
 }
 
+// It said "the validity had ended" in every case.
+TEST(Extend, R10_says_why_it_cannot_be_extended_any_more) {
+    World world{3};
+    auto locks = connected_to(world);
+    const auto words_of = [](auto& lock) {
+        auto extended = lock.extend(10s);
+        return extended ? std::string{} : extended.error().message();
+    };
+    auto ended = locks.try_lock("ended", 10s);
+    world.clock.advance(11s);
+    EXPECT_NE(words_of(*ended).find("the validity of 'ended' had ended"), std::string::npos)
+        << words_of(*ended);
+
+    auto unlocked = locks.try_lock("unlocked", 10s);
+    EXPECT_TRUE(unlocked->unlock());
+    EXPECT_NE(words_of(*unlocked).find("'unlocked' was given up before"), std::string::npos)
+        << words_of(*unlocked);
+
+    auto revoked = locks.try_lock("revoked", 10s);
+    for (std::size_t i = 0; i < 3; ++i) world.erase(i, "revoked");
+    EXPECT_FALSE(revoked->extend(10s));
+    EXPECT_FALSE(revoked->owns_lock());
+    EXPECT_NE(words_of(*revoked).find("the nodes have said that 'revoked' is not ours any more"),
+              std::string::npos)
+        << words_of(*revoked);
+}
+
 }  // namespace
 }  // namespace redlock::test

@@ -113,6 +113,7 @@ class World {
     Nanoseconds backoff{10ms};               // after a connection that was dropped or did not come about
     Nanoseconds connect_timeout{1s};
     bool hears = false;                       // subscriptions come about at once; nothing is published
+    std::atomic<bool> listens = false;        // the client wants subscriptions
     std::atomic<int> transports = 0;          // that there are
     std::atomic<bool> all_move_time = false;  // else only the thread that made the world does, in waiting
 
@@ -448,7 +449,7 @@ class ScriptedTransport {
     }
     [[nodiscard]] bool take_over() { return false; }
     void wake() { world_.wake(); }
-    void listen(std::string_view /*channel*/) {}
+    void listen(std::string_view channel) { world_.listens = !channel.empty(); }
     [[nodiscard]] std::size_t listening() const { return world_.hears ? size() : 0; }
     void abandon() {}
     void random(std::span<unsigned char> bytes) const { world_.random(bytes); }

@@ -51,6 +51,25 @@ bool got_it(const Waiter& waiter) {
     return waiter->is_done && waiter->task.take();
 }
 
+// It lines up when the subscriptions are there, and not after its first delay.
+TEST(WaitingLooks, R8_who_would_try_again_much_later_can_be_called_before) {
+    Options options = calling();
+    options.retry.decide = [](std::uint32_t, const Failure&) { return 10s; };
+    Uncalled nodes{options};
+    nodes.world.hears = false;
+    nodes.hold("another", 1h);
+    const auto waiter = nodes.client.start_lock("name", {.wait = forever});
+    nodes.client.pass(3ms);
+    EXPECT_EQ(nodes.world.handed_to(0, "enlist").size(), 0U);
+    nodes.world.hears = true;
+    nodes.client.pass(10ms);
+    EXPECT_GE(nodes.world.handed_to(0, "enlist").size(), 1U);
+    EXPECT_EQ(nodes.attempts(), 1U) << "and nothing else is asked";
+    nodes.give_up();
+    nodes.until_done(waiter, 20s);
+    EXPECT_TRUE(got_it(waiter));
+}
+
 // The plain SET does not say how long the holder has; lining up does.
 TEST(WaitingLooks, at_the_end_of_the_holders_lease_with_fencing_and_without) {
     for (const bool fencing : {false, true}) {

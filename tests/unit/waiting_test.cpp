@@ -7,8 +7,10 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "support/eventually.hpp"
 #include "unit/hand_driven.hpp"
 #include "unit/scripted_world.hpp"
 
@@ -280,6 +282,28 @@ TEST(Waiting, R8_who_is_not_called_looks_once_more_before_the_end_of_its_wait) {
     const auto lock = locks.lock("name", {.ttl = 10s, .wait = 1s});
     EXPECT_TRUE(lock) << lock.error().message();
     EXPECT_LE(world.clock.now() - before, 1s);
+}
+
+// Seen: only a later call closed it, and a process that makes none kept it for ever.
+TEST(Waiting, a_subscription_that_nobody_needs_is_closed_though_nobody_calls) {
+    World world{3};
+    world.hears = true;
+    auto locks = connected_to(world, with_calls());
+    occupy(world, 1h);
+    ASSERT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 50ms})));
+    EXPECT_TRUE(world.listens);
+    world.clock.advance(9s);
+    ASSERT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 50ms})));
+    world.clock.advance(5s);
+    ASSERT_TRUE(locks.inspect("other"));
+    EXPECT_TRUE(world.listens) << "it was needed since";
+    ASSERT_TRUE(eventually(30s, [&] {
+        const std::size_t polls = world.polls();
+        std::this_thread::sleep_for(50ms);
+        return polls == world.polls();
+    })) << "nothing is left over that is a reason for a turn";
+    world.clock.advance(6s);
+    EXPECT_TRUE(eventually(30s, [&] { return !world.listens; }));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ namespace redlock::detail {
 /// Ticks the keeper, and sees to what callers left over. To the engine it is one more caller that waits.
 /// The thread is started when there is first something to do.
 template <Transport Wire, Clock Time>
-class Background final : private Caretaker, private KeeperNews {
+class Background final : private Caretaker<typename Time::time_point>, private KeeperNews {
    public:
     using TimePoint = typename Time::time_point;
 
@@ -77,6 +77,11 @@ class Background final : private Caretaker, private KeeperNews {
         look_again();
     }
 
+    void on_reminder(TimePoint when) noexcept override {
+        const std::lock_guard lock{mutex_};
+        if (!std::exchange(reminder_, when)) look_again();
+    }
+
     /// With the mutex held: whatever the thread waits for, there is something new.
     void look_again() {
         has_news_ = true;
@@ -114,6 +119,11 @@ class Background final : private Caretaker, private KeeperNews {
             const bool is_renewing = keeper_.renewals() > 0;
             std::unique_lock lock{mutex_};
             if (stop_by_ && (!is_renewing || (engine_.now() - *stop_by_).count() >= 0)) return;
+            if (reminder_ && (engine_.now() - *reminder_).count() >= 0) {
+                heed_reminder(lock);
+                continue;
+            }
+            if (reminder_) due = due ? first_of(*due, *reminder_) : *reminder_;
             if (is_renewing) {
                 attend(lock, due, false);
             } else if (has_leftovers_ && departures == departures_) {
@@ -145,6 +155,17 @@ class Background final : private Caretaker, private KeeperNews {
         call_ = nullptr;
     }
 
+    /// Again after a while where somebody drives, who may see to it or not.
+    void heed_reminder(std::unique_lock<std::mutex>& lock) {
+        const TimePoint heeded = *reminder_;
+        lock.unlock();
+        const bool is_done = engine_.look_in();
+        lock.lock();
+        if (*reminder_ != heeded) return;  // there is another by now
+        reminder_.reset();
+        if (!is_done) reminder_ = engine_.now() + slice;
+    }
+
     void sleep(std::unique_lock<std::mutex>& lock, const std::optional<TimePoint>& due) {
         const auto has_news = [this] { return has_news_; };
         if (!due) {
@@ -167,6 +188,7 @@ class Background final : private Caretaker, private KeeperNews {
     Call* call_ = nullptr;          ///< while the thread attends
     bool has_news_ = false;
     bool has_leftovers_ = false;
+    std::optional<TimePoint> reminder_;
     std::optional<TimePoint> stop_by_;
     bool is_running_ = false;
     bool is_calling_back_ = false;  ///< into code of the user's

@@ -34,10 +34,15 @@
 
 namespace redlock::detail {
 
-/// Told by a caller that leaves, with no lock held, when there is something left to do for a node (see
-/// Rounds::settled) and nobody waits any more who would drive.
+/// Sees to what no caller waits for. Told with no lock held.
+template <class TimePoint>
 struct Caretaker {
+    /// By a caller that leaves, when there is something left to do for a node (see Rounds::settled) and
+    /// nobody waits any more who would drive.
     virtual void on_unfinished() noexcept = 0;
+    /// By a driver: from then on a turn has something to do, whether or not anybody calls. Only the last
+    /// counts.
+    virtual void on_reminder(TimePoint when) noexcept = 0;
 
    protected:
     ~Caretaker() = default;
@@ -64,7 +69,7 @@ class Engine final : private Awakening {
     void set_listener(Listener* listener) noexcept { rounds_.set_listener(listener); }
 
     /// Who is told of work left over; set before the first call.
-    void set_caretaker(Caretaker* caretaker) noexcept { caretaker_ = caretaker; }
+    void set_caretaker(Caretaker<TimePoint>* caretaker) noexcept { caretaker_ = caretaker; }
 
     // ---- for everyone, at any time -----------------------------------------------------------------
 
@@ -168,13 +173,18 @@ class Engine final : private Awakening {
         return {*this, call, std::move(work)};
     }
 
-    /// The next four in a driver's turn only.
+    /// The next five in a driver's turn only.
     [[nodiscard]] bool lacks_connections() { return rounds_.lacks_connections(); }
     void signal(Wait<TimePoint>& wait) { rounds_.decide(wait, Verdict::carried); }
     void hurry(Wait<TimePoint>& wait, TimePoint deadline) { rounds_.hurry(wait, deadline); }
     [[nodiscard]] std::optional<std::size_t> lead_for(std::string_view resource,
                                                       const std::vector<bool>& avoid) {
         return rounds_.lead_for(resource, avoid);
+    }
+
+    /// Has a turn made then, also where nobody calls.
+    void remind(TimePoint when) noexcept {
+        if (caretaker_ != nullptr) caretaker_->on_reminder(when);
     }
 
     /// Sends a round that nobody waits for. Only from a coroutine: its driver sees to the writing.
@@ -274,6 +284,17 @@ class Engine final : private Awakening {
         std::unique_lock lock{mutex_};
         become_driver();
         if (turn(lock, nullptr, now())) leave(lock);
+    }
+
+    /// The same for anyone. False: somebody else drives, and has made no turn for this.
+    [[nodiscard]] bool look_in() noexcept {
+        {
+            const std::lock_guard lock{mutex_};
+            if (has_driver_) return false;
+            become_driver();
+        }
+        step();
+        return true;
     }
 
     /// When step() has something to do at the latest, as far as the engine itself knows.
@@ -456,7 +477,7 @@ class Engine final : private Awakening {
     std::unique_ptr<Wire> transport_;
     Time clock_;
     Options options_;
-    Caretaker* caretaker_ = nullptr;
+    Caretaker<TimePoint>* caretaker_ = nullptr;
 
     // the driver's
     Rounds<Wire, Time> rounds_;

@@ -26,6 +26,7 @@
 #include "redlock/core/lease.hpp"
 #include "redlock/core/protocol.hpp"
 #include "redlock/core/retry.hpp"
+#include "redlock/core/sight.hpp"
 #include "redlock/core/task.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
@@ -127,13 +128,6 @@ class Waiting final : private Listener {
         std::size_t aside = 0;  ///< how many more there are, who decide whether to go on
     };
 
-    /// What the nodes said to one who lined up.
-    struct Sight {
-        std::chrono::nanoseconds free_in{0};  ///< when a quorum of them is free, unless the holder extends
-        std::int64_t rank = 0;                ///< how many are before it
-        std::vector<std::int64_t> holders;    ///< who holds it there; -1: it did not say
-    };
-
     /// One who waits, from its first attempt to its last. The driver's.
     struct Waiter {
         Waiting& room;
@@ -231,7 +225,10 @@ class Waiting final : private Listener {
         waiters.erase(std::find(waiters.begin(), waiters.end(), &waiter));
         if (waiters.empty() && entry->second.aside == 0) {
             queues_.erase(entry);
-            if (queues_.empty()) idle_since_ = engine_.now();
+            if (queues_.empty()) {
+                idle_since_ = engine_.now();
+                if (is_listening_) engine_.remind(idle_since_ + idle_max);
+            }
         } else if (was_first && !waiters.empty()) {
             wake(*waiters.front());
         }
@@ -405,8 +402,8 @@ class Waiting final : private Listener {
     /// the queues that is `next`.
     Task<TimePoint> enlist(Waiter& waiter, TimePoint next, Call* call) {
         if (waiter.claim->queues.empty()) co_return next;
-        listen();
-        if (engine_.transport().listening() < quorum_of(engine_.size())) co_return next;  // for the next time
+        const Verdict heard = co_await subscribed(waiter, next, call);
+        if (heard != Verdict::carried) co_return heard == Verdict::timed_out ? next : engine_.now();
         const TimePoint started = engine_.now();
         renumber(waiter);
         const TimePoint deadline = std::min(started + engine_.options().node_timeout, waiter.last_start());
@@ -423,7 +420,7 @@ class Waiting final : private Listener {
         }
         if (verdict == Verdict::carried) {
             waiter.hurries = 0;
-            look_out(waiter, sight_of(*round));
+            look_out(waiter, sight_of(*round, longest_sleep()));
             co_return std::min(look_again(waiter, started, next), waiter.last_start());
         }
         // Nobody can hold it by now: at once. It need not be to be had, though (a node may answer this and
@@ -433,37 +430,28 @@ class Waiting final : private Listener {
         co_return next;
     }
 
-    [[nodiscard]] Sight sight_of(const Round<TimePoint>& round) const {
-        Sight sight;
-        std::vector<std::int64_t> lefts;
-        std::vector<std::int64_t> ranks;
-        for (const Ballot& ballot : round.ballots) {
-            const bool is_held = ballot.vote == Vote::granted && ballot.values.size() == 3;
-            sight.holders.push_back(is_held ? ballot.values[2] : -1);
-            if (is_held) ranks.push_back(ballot.values[1]);
-            const std::int64_t unknown = std::chrono::milliseconds{longest_sleep()}.count();
-            const std::int64_t left = is_held ? std::min(ballot.values[0], unknown) : unknown;
-            lefts.push_back(ballot.vote == Vote::denied ? 0 : left);
+    /// Listens; carried when a quorum of the nodes can call, timed_out when not in time: for the next time
+    /// then. Any other verdict: it was woken, or is cancelled.
+    Task<Verdict> subscribed(Waiter& waiter, TimePoint next, Call* call) {
+        listen();
+        const TimePoint limit = std::min(next, engine_.now() + engine_.options().node_timeout);
+        std::chrono::nanoseconds nap = lateness;
+        while (engine_.transport().listening() < quorum_of(engine_.size())) {
+            const TimePoint now = engine_.now();
+            if ((now - limit).count() >= 0) co_return Verdict::timed_out;
+            const TimePoint until = std::min(limit, now + std::exchange(nap, 2 * nap));
+            const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
+            if (verdict != Verdict::timed_out) co_return Verdict::cancelled;
         }
-        std::sort(lefts.begin(), lefts.end());
-        std::sort(ranks.begin(), ranks.end());
-        sight.free_in = std::chrono::milliseconds{lefts[round.tally.quorum() - 1]};
-        if (!ranks.empty()) sight.rank = ranks[ranks.size() / 2];
-        return sight;
+        co_return Verdict::carried;
     }
 
-    /// Whether those who hold it call who waits. Where a quorum of the nodes has another holder than when it
-    /// lined up before, and it was neither called nor has come further to the front, they do not.
+    /// Whether those who hold it call who waits.
     void look_out(Waiter& waiter, Sight sight) {
-        if (waiter.sight && !std::exchange(waiter.was_called, false) && sight.rank >= waiter.sight->rank) {
-            std::size_t changes = 0;
-            for (std::size_t i = 0; i < sight.holders.size(); ++i) {
-                const std::int64_t before = waiter.sight->holders[i];
-                changes += before != -1 && sight.holders[i] != -1 && before != sight.holders[i] ? 1U : 0U;
-            }
-            if (changes >= quorum_of(engine_.size())) {
-                silences_[waiter.place] = engine_.now() + silence_lasts * longest_sleep();
-            }
+        const bool was_called = std::exchange(waiter.was_called, false);
+        if (waiter.sight && !was_called &&
+            holder_has_changed(*waiter.sight, sight, quorum_of(engine_.size()))) {
+            silences_[waiter.place] = engine_.now() + silence_lasts * longest_sleep();
         }
         waiter.sight = std::move(sight);
     }

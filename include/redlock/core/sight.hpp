@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the nodes say to one who lines up: until when it is held, by whom, and how many are before it.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "redlock/core/round.hpp"
+#include "redlock/result.hpp"
+
+namespace redlock::detail {
+
+struct Sight {
+    std::chrono::nanoseconds free_in{0};  ///< when a quorum of the nodes is free, unless the holder extends
+    std::int64_t rank = 0;                ///< how many are before it
+    std::vector<std::int64_t> holders;    ///< who holds it there, by node; -1: it did not say
+};
+
+/// `longest`: a node that does not say when it is free is taken to be so then, and none later.
+template <class TimePoint>
+[[nodiscard]] Sight sight_of(const Round<TimePoint>& round, std::chrono::milliseconds longest) {
+    Sight sight;
+    std::vector<std::int64_t> lefts;
+    std::vector<std::int64_t> ranks;
+    for (const Ballot& ballot : round.ballots) {
+        const bool is_held = ballot.vote == Vote::granted && ballot.values.size() == 3;
+        sight.holders.push_back(is_held ? ballot.values[2] : -1);
+        if (is_held) ranks.push_back(ballot.values[1]);
+        const std::int64_t left =
+            is_held ? std::min<std::int64_t>(ballot.values[0], longest.count()) : longest.count();
+        lefts.push_back(ballot.vote == Vote::denied ? 0 : left);
+    }
+    std::sort(lefts.begin(), lefts.end());
+    std::sort(ranks.begin(), ranks.end());
+    sight.free_in = std::chrono::milliseconds{lefts[round.tally.quorum() - 1]};
+    if (!ranks.empty()) sight.rank = ranks[ranks.size() / 2];
+    return sight;
+}
+
+/// Where a quorum of the nodes has another holder than before, and who looks has come no further to the
+/// front.
+[[nodiscard]] inline bool holder_has_changed(const Sight& before, const Sight& now, std::size_t quorum) {
+    if (now.rank < before.rank) return false;
+    std::size_t changes = 0;
+    for (std::size_t i = 0; i < now.holders.size(); ++i) {
+        const bool is_known = before.holders[i] != -1 && now.holders[i] != -1;
+        changes += is_known && before.holders[i] != now.holders[i] ? 1U : 0U;
+    }
+    return changes >= quorum;
+}
+
+}  // namespace redlock::detail
