@@ -24,7 +24,7 @@ std::string text_of_file(const std::string& path) {
     return {std::istreambuf_iterator<char>{file}, {}};
 }
 
-std::string between(const std::string& text, const std::string& begin, const std::string& end) {
+std::string text_between(const std::string& text, const std::string& begin, const std::string& end) {
     const auto from = std::min(text.find(begin), text.size());
     return text.substr(from, text.find(end, from) - from);
 }
@@ -40,10 +40,10 @@ NamesAndMeanings all_in(const std::string& text, const std::string& pattern) {
 
 TEST(ReadmeErrors, The_table_has_the_names_and_the_words_of_the_header) {
     const std::string readme = text_of_file(REDLOCK_README);
-    const auto shown = all_in(between(readme, "| `errc` |", "\n\n"), R"(\n\| `(\w+)` \| ([^|\n]+) \|)");
+    const auto shown = all_in(text_between(readme, "| `errc` |", "\n\n"), R"(\n\| `(\w+)` \| ([^|\n]+) \|)");
     const std::string root = std::string{REDLOCK_README}.substr(0, std::string{REDLOCK_README}.rfind('/'));
     const std::string header = text_of_file(root + "/include/redlock/result.hpp");
-    const std::string codes = between(header, "enum class errc", "};");
+    const std::string codes = text_between(header, "enum class errc", "};");
     const auto declared = all_in(codes, R"(\n +(\w+)[^/\n]*///< ([^\n]+))");
     ASSERT_EQ(declared.size(), 8U);
     EXPECT_EQ(shown, declared);
@@ -56,7 +56,7 @@ TEST(ReadmeErrors, The_table_has_the_names_and_the_words_of_the_header) {
 
 TEST(ReadmeErrors, Every_vote_is_named_there) {
     const std::string readme = text_of_file(REDLOCK_README);
-    const std::string votes = between(readme, "A node's vote is one of", "\n\n");
+    const std::string votes = text_between(readme, "A node's vote is one of", "\n\n");
     for (int i = 0; i <= static_cast<int>(Vote::quarantined); ++i) {
         const std::string name = "`" + std::string{to_string(static_cast<Vote>(i))} + "`";
         EXPECT_NE(votes.find(name), std::string::npos) << name;

@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
-#include <optional>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
