@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -110,7 +111,7 @@ class Lookups {
         return *known;  // never destroyed: the threads may outlive all else
     }
 
-    /// Where no thread can be had it has ended.
+    /// Where no thread can be had, or no memory for one, it has ended.
     [[nodiscard]] StatePtr begin(const std::string& host) {
         const std::lock_guard lock{mutex_};
         if (const auto found = under_way_.find(host); found != under_way_.end()) return found->second;
@@ -122,7 +123,7 @@ class Lookups {
                 forget(host);
                 state->end(std::move(outcome));
             }).detach();
-        } catch (const std::system_error& error) {
+        } catch (const std::exception& error) {
             under_way_.erase(host);
             state->end({{}, std::string{"no thread to look it up: "} + error.what(), true});
         }
