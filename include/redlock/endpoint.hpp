@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/result.hpp"
+#include "redlock/core/printable.hpp"
 
 namespace redlock {
 
@@ -128,13 +128,15 @@ class Endpoint {
     [[nodiscard]] const std::string& password() const noexcept { return password_; }
     [[nodiscard]] std::uint32_t db() const noexcept { return db_; }
 
-    /// The URI without user and password: for logs and reports.
+    /// The URI without user and password, printable: for logs and reports.
     [[nodiscard]] std::string display() const {
         const std::string db = std::to_string(db_);
-        if (scheme_ == Scheme::unix_socket) return "unix://" + path_ + (db_ == 0 ? "" : "?db=" + db);
         const bool is_ipv6 = host_.find(':') != std::string::npos;
-        return "redis://" + (is_ipv6 ? "[" + host_ + "]" : host_) + ":" + std::to_string(port_) +
-               (db_ == 0 ? "" : "/" + db);
+        const std::string shown = scheme_ == Scheme::unix_socket
+                                      ? "unix://" + path_ + (db_ == 0 ? "" : "?db=" + db)
+                                      : "redis://" + (is_ipv6 ? "[" + host_ + "]" : host_) + ":" +
+                                            std::to_string(port_) + (db_ == 0 ? "" : "/" + db);
+        return detail::printable(shown);
     }
 
     /// Whether both name one server, by what is written (a server has one quorum vote, whatever the db).

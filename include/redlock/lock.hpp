@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -71,7 +72,8 @@ class BasicLock {
     BasicLock(const BasicLock&) = delete;
     BasicLock& operator=(const BasicLock&) = delete;
 
-    /// Unlocks, as unlock() does; what that cannot confirm ends by the ttl. Blocks at most node_timeout.
+    /// Unlocks, as unlock() does; what that cannot confirm, or send for want of memory, ends by the ttl.
+    /// Blocks at most node_timeout.
     ~BasicLock() {
         if (lease_) detail::Session<Transport, Clock>::drop(std::move(session_), lease_);
     }
@@ -141,7 +143,8 @@ class BasicLock {
     /// come one after another, and the last one counts. errc::lost: a quorum says no, or the validity had
     /// ended. errc::unknown: it may or may not have happened, the old deadline stands (lowered, where the new
     /// one is sooner); or another extension was under way all that time, and nothing was sent.
-    /// errc::invalid_argument: a ttl that leaves no validity.
+    /// errc::invalid_argument: a ttl that leaves no validity. Throws std::bad_alloc where memory runs out; it
+    /// may or may not have happened then.
     [[nodiscard]] Result<void> extend(std::chrono::milliseconds ttl) {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->extend(lease_, ttl);
@@ -149,11 +152,13 @@ class BasicLock {
 
     /// Deletes the keys on all nodes, and returns when a quorum has answered; blocks at most node_timeout,
     /// and connect_timeout more where connections have to be made for it, as Redlock says. errc::lost: it was
-    /// not ours any more. errc::unknown: no quorum confirmed it; the keys that are left end by the ttl. In
-    /// every case this Lock owns nothing afterwards.
-    Result<void> unlock() noexcept {
+    /// not ours any more. errc::unknown: no quorum confirmed it, or memory ran out before it was sent; the
+    /// keys that are left end by the ttl. In every case this Lock owns nothing afterwards.
+    Result<void> unlock() noexcept try {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->release(lease_);
+    } catch (const std::bad_alloc&) {
+        return detail::out_of_memory();
     }
 
     /// Gives up ownership without unlocking: the keys stay until the ttl ends, or whoever adopts the

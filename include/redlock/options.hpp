@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "redlock/core/printable.hpp"
 #include "redlock/result.hpp"
 
 namespace redlock {

@@ -96,7 +96,9 @@ class Mutex;
 /// (pthread_cancel) within a call ends the process.
 ///
 /// Time is measured on `Clock`; nodes are reached through `Transport`. Where memory runs out, a call throws
-/// std::bad_alloc before it sends anything; while it waits for replies, for others too, the process ends.
+/// std::bad_alloc, and what it was given ends by its ttl; Lock::unlock() and destructors give up instead.
+/// Where it runs out while a thread writes to the nodes and reads from them, for its own call or for others,
+/// the process ends (std::terminate): nobody would do it for those others.
 template <class Transport = hiredis::Transport, class Clock = LeaseClock>
 class Redlock {
    public:
@@ -197,7 +199,7 @@ class Redlock {
         if (token.str().empty()) return Failure{errc::invalid_argument, "the token is empty"};
         std::vector<std::int64_t> fences;
         for (const std::uint64_t fence : fencing_tokens) {
-            if (fence == 0 || fence > Handoff::largest_fence) {
+            if (fence == 0 || fence > fencing_token_max) {
                 return Failure{errc::invalid_argument,
                                "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53 - 1"};
             }
