@@ -95,6 +95,7 @@ struct Board {
     Manner manner;
     bool fencing;
     bool is_resource_of_each;  // none wants what another wants
+    bool is_mixed;             // every second one polls, and calls nobody
     std::int64_t hold_us;
     std::int64_t spread_us;  // held up to this much longer, at random
     std::int64_t rest_us;    // between unlocking and wanting it again
@@ -108,6 +109,7 @@ struct Board {
     std::uint32_t processes;
 
     [[nodiscard]] std::size_t room() const { return passages_max / processes; }
+    [[nodiscard]] bool is_peer(std::size_t index) const { return is_mixed && index % 2 == 1; }
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
@@ -166,13 +168,14 @@ class ContendersTransport : public hiredis::Transport {
 [[noreturn]] void contend(Board& board, std::size_t index) {
     std::string resource = board.resource.data();
     if (board.is_resource_of_each) resource += "/" + std::to_string(index);
-    const Options options = options_of(board.manner, board.fencing);
+    const Manner manner = board.is_peer(index) ? Manner::polls_50_to_250 : board.manner;
+    const Options options = options_of(manner, board.fencing);
     const Endpoints nodes = std::string_view{board.uris.data()};
     auto transport = std::make_unique<ContendersTransport>(nodes.list(), options, board.acquires);
     ContendersTransport& wire = *transport;
     Redlock locks{std::move(transport), options};
     std::optional<BroadcastListener> listener;
-    if (board.manner == Manner::broadcast) listener.emplace(nodes, resource);
+    if (manner == Manner::broadcast) listener.emplace(nodes, resource);
     std::mt19937 random{std::random_device{}()};
     std::uniform_int_distribution spread{std::int64_t{0}, board.spread_us};
     static_cast<void>(locks.inspect(resource));  // connects
@@ -208,6 +211,7 @@ struct Setting {
     std::chrono::microseconds spread{0};
     std::chrono::microseconds rest{0};
     bool is_resource_of_each = false;
+    bool is_mixed = false;
     std::chrono::milliseconds warm_up{300};
     std::chrono::milliseconds window{0};
 };
@@ -223,6 +227,7 @@ struct Outcome {
     double handovers_per_s = 0;  // from one contender to another
     double second_trips = 0;     // the share of locks that took one
     double fewest_share = 0;     // what the contender with the fewest locks got, of an equal share
+    double peers_share = 0;      // of the locks, in a mixed fleet
 };
 
 // REDLOCK_BENCH_WINDOW_MS is the unit: 300 ms, less for a quick look.
@@ -263,6 +268,7 @@ class Contest {
         board_->manner = setting.manner;
         board_->fencing = setting.fencing;
         board_->is_resource_of_each = setting.is_resource_of_each;
+        board_->is_mixed = setting.is_mixed;
         board_->hold_us = setting.hold.count();
         board_->spread_us = setting.spread.count();
         board_->rest_us = setting.rest.count();
@@ -345,7 +351,8 @@ class Contest {
         std::vector<double> shares(setting_.processes, 0);
         for (std::size_t i = 0; i < all.size(); ++i) {
             const auto& [passage, who] = all[i];
-            waits.push_back(microseconds(passage.granted_ns - passage.wanted_ns));
+            outcome.peers_share += board_->is_peer(who) ? 1 / count : 0;
+            if (!board_->is_peer(who)) waits.push_back(microseconds(passage.granted_ns - passage.wanted_ns));
             outcome.second_trips += passage.is_second_trip ? 1 / count : 0;
             last[who] = passage.unlocked_ns;
             shares[who] += static_cast<double>(setting_.processes) / count;
@@ -356,9 +363,10 @@ class Contest {
         std::sort(waits.begin(), waits.end());
         std::sort(handovers.begin(), handovers.end());
         outcome.wait_p50_us = quantile(waits, 0.5);
-        outcome.wait_max_us = waits.back();
-        for (const auto since : last) {  // who still waits at the end has waited too
-            outcome.wait_max_us = std::max(outcome.wait_max_us, microseconds(end - since));
+        outcome.wait_max_us = waits.empty() ? 0 : waits.back();
+        for (std::size_t i = 0; i < last.size(); ++i) {  // who still waits at the end has waited too
+            if (board_->is_peer(i)) continue;
+            outcome.wait_max_us = std::max(outcome.wait_max_us, microseconds(end - last[i]));
         }
         outcome.handover_p50_us = quantile(handovers, 0.5);
         outcome.handovers_per_s = static_cast<double>(handovers.size()) / seconds;
@@ -419,6 +427,22 @@ void handover(benchmark::State& state) {
     for (const auto manner : manners) {
         setting.manner = manner;
         state.counters[name_of(manner) + "_us"] = Contest::run(setting).handover_p50_us;
+    }
+}
+
+// Half of eight processes are somebody else's: they poll, and call nobody. The other half waits as the
+// library does by itself, called or polling.
+void mixed_fleet(benchmark::State& state) {
+    Setting setting{.hold = 20ms, .spread = 20ms, .rest = 100ms, .is_mixed = true, .window = windows(30)};
+    for (const auto manner : {Manner::called, Manner::polls_by_default}) {
+        setting.manner = manner;
+        const auto outcome = Contest::run(setting);
+        const auto name = name_of(manner);
+        state.counters[name + "_per_s"] = outcome.locks_per_s * (1 - outcome.peers_share);
+        state.counters[name + "_peers_share"] = outcome.peers_share;
+        state.counters[name + "_sets"] = outcome.sets_per_lock;
+        state.counters[name + "_wait_p50_us"] = outcome.wait_p50_us;
+        state.counters[name + "_wait_max_us"] = outcome.wait_max_us;
     }
 }
 
@@ -515,6 +539,7 @@ void register_contention() {
     add("contention/processes/fenced", 3, [](auto& state) { eight_processes(state, true); });
     add("contention/fairness", 1, fairness);
     add("contention/handover", 3, handover);
+    add("contention/mixed_fleet", 3, mixed_fleet);
     add("contention/idle", 1, idle);
     add("contention/threads/hold0", 5, [](auto& state) { threads_of_one_process(state, 0us); });
     add("contention/threads/hold1ms", 5, [](auto& state) { threads_of_one_process(state, 1ms); });

@@ -207,6 +207,13 @@ def print_contention(results):
         for label, name in who
     ]
     table("Acquisitions that took a second round trip to agree on a fencing token", ["", "share"], rows)
+    columns = (("per_s", ".0f"), ("peers_share", ".0%"), ("sets", ".2f"), ("wait_p50_us", ".0f"), ("wait_max_us", ".0f"))
+    rows = [
+        [who.replace("_", " "), *(show(results.median("contention/mixed_fleet", f"{who}_{c}"), form) for c, form in columns)]
+        for who in ("called", "polls_by_default")
+    ]
+    head = ["", "ours per s", "peers' share", "SETs/lock", "our wait p50 µs", "longest"]
+    table("Eight processes, half of them poll and call nobody, held 20 to 40 ms", head, rows)
     cells = [show(results.median("contention/idle", f"{manner}_requests_per_s"), ".0f") for manner in MANNERS]
     head = ["", *(manner.replace("_", " ") for manner in MANNERS)]
     table("A hundred processes waiting for what is held: requests per second at five nodes", head, [["", *cells]])
@@ -224,6 +231,8 @@ def targets_of_waiting(results):
     longest = results.median("contention/fairness", "wait_max_us/wait_p50_us")
     yield "8 processes, long run: longest wait ÷ median", longest, 20, True
     yield "hand-over, round trips", results.median("contention/handover", "called_us/round_trip_us"), 3.0, True
+    mixed = results.median("contention/mixed_fleet", "called_per_s/polls_by_default_per_s")
+    yield "beside clients that call nobody: × polling", mixed, 0.90, False
     crowd = "contention/threads/hold0"
     yield "64 threads, one resource: × one thread", results.median(crowd, "crowd_per_s/alone_per_s"), 0.80, False
     yield "64 threads, one resource: SETs per lock", results.median(crowd, "crowd_sets"), 1.5, True

@@ -4,7 +4,7 @@
 #
 #   tests/run.sh                everything, as CI runs it: formatting, static analysis, clang++, the
 #                               sanitizers, and last the whole suite with g++
-#   tests/run.sh --quick        the inner loop: unit, sim and integration tests with g++
+#   tests/run.sh --quick        the inner loop: unit, sim, integration and memory tests with g++
 #   tests/run.sh --long         everything, and the tests that take long
 #   tests/run.sh --leg NAME     that part alone (may be repeated); --help names them
 #   tests/run.sh --no-setup     install nothing
@@ -13,7 +13,7 @@
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
-suites='^(unit|sim|integration)$'
+suites='^(unit|sim|integration|memory)$'
 jobs=$(nproc)
 
 # --- the parts -------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ declare -A about=(
     [tsan-clang]='ThreadSanitizer of clang++, which sees more'
     [long]='the tests that take long, optimised; the stress under ThreadSanitizer too'
     [main]='g++: the whole suite'
-    [quick]='g++: unit, sim and integration tests'
+    [quick]='g++: unit, sim, integration and memory tests'
 )
 
 leg_format() {
@@ -63,7 +63,7 @@ leg_tidy() {
 
 leg_clang() {
     build release-clang all
-    run_tests release-clang -L '^(unit|sim|header)$'
+    run_tests release-clang -L '^(unit|sim|memory|header)$'
 }
 
 leg_asan_ubsan() {

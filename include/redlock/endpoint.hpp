@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/result.hpp"
+#include "redlock/core/printable.hpp"
 
 namespace redlock {
 
@@ -101,14 +101,15 @@ class ShownUri {
 
 /// The address of one node and how to log in to it.
 ///
-///   redis://[user[:password]@]host[:port][/db]      port 6379, db 0 by default; [::1] for IPv6
-///   redis://[:password@]host                        the default user's password
-///   unix://[user[:password]@]/path/to.sock[?db=n]
+///   redis://[[user]:password@]host[:port][/db]      port 6379, db 0 by default; [::1] for IPv6
+///   unix://[[user]:password@]/path/to.sock[?db=n]
 ///
-/// User, password and path may hold %XX escapes, and must where they have a blank, a control character or
-/// `://`. rediss:// (TLS) is recognised and refused: it is not
-/// supported yet. Converts from any string, and throws std::invalid_argument that says what is wrong with the
-/// URI, and of the URI itself no more than scheme and host: whatever else is in it may be a secret.
+/// Without a user the password is the default user's; a user without a password is refused. User, password
+/// and path may hold %XX escapes, and must where they have a blank, a control character or `://`. rediss://
+/// (TLS) is recognised and refused: it is not supported. Converts from any string, and throws
+/// std::invalid_argument that says what is wrong with the URI, and of the URI itself no more than scheme and
+/// host, and the path of a unix socket: whatever else is in it may be a secret. Looks up no name. A value:
+/// copies are independent.
 class Endpoint {
    public:
     enum class Scheme : std::uint8_t { tcp, unix_socket };
@@ -127,13 +128,15 @@ class Endpoint {
     [[nodiscard]] const std::string& password() const noexcept { return password_; }
     [[nodiscard]] std::uint32_t db() const noexcept { return db_; }
 
-    /// The URI without user and password: for logs and reports.
+    /// The URI without user and password, printable: for logs and reports.
     [[nodiscard]] std::string display() const {
         const std::string db = std::to_string(db_);
-        if (scheme_ == Scheme::unix_socket) return "unix://" + path_ + (db_ == 0 ? "" : "?db=" + db);
         const bool is_ipv6 = host_.find(':') != std::string::npos;
-        return "redis://" + (is_ipv6 ? "[" + host_ + "]" : host_) + ":" + std::to_string(port_) +
-               (db_ == 0 ? "" : "/" + db);
+        const std::string shown = scheme_ == Scheme::unix_socket
+                                      ? "unix://" + path_ + (db_ == 0 ? "" : "?db=" + db)
+                                      : "redis://" + (is_ipv6 ? "[" + host_ + "]" : host_) + ":" +
+                                            std::to_string(port_) + (db_ == 0 ? "" : "/" + db);
+        return detail::printable(shown);
     }
 
     /// Whether both name one server, by what is written (a server has one quorum vote, whatever the db).

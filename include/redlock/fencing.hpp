@@ -20,12 +20,10 @@
 #include <utility>
 #include <vector>
 
+#include "redlock/core/token.hpp"
 #include "redlock/result.hpp"
 
 namespace redlock {
-
-/// The largest fencing token there can be: numbers up to it are exact in Lua and JavaScript too.
-inline constexpr std::uint64_t fencing_token_max = (std::uint64_t{1} << 53U) - 1;
 
 namespace detail {
 

@@ -34,8 +34,8 @@ struct Handoff {
     // NOLINTNEXTLINE(google-explicit-constructor): what is handed on is the token
     [[nodiscard]] operator const Token&() const noexcept { return token; }
 
-    /// As printable text where the resources are printable; str() and parse() are each other's inverse, but
-    /// for a Handoff of nothing.
+    /// As printable text where the resources are printable. parse() reads what this writes of whatever
+    /// Lock::detach() gives but nothing, and nothing else: the text of what it reads is the one it read.
     [[nodiscard]] std::string str() const {
         std::string text = "redlock1 " + token.str() + " " + std::to_string(remaining.count());
         for (std::size_t i = 0; i < resources.size(); ++i) {
@@ -53,9 +53,11 @@ struct Handoff {
         handoff.token = Token::parse(word(text, ' '));
         const bool has_resources = text.find(' ') != std::string_view::npos;
         handoff.remaining = std::chrono::milliseconds{number(has_resources ? word(text, ' ') : "")};
+        std::vector<std::uint64_t> fences;
         for (;;) {
-            handoff.fencing_tokens.push_back(number(word(text, ' ')));
-            if (handoff.fencing_tokens.back() > largest_fence) fail();
+            fences.push_back(number(word(text, ' ')));
+            if (fences.back() > fencing_token_max) fail();
+            if ((fences.back() == 0) != (fences.front() == 0)) fail();
             const std::uint64_t size = number(word(text, ':'));
             if (size == 0 || size > text.size()) fail();
             handoff.resources.emplace_back(text.substr(0, size));
@@ -64,12 +66,9 @@ struct Handoff {
             if (text.front() != ' ') fail();
             text.remove_prefix(1);
         }
-        if (handoff.fencing_tokens.front() == 0) handoff.fencing_tokens.clear();
+        if (fences.front() != 0) handoff.fencing_tokens = std::move(fences);
         return handoff;
     }
-
-    /// Up to here every number is exact in Lua.
-    static constexpr std::uint64_t largest_fence = (std::uint64_t{1} << 53U) - 1;
 
    private:
     [[noreturn]] static void fail() {
@@ -88,8 +87,9 @@ struct Handoff {
         std::uint64_t value = 0;
         const char* end = digits.data() + digits.size();
         const auto [stop, error] = std::from_chars(digits.data(), end, value);
-        if (digits.empty() || error != std::errc{} || stop != end || value > (std::uint64_t{1} << 62U))
-            fail();
+        const bool is_whole = !digits.empty() && error == std::errc{} && stop == end;
+        const bool has_leading_zero = digits.size() > 1 && digits.front() == '0';
+        if (!is_whole || has_leading_zero || value > (std::uint64_t{1} << 62U)) fail();
         return value;
     }
 };

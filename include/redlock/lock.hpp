@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -49,7 +50,7 @@ inline constexpr bool is_held_by_scope<BasicLock<Transport, Clock>> = true;
 ///   | destructor  | unlock()             | releases        | nothing                |
 ///
 /// One Lock may be used by several threads at once, but for moving and destroying it. It may outlive the
-/// Redlock it came from.
+/// Redlock it came from. In a forked child it owns nothing, and its calls fail with errc::invalid_argument.
 template <class Transport, class Clock>
 class BasicLock {
     using SessionPtr = std::shared_ptr<detail::Session<Transport, Clock>>;
@@ -71,7 +72,8 @@ class BasicLock {
     BasicLock(const BasicLock&) = delete;
     BasicLock& operator=(const BasicLock&) = delete;
 
-    /// Unlocks, as unlock() does; what that cannot confirm ends by the ttl. Blocks at most node_timeout.
+    /// Unlocks, as unlock() does; what that cannot confirm, or send for want of memory, ends by the ttl.
+    /// Blocks at most node_timeout.
     ~BasicLock() {
         if (lease_) detail::Session<Transport, Clock>::drop(std::move(session_), lease_);
     }
@@ -122,10 +124,11 @@ class BasicLock {
 
     /// Triggered when the right to act ends other than by unlock(): the validity is over, by a local timer
     /// that needs no network, or a quorum says that the lock is not ours. Callbacks run on a thread of the
-    /// library with none of its locks held; they may call unlock(), and should be brief, for renewals of
-    /// other locks wait meanwhile. Starts that thread if it does not run yet; throws std::system_error where
-    /// it cannot. After the machine was suspended it comes within a second of the resume; owns_lock() and
-    /// remaining() are right at once.
+    /// library with none of its locks held; they may call whatever they like, the same Redlock too, but
+    /// should be brief, for renewals of other locks wait meanwhile. They must not throw. No destructor of
+    /// ours waits for one that runs; that of its std::stop_callback does. Starts that thread if it does not
+    /// run yet; throws std::system_error where it cannot. After the machine was suspended it comes within a
+    /// second of the resume; owns_lock() and remaining() are right at once.
     [[nodiscard]] std::stop_token lost() const {
         if (!lease_ || session_->is_forked()) return {};
         std::stop_token token = lease_->lost_token();
@@ -140,7 +143,8 @@ class BasicLock {
     /// come one after another, and the last one counts. errc::lost: a quorum says no, or the validity had
     /// ended. errc::unknown: it may or may not have happened, the old deadline stands (lowered, where the new
     /// one is sooner); or another extension was under way all that time, and nothing was sent.
-    /// errc::invalid_argument: a ttl that leaves no validity.
+    /// errc::invalid_argument: a ttl that leaves no validity. Throws std::bad_alloc where memory runs out; it
+    /// may or may not have happened then.
     [[nodiscard]] Result<void> extend(std::chrono::milliseconds ttl) {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->extend(lease_, ttl);
@@ -148,11 +152,13 @@ class BasicLock {
 
     /// Deletes the keys on all nodes, and returns when a quorum has answered; blocks at most node_timeout,
     /// and connect_timeout more where connections have to be made for it, as Redlock says. errc::lost: it was
-    /// not ours any more. errc::unknown: no quorum confirmed it; the keys that are left end by the ttl. In
-    /// every case this Lock owns nothing afterwards.
-    Result<void> unlock() noexcept {
+    /// not ours any more. errc::unknown: no quorum confirmed it, or memory ran out before it was sent; the
+    /// keys that are left end by the ttl. In every case this Lock owns nothing afterwards.
+    Result<void> unlock() noexcept try {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
         return session_->release(lease_);
+    } catch (const std::bad_alloc&) {
+        return detail::out_of_memory();
     }
 
     /// Gives up ownership without unlocking: the keys stay until the ttl ends, or whoever adopts the

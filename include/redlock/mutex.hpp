@@ -22,6 +22,9 @@ namespace redlock {
 /// it. Two Mutexes of one resource are two contenders for it: a std::scoped_lock over both, in which each
 /// keeps the other out, tries for ever.
 ///
+/// Thread-safe as a standard mutex is. In a forked child lock() and the tries throw; nothing else may be
+/// called there, unlock() neither: what it needs may be held by a thread that is not there.
+///
 /// A lease ends by its ttl whether or not it was unlocked: use `.renew = true` where the work may take
 /// longer, and watch lost().
 template <class Transport = hiredis::Transport, class Clock = LeaseClock>
@@ -42,7 +45,8 @@ class Mutex {
     Mutex& operator=(const Mutex&) = delete;
     ~Mutex() = default;
 
-    /// Throws redlock::Error where it cannot, and when a stop is requested.
+    /// Waits for its turn among the threads of this process, and then as Redlock::lock() does. Throws
+    /// redlock::Error where it cannot, and when a stop is requested.
     void lock() {
         check();
         const bool is_bounded = how_.wait.count() != 0 && how_.wait != forever;
@@ -89,7 +93,7 @@ class Mutex {
         return last_failure_;
     }
 
-    /// Never throws: what could not be confirmed ends by the ttl.
+    /// Blocks at most node_timeout. Never throws: what could not be confirmed ends by the ttl.
     void unlock() noexcept {
         lock_.reset();
         give_turn();

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "redlock/core/printable.hpp"
 #include "redlock/result.hpp"
 
 namespace redlock {
@@ -57,8 +58,9 @@ struct RetryPolicy {
     /// Attempts in one call; 0: as many as fit into LockOptions::wait.
     std::uint32_t max_attempts = 0;
     /// Instead of all that: given the number of attempts made and the last failure, the delay before the
-    /// next one, or nothing to give up. Called on the thread that called lock(), with no lock held; it may
-    /// take its time, and may call the same Redlock, for the same resource too. What it throws, lock()
+    /// next one, or nothing to give up. One who waits to be called is asked too; a call, and the end of the
+    /// holder's lease, cut the delay short. Called on the thread that called lock(), with no lock held; it
+    /// may take its time, and may call the same Redlock, for the same resource too. What it throws, lock()
     /// throws. Others of this process who wait for the resource go before it meanwhile. Empty: as above.
     std::function<std::optional<std::chrono::milliseconds>(std::uint32_t, const Failure&)> decide{};
 
@@ -157,17 +159,19 @@ struct Options {
 struct LockOptions {
     /// The lease asked of the nodes. More than the drift, up to 1 year.
     std::chrono::milliseconds ttl = std::chrono::seconds{10};
-    /// How long to go on trying; a last attempt is cut short at its end. 0: one attempt. `forever`: until a
-    /// stop is requested.
+    /// How long to go on trying; a last attempt is cut short at its end. 0: one attempt. Up to 10 years;
+    /// `forever`: until a stop is requested.
     std::chrono::milliseconds wait{0};
     /// Extend the lease in the background until it is unlocked.
     bool renew = false;
     /// The longest that renewal may make a lease last, counted from its acquisition; then lost() is
-    /// triggered and it runs out. `forever`: no limit.
+    /// triggered and it runs out. At least the ttl; `forever`: no limit.
     std::chrono::milliseconds renew_limit = std::chrono::hours{1};
     /// Ends the wait at once when a stop is requested.
     std::stop_token stop{};
-    /// How much of the wait may pass in which no quorum of the nodes answers. `forever`: all of it.
+    /// How much of the wait may pass in which no quorum of the nodes answers. To know that, the nodes are
+    /// asked at least that often. 0: the first attempt that fails is the last. Up to 10 years; `forever`: all
+    /// of it.
     std::chrono::milliseconds wait_unreachable = forever;
 };
 

@@ -91,8 +91,14 @@ class Mutex;
 ///   | its Locks outlive it   | –                                 | nothing; the last Lock's is |
 ///   |                        |                                   | as above                    |
 ///
+/// There is no I/O thread: whoever waits does the I/O for all. A thread that is kept from running while it
+/// deals with replies, or in a mutex of ours, delays the others until it runs again. One that is cancelled
+/// (pthread_cancel) within a call ends the process.
+///
 /// Time is measured on `Clock`; nodes are reached through `Transport`. Where memory runs out, a call throws
-/// std::bad_alloc before it sends anything; while it waits for replies, for others too, the process ends.
+/// std::bad_alloc, and what it was given ends by its ttl; Lock::unlock() and destructors give up instead.
+/// Where it runs out while a thread writes to the nodes and reads from them, for its own call or for others,
+/// the process ends (std::terminate): nobody would do it for those others.
 template <class Transport = hiredis::Transport, class Clock = LeaseClock>
 class Redlock {
    public:
@@ -100,7 +106,8 @@ class Redlock {
 
     /// Redlock{{"redis://a", "redis://b"}}, Redlock{"redis://a,redis://b"} or any range of URIs. Throws
     /// std::invalid_argument for what can never work: no nodes, the same node twice, a bad URI, an option
-    /// out of its range. Connects to nothing yet.
+    /// out of its range; std::system_error where the process has no file descriptor left. Connects to nothing
+    /// yet, and never blocks.
     explicit Redlock(const Endpoints& nodes, const Options& options = Options::defaults())
         : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
 
@@ -130,8 +137,8 @@ class Redlock {
     }
     Redlock(const Redlock&) = delete;
     Redlock& operator=(const Redlock&) = delete;
-    /// Calls that have begun on other threads go on, but one that waits ends with errc::cancelled. Its Locks
-    /// stay.
+    /// Calls that have begun on other threads go on, but a lock() that waits ends with errc::cancelled. Its
+    /// Locks stay. Does not wait for a callback of lost() that runs, which may go on when this has returned.
     ~Redlock() {
         if (session_) session_->close();
     }
@@ -141,8 +148,10 @@ class Redlock {
         return lock(resources, {.ttl = ttl});
     }
 
-    /// Attempts until one succeeds, `wait` is over or a stop is requested. Between attempts it waits by
-    /// Options::retry.
+    /// Attempts until one succeeds, `wait` is over or a stop is requested. Between attempts it waits to be
+    /// called by a release, and otherwise by Options::retry. Throws what RetryPolicy::decide throws, which
+    /// may also take longer than `wait`; and with `renew` std::system_error where no thread can be had for
+    /// it.
     [[nodiscard]] Result<lock_type> lock(const Resources& resources, const LockOptions& how = {}) {
         if (auto bad = check(resources, how)) return *std::move(bad);
         const auto session = session_;  // for the length of the call, though this may be destroyed beneath it
@@ -157,7 +166,8 @@ class Redlock {
         return adopt(handoff, {.ttl = ttl});
     }
 
-    /// The same, and renews it where that is asked for. Of the options ttl, renew and renew_limit count.
+    /// The same, and renews it where that is asked for: then it throws std::system_error where no thread can
+    /// be had for that. Of the options ttl, renew and renew_limit count.
     [[nodiscard]] Result<lock_type> adopt(const Handoff& handoff, const LockOptions& how) {
         return adopt(Resources{handoff.resources}, handoff.token, how, handoff.fencing_tokens);
     }
@@ -189,7 +199,7 @@ class Redlock {
         if (token.str().empty()) return Failure{errc::invalid_argument, "the token is empty"};
         std::vector<std::int64_t> fences;
         for (const std::uint64_t fence : fencing_tokens) {
-            if (fence == 0 || fence > Handoff::largest_fence) {
+            if (fence == 0 || fence > fencing_token_max) {
                 return Failure{errc::invalid_argument,
                                "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53 - 1"};
             }

@@ -15,20 +15,21 @@
 #include <variant>
 #include <vector>
 
+#include "redlock/core/printable.hpp"
 #include "redlock/version.hpp"
 
 namespace redlock {
 
-/// Why an operation did not succeed.
+/// Why an operation did not succeed; in the words of the README's table, which also says what to do.
 enum class errc : std::uint8_t {
-    contended = 1,     ///< someone else holds the resource
-    unreachable,       ///< too few nodes answered to decide
-    too_slow,          ///< a quorum granted, but the validity had run out by then
+    contended = 1,     ///< another holds it, or the votes were split
+    unreachable,       ///< too few nodes could vote: they are down, late or refuse
+    too_slow,          ///< a quorum granted, but no validity was left
     cancelled,         ///< a stop was requested
-    lost,              ///< a quorum says that the lock is not ours any more, or its validity has ended
+    lost,              ///< a quorum says that it is not ours any more, or the validity is over
     unknown,           ///< not confirmed by a quorum: it may or may not have happened
     invalid_argument,  ///< the call can never work as it was made
-    fenced,            ///< the guarded resource has seen a larger fencing token: the caller's lock is over
+    fenced,            ///< the guarded resource has seen a larger token
 };
 
 /// What one node said, or failed to say, in one round.
@@ -43,16 +44,17 @@ enum class Vote : std::uint8_t {
     quarantined,  ///< it restarted a short while ago, or does not say when, and may have forgotten a lock
 };
 
+/// Its name, as it is written in code.
 [[nodiscard]] constexpr std::string_view to_string(errc code) noexcept {
     switch (code) {
         case errc::contended: return "contended";
         case errc::unreachable: return "unreachable";
-        case errc::too_slow: return "too slow";
+        case errc::too_slow: return "too_slow";
         case errc::cancelled: return "cancelled";
         case errc::lost: return "lost";
         case errc::unknown: return "unknown";
-        case errc::invalid_argument: return "invalid argument";
-        case errc::fenced: return "fenced off";
+        case errc::invalid_argument: return "invalid_argument";
+        case errc::fenced: return "fenced";
     }
     return "unspecified";
 }
@@ -72,29 +74,6 @@ enum class Vote : std::uint8_t {
 }
 
 namespace detail {
-
-/// For texts that end in a log: what would break a line or drive a terminal is written as \xNN.
-[[nodiscard]] inline std::string printable(std::string_view text) {
-    std::string plain;
-    for (const char letter : text) {
-        const auto byte = static_cast<unsigned char>(letter);
-        if (byte >= 0x20 && byte != 0x7F) {
-            plain.push_back(letter);
-        } else {
-            plain.append("\\x").append({"0123456789abcdef"[byte >> 4U], "0123456789abcdef"[byte & 0xFU]});
-        }
-    }
-    return plain;
-}
-
-/// A name within a sentence: a long one is cut, between two characters where it is UTF-8.
-[[nodiscard]] inline std::string in_quotes(std::string_view name) {
-    constexpr std::size_t longest = 64;
-    if (name.size() <= longest) return "'" + std::string{name} + "'";
-    std::size_t end = longest;
-    while (end > longest - 3 && (static_cast<unsigned char>(name[end]) & 0xC0U) == 0x80U) --end;
-    return "'" + std::string{name.substr(0, end)} + "…'";
-}
 
 class ErrorCategory final : public std::error_category {
    public:
@@ -127,8 +106,10 @@ namespace redlock {
 struct NodeReport {
     std::string endpoint;  ///< the URI, without its password
     Vote vote = Vote::pending;
-    std::string detail;                    ///< the node's own words, or why there are none; may be empty
-    std::chrono::microseconds latency{0};  ///< from the start of the round to the answer; 0: no answer
+    std::string detail;  ///< the node's own words, or why there are none; may be empty
+    /// From the start of the round to the node's answer, which may be an error; 0: there is none, as for one
+    /// that is unreachable, late, or was not asked.
+    std::chrono::microseconds latency{0};
 };
 
 /// What went wrong, in words for people and values for code.
@@ -210,6 +191,9 @@ namespace detail {
 /// What is given up at the end of its scope, such as a lock: of use only where it has a name.
 template <class T>
 inline constexpr bool is_held_by_scope = false;
+
+/// What a call that must not throw gives where memory has run out. Needs none itself.
+[[nodiscard]] inline Failure out_of_memory() noexcept { return Failure{errc::unknown, "out of memory"}; }
 
 /// Says to the compiler, which cannot know it, that there is something.
 template <class T>

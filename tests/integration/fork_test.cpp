@@ -18,17 +18,10 @@
 
 #include "integration/fixture.hpp"
 #include "redlock/mutex.hpp"
+#include "support/sanitizers.hpp"
 
 namespace redlock::test {
 namespace {
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define REDLOCK_TEST_IS_SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define REDLOCK_TEST_IS_SANITIZED
-#endif
-#endif
 
 [[maybe_unused]] constexpr auto unlike_a_child =
     "ThreadSanitizer does not know the threads of a forked child, and AddressSanitizer's heap may be locked "
@@ -139,7 +132,7 @@ TEST(Fork, the_child_may_destroy_what_it_inherited_while_a_thread_of_the_library
 
 // Seen as 5 of 200 children that hung in detach(): a thread of the parent held a mutex when it forked.
 TEST(Fork, nothing_in_the_child_waits_for_a_thread_that_was_inside_a_call) {
-#ifdef REDLOCK_TEST_IS_SANITIZED
+#if REDLOCK_TEST_IS_SANITIZED
     GTEST_SKIP() << unlike_a_child;
 #endif
     Cluster cluster{3};
@@ -196,7 +189,7 @@ TEST(Fork, a_program_that_is_executed_inherits_no_connection) {
 }
 
 TEST(Fork, the_child_makes_a_redlock_of_its_own) {
-#ifdef REDLOCK_TEST_IS_SANITIZED
+#if REDLOCK_TEST_IS_SANITIZED
     GTEST_SKIP() << unlike_a_child;
 #endif
     Cluster cluster{3};

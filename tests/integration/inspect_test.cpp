@@ -133,8 +133,24 @@ TEST_F(InspectTest, A_foreign_clients_lock_is_seen_and_so_is_one_that_never_ends
     const auto seen = inspect();
     EXPECT_EQ(seen.state, State::held);
     EXPECT_EQ(seen.holder.size(), 8U);
+    EXPECT_EQ(seen.remaining, forever);
     for (const auto& node : seen.nodes) EXPECT_LT(node.ttl, 0ms);
     EXPECT_EQ(nodes.locks.try_lock("name", 10s).error(), errc::contended);
+}
+
+TEST_F(InspectTest, R25_what_would_not_be_granted_is_not_available) {
+    Options options = holding_options();
+    options.restart_quarantine = 1h;
+    Redlock<> locks{cluster().uris(), options};
+    const auto seen = locks.inspect("name").value();
+    EXPECT_EQ(seen.state, State::undecided) << "all of them have just started";
+    for (const auto& node : seen.nodes) EXPECT_EQ(node.report.vote, Vote::quarantined);
+    EXPECT_EQ(locks.try_lock("name", 60s).error(), errc::unreachable);
+
+    for (auto& node : cluster()) node.query({"SET", "{name}:redlock-fence", "not ours", "PX", "60000"});
+    EXPECT_EQ(inspect().state, State::undecided);
+    for (const auto& node : inspect().nodes) EXPECT_EQ(node.report.vote, Vote::refused);
+    EXPECT_EQ(nodes.locks.try_lock("name", 60s).error(), errc::unreachable);
 }
 
 TEST_F(InspectTest, A_name_that_can_never_be_locked_is_an_error) {

@@ -1,41 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host names that are slow to look up, and such as lead to several addresses. The resolver is the system's,
-// but for one name that answers when the test says so, and "2-1.redlock.test": 127.0.0.2, then 127.0.0.1.
+// but for names of "slow.redlock.test" and below, which are answered when the test says so, of
+// "2-1.redlock.test": 127.0.0.2, then 127.0.0.1, and of "unsure.redlock.test", which is not known all the
+// time.
 #include <dlfcn.h>
 #include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <condition_variable>
+#include <deque>
+#include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "integration/connection_parts.hpp"
 #include "integration/fixture.hpp"
+#include "support/sanitizers.hpp"
 
 namespace redlock::test {
 namespace {
 
-constexpr const char* slow_name = "slow.redlock.test";
+constexpr std::string_view slow_names = "slow.redlock.test";
+constexpr const char* unsure_name = "unsure.redlock.test";  // leads to 127.0.0.1, as long as it is known
 
 // What stands between the library and the system's resolver.
 struct SlowResolver {
     std::mutex mutex;
     std::condition_variable changed;
-    int lookups = 0;
-    bool may_answer = false;
+    std::map<std::string, int> lookups;
+    std::map<std::string, bool> may_answer;
+    bool is_sure = true;
 
-    void ask() {
+    void ask(const std::string& name) {
         std::unique_lock lock{mutex};
-        ++lookups;
-        changed.wait(lock, [this] { return may_answer; });
+        ++lookups[name];
+        changed.wait(lock, [&] { return may_answer[name]; });
     }
-    void answer() {
+    void answer(const std::string& name) {
         const std::lock_guard lock{mutex};
-        may_answer = true;
+        may_answer[name] = true;
         changed.notify_all();
     }
-    [[nodiscard]] int count() {
+    [[nodiscard]] int count(const std::string& name) {
         const std::lock_guard lock{mutex};
-        return lookups;
+        return lookups[name];
+    }
+    void be_sure(bool is_it) {
+        const std::lock_guard lock{mutex};
+        is_sure = is_it;
+    }
+    [[nodiscard]] bool knows() {
+        const std::lock_guard lock{mutex};
+        return is_sure;
     }
 };
 
@@ -50,8 +70,12 @@ SlowResolver& slow_resolver() {
 extern "C" int getaddrinfo(const char* host, const char* service, const addrinfo* hints, addrinfo** list) {
     static const auto real = reinterpret_cast<decltype(&getaddrinfo)>(::dlsym(RTLD_NEXT, "getaddrinfo"));
     const std::string name = host == nullptr ? "" : host;
-    if (name == redlock::test::slow_name) {
-        redlock::test::slow_resolver().ask();
+    if (name.ends_with(redlock::test::slow_names)) {
+        redlock::test::slow_resolver().ask(name);
+        return real("127.0.0.1", service, hints, list);
+    }
+    if (name == redlock::test::unsure_name) {
+        if (!redlock::test::slow_resolver().knows()) return EAI_AGAIN;
         return real("127.0.0.1", service, hints, list);
     }
     if (!name.ends_with(".redlock.test")) return real(host, service, hints, list);
@@ -73,17 +97,142 @@ TEST(Resolver, R22_an_answer_that_takes_longer_than_a_connection_may_is_used_all
     Options options = brisk();
     options.connect_timeout = 20ms;
     options.reconnect_max = options.reconnect_min = 5ms;
-    Redlock<> locks{std::string{"redis://"} + slow_name + ":" + std::to_string(server.port()), options};
+    const std::string name{slow_names};
+    Redlock<> locks{"redis://" + name + ":" + std::to_string(server.port()), options};
     const auto says_that_it_took_too_long = [&] {
         const auto lock = locks.try_lock("name", 60s);
         EXPECT_FALSE(lock);
         return !lock && lock.error().nodes().at(0).detail.find("20 ms") != std::string::npos;
     };
     for (int i = 0; i < 3; ++i) ASSERT_TRUE(eventually(patience, says_that_it_took_too_long));
-    EXPECT_EQ(slow_resolver().count(), 1) << "one question at a time";
-    slow_resolver().answer();
+    EXPECT_TRUE(eventually(patience, [&] { return slow_resolver().count(name) == 1; })) << "one at a time";
+    slow_resolver().answer(name);
     EXPECT_TRUE(eventually(patience, [&] { return got(locks.try_lock("name", 60s)); }));
-    EXPECT_EQ(slow_resolver().count(), 1);
+    EXPECT_EQ(slow_resolver().count(name), 1);
+}
+
+TEST(Resolver, A_name_is_asked_for_once_at_a_time_by_all_of_a_process) {
+    RedisServer server{{.tcp = true}};
+    Options options = brisk();
+    options.connect_timeout = 20ms;
+    const std::string name = "shared.slow.redlock.test";
+    const std::string uri = "redis://" + name + ":" + std::to_string(server.port());
+    for (int i = 0; i < 20; ++i) EXPECT_FALSE(got(Redlock<>{uri, options}.try_lock("name", 60s)));
+    EXPECT_TRUE(eventually(patience, [&] { return slow_resolver().count(name) > 0; }));
+    Redlock<> one{uri, options};
+    Redlock<> other{uri, options};
+    for (Redlock<>* locks : {&one, &other}) EXPECT_FALSE(got(locks->try_lock("name", 60s)));
+    EXPECT_EQ(slow_resolver().count(name), 1) << "a thread for each would be as many as there are calls";
+    slow_resolver().answer(name);
+    for (Redlock<>* locks : {&one, &other}) {
+        EXPECT_TRUE(eventually(patience, [&] { return got(locks->try_lock("name", 60s)); }));
+    }
+}
+
+TEST(Resolver, A_name_that_hangs_keeps_no_other_from_being_looked_up) {
+    std::deque<RedisServer> servers;
+    std::vector<std::string> uris;
+    for (const std::string name : {"hung.slow.redlock.test", "1.redlock.test", "1-1.redlock.test"}) {
+        servers.emplace_back(ServerOptions{.tcp = true});
+        uris.push_back("redis://" + name + ":" + std::to_string(servers.back().port()));
+    }
+    Redlock<> locks{uris, brisk()};
+    EXPECT_TRUE(eventually(patience, [&] { return got(locks.try_lock("name", 60s)); }));
+    slow_resolver().answer("hung.slow.redlock.test");
+}
+
+// The thread that looks it up for the parent does not exist in the child.
+TEST(Resolver, A_forked_child_does_not_wait_for_what_its_parent_looks_up) {
+#if REDLOCK_TEST_IS_SANITIZED
+    GTEST_SKIP() << "sanitizers do not know the threads of a forked child";
+#endif
+    RedisServer server{{.tcp = true}};
+    const std::string name = "forked.slow.redlock.test";
+    const std::string uri = "redis://" + name + ":" + std::to_string(server.port());
+    EXPECT_FALSE(got(Redlock<>{uri, brisk()}.try_lock("name", 60s)));
+    ASSERT_TRUE(eventually(patience, [&] { return slow_resolver().count(name) == 1; }));
+    const pid_t child = ::fork();
+    if (child == 0) {
+        slow_resolver().answer(name);
+        Redlock<> locks{uri, brisk()};
+        ::_exit(eventually(patience / 2, [&] { return got(locks.try_lock("name", 60s)); }) ? 0 : 1);
+    }
+    int status = 0;
+    const bool has_ended = eventually(patience, [&] { return ::waitpid(child, &status, WNOHANG) == child; });
+    if (!has_ended) {
+        ::kill(child, SIGKILL);
+        ::waitpid(child, &status, 0);
+    }
+    EXPECT_TRUE(has_ended && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    slow_resolver().answer(name);
+}
+
+// As long as it lives no thread can be started: the stack that it asks for is larger than the address space.
+class [[maybe_unused]] NoThreads {
+   public:
+    NoThreads() {
+        ::pthread_getattr_default_np(&usual_);
+        pthread_attr_t huge = usual_;
+        constexpr std::size_t all = std::size_t{1} << 47U;
+        if (::pthread_attr_setstacksize(&huge, all) != 0 || ::pthread_setattr_default_np(&huge) != 0) {
+            throw std::runtime_error{"the size of stacks cannot be set"};
+        }
+    }
+    NoThreads(const NoThreads&) = delete;
+    NoThreads& operator=(const NoThreads&) = delete;
+    ~NoThreads() { ::pthread_setattr_default_np(&usual_); }
+
+   private:
+    pthread_attr_t usual_{};
+};
+
+NodeReport report_of_last(Redlock<>& locks) { return locks.inspect("name").value().nodes.back().report; }
+
+TEST(Resolver, Where_no_thread_can_be_had_the_other_nodes_go_on_and_the_report_says_so) {
+#if REDLOCK_TEST_IS_SANITIZED
+    GTEST_SKIP() << "sanitizers give threads stacks of their own";
+#endif
+    std::deque<RedisServer> servers;
+    std::vector<std::string> uris;
+    for (const std::string host : {"127.0.0.1", "127.0.0.1", "1.redlock.test"}) {
+        servers.emplace_back(ServerOptions{.tcp = true});
+        uris.push_back("redis://" + host + ":" + std::to_string(servers.back().port()));
+    }
+    Options options = brisk();
+    options.reconnect_max = options.reconnect_min = 5ms;
+    Redlock<> locks{uris, options};
+    {
+        const NoThreads none;
+        EXPECT_TRUE(eventually(patience, [&] { return got(locks.try_lock("name", 60s)); }));
+        const NodeReport report = report_of_last(locks);
+        EXPECT_EQ(report.vote, Vote::unreachable);
+        EXPECT_NE(report.detail.find("no thread to look it up"), std::string::npos) << report.detail;
+    }
+    EXPECT_TRUE(eventually(patience, [&] { return report_of_last(locks).vote == Vote::granted; }));
+}
+
+// That a name cannot be looked up now says nothing of the node.
+TEST(Resolver, A_node_whose_name_is_not_known_for_a_while_is_looked_for_where_it_was) {
+    RedisServer server{{.tcp = true}};
+    Options options = brisk();
+    options.reconnect_max = options.reconnect_min = 5ms;
+    Redlock<> locks{std::string{"redis://"} + unsure_name + ":" + std::to_string(server.port()), options};
+    EXPECT_TRUE(eventually(patience, [&] { return got(locks.try_lock("name", 60s)); }));
+    const auto is_reconnected = [&] {
+        server.query({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"});
+        return eventually(patience, [&] { return got(locks.try_lock("name", 60s)); });
+    };
+#if !REDLOCK_TEST_IS_SANITIZED  // which give threads stacks of their own
+    {
+        const NoThreads none;
+        EXPECT_TRUE(is_reconnected());
+    }
+#endif
+    slow_resolver().be_sure(false);
+    EXPECT_TRUE(is_reconnected());
+    Redlock<> newcomer{std::string{"redis://"} + unsure_name + ":" + std::to_string(server.port()), options};
+    EXPECT_EQ(newcomer.try_lock("other", 60s).error(), errc::unreachable) << "it was nowhere yet";
+    slow_resolver().be_sure(true);
 }
 
 // ---- several addresses -------------------------------------------------------------------------------

@@ -9,15 +9,10 @@
 #include <system_error>
 
 #include "integration/fixture.hpp"
+#include "support/sanitizers.hpp"
 
 // Sanitizers have a pthread_create of their own.
-#if defined(__has_feature)
-#define REDLOCK_TEST_HAS_FEATURE(name) __has_feature(name)
-#else
-#define REDLOCK_TEST_HAS_FEATURE(name) 0
-#endif
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) && \
-    !REDLOCK_TEST_HAS_FEATURE(thread_sanitizer) && !REDLOCK_TEST_HAS_FEATURE(address_sanitizer)
+#if !REDLOCK_TEST_IS_SANITIZED
 
 namespace {
 std::atomic<bool> no_more_threads{false};

@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 using test::Request;
 using test::words_of;
 
-const Token token = Token::parse("0123456789abcdef0123456789abcdef01234567");
+const Token some_token = Token::parse("0123456789abcdef0123456789abcdef01234567");
 const Claim plain{{"orders/42"}, {}};
 const Claim fenced{{"orders/42"}, {"{orders/42}:redlock-fence"}};
 const Claim two{{"a", "b"}, {}};
@@ -27,7 +27,7 @@ const Claim two_fenced{{"a", "b"}, {"{a}:redlock-fence", "{b}:redlock-fence"}};
 std::string name_of(const Script& script) { return {script.sha1.data(), script.sha1.size()}; }
 
 TEST(Command, a_plain_acquire_is_set_nx_px) {
-    const Command command = acquire_command(plain, token, 10s, 24h, {});
+    const Command command = acquire_command(plain, some_token, 10s, 24h, {});
     EXPECT_EQ(command.bytes(),
               "*6\r\n$3\r\nSET\r\n$9\r\norders/42\r\n$40\r\n0123456789abcdef0123456789abcdef01234567\r\n"
               "$2\r\nNX\r\n$2\r\nPX\r\n$5\r\n10000\r\n");
@@ -37,52 +37,52 @@ TEST(Command, a_plain_acquire_is_set_nx_px) {
 
 TEST(Command, a_name_goes_out_as_it_is) {
     const std::string name{"a\0b\r\n$5\r\nx", 11};
-    const Command command = acquire_command({{name}, {}}, token, 10s, 24h, {});
+    const Command command = acquire_command({{name}, {}}, some_token, 10s, 24h, {});
     EXPECT_EQ(words_of(command.bytes()).at(1), name);
     EXPECT_NE(command.bytes().find("$11\r\n" + name + "\r\n"), std::string::npos);
     const std::string large(1U << 20U, 'x');
-    EXPECT_EQ(words_of(acquire_command({{large}, {}}, token, 10s, 24h, {}).bytes()).at(1), large);
+    EXPECT_EQ(words_of(acquire_command({{large}, {}}, some_token, 10s, 24h, {}).bytes()).at(1), large);
 }
 
 TEST(Command, a_fenced_acquire_is_a_script_with_resource_and_counter_as_keys) {
     const std::vector<std::int64_t> proposals{1'700'000'000'000'000};
-    const Command command = acquire_command(fenced, token, 10s, 24h, proposals);
+    const Command command = acquire_command(fenced, some_token, 10s, 24h, proposals);
     EXPECT_EQ(words_of(command.bytes()),
               (Request{"EVALSHA", name_of(fenced_acquire_script), "2", "orders/42",
-                       "{orders/42}:redlock-fence", token.str(), "10000", "86400000", "1700000000000000"}));
+                       "{orders/42}:redlock-fence", some_token.str(), "10000", "86400000", "1700000000000000"}));
 }
 
 TEST(Command, several_resources_are_taken_by_one_script) {
-    EXPECT_EQ(words_of(acquire_command(two, token, 5s, 24h, {}).bytes()),
-              (Request{"EVALSHA", name_of(acquire_script), "2", "a", "b", token.str(), "5000"}));
+    EXPECT_EQ(words_of(acquire_command(two, some_token, 5s, 24h, {}).bytes()),
+              (Request{"EVALSHA", name_of(acquire_script), "2", "a", "b", some_token.str(), "5000"}));
     const std::vector<std::int64_t> proposals{7, 8};
-    EXPECT_EQ(words_of(acquire_command(two_fenced, token, 5s, 24h, proposals).bytes()),
+    EXPECT_EQ(words_of(acquire_command(two_fenced, some_token, 5s, 24h, proposals).bytes()),
               (Request{"EVALSHA", name_of(fenced_acquire_script), "4", "a", "b", "{a}:redlock-fence",
-                       "{b}:redlock-fence", token.str(), "5000", "86400000", "7", "8"}));
+                       "{b}:redlock-fence", some_token.str(), "5000", "86400000", "7", "8"}));
 }
 
 TEST(Command, commit_extend_put_back_and_release) {
     const std::vector<std::int64_t> fences{42};
-    EXPECT_EQ(words_of(commit_command(fenced, token, 24h, fences).bytes()),
+    EXPECT_EQ(words_of(commit_command(fenced, some_token, 24h, fences).bytes()),
               (Request{"EVALSHA", name_of(commit_script), "2", "orders/42", "{orders/42}:redlock-fence",
-                       token.str(), "86400000", "42"}));
-    EXPECT_EQ(words_of(hold_command(Command::Kind::extend, plain, token, 9s, 24h, {}).bytes()),
-              (Request{"EVALSHA", name_of(extend_script), "1", "orders/42", token.str(), "9000"}));
-    EXPECT_EQ(words_of(hold_command(Command::Kind::extend, fenced, token, 9s, 24h, fences).bytes()),
+                       some_token.str(), "86400000", "42"}));
+    EXPECT_EQ(words_of(hold_command(Command::Kind::extend, plain, some_token, 9s, 24h, {}).bytes()),
+              (Request{"EVALSHA", name_of(extend_script), "1", "orders/42", some_token.str(), "9000"}));
+    EXPECT_EQ(words_of(hold_command(Command::Kind::extend, fenced, some_token, 9s, 24h, fences).bytes()),
               (Request{"EVALSHA", name_of(extend_script), "2", "orders/42", "{orders/42}:redlock-fence",
-                       token.str(), "9000", "86400000", "42"}));
-    EXPECT_EQ(words_of(hold_command(Command::Kind::put_back, plain, token, 9s, 24h, {}).bytes()),
-              (Request{"EVALSHA", name_of(put_back_script), "1", "orders/42", token.str(), "9000"}));
-    EXPECT_EQ(words_of(release_command(fenced, token).bytes()),
-              (Request{"EVALSHA", name_of(release_script), "1", "orders/42", token.str()}))
+                       some_token.str(), "9000", "86400000", "42"}));
+    EXPECT_EQ(words_of(hold_command(Command::Kind::put_back, plain, some_token, 9s, 24h, {}).bytes()),
+              (Request{"EVALSHA", name_of(put_back_script), "1", "orders/42", some_token.str(), "9000"}));
+    EXPECT_EQ(words_of(release_command(fenced, some_token).bytes()),
+              (Request{"EVALSHA", name_of(release_script), "1", "orders/42", some_token.str()}))
         << "the counter stays";
 }
 
 TEST(Command, the_full_form_has_the_text_in_place_of_the_name_and_nothing_else_changed) {
     const Command commands[] = {
-        release_command(two, token),
-        hold_command(Command::Kind::extend, plain, token, 9s, 24h, {}),
-        acquire_command({{std::string{"\r\nEVALSHA\0", 10}}, {"{x}:redlock-fence"}}, token, 10s, 24h,
+        release_command(two, some_token),
+        hold_command(Command::Kind::extend, plain, some_token, 9s, 24h, {}),
+        acquire_command({{std::string{"\r\nEVALSHA\0", 10}}, {"{x}:redlock-fence"}}, some_token, 10s, 24h,
                         std::vector<std::int64_t>{1}),
     };
     for (const Command& command : commands) {
@@ -103,7 +103,7 @@ TEST(Command, a_script_is_named_by_the_sha1_of_its_text) {
 // The last number that Lua's text of a number would not spoil, and the largest that its doubles hold.
 TEST(Command, numbers_are_written_with_all_their_digits) {
     const std::vector<std::int64_t> fences{(std::int64_t{1} << 53U) - 1};
-    EXPECT_EQ(words_of(commit_command(fenced, token, 24h, fences).bytes()).back(), "9007199254740991");
+    EXPECT_EQ(words_of(commit_command(fenced, some_token, 24h, fences).bytes()).back(), "9007199254740991");
     EXPECT_EQ(words_of(std::move(RequestWriter{1}.arg(INT64_MIN)).take()).front(), "-9223372036854775808");
 }
 

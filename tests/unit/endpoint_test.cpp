@@ -157,6 +157,14 @@ TEST(Endpoint, every_malformed_uri_is_named_and_explained) {
 }
 
 // R31: whatever it looks like, and however it is wrong.
+TEST(Endpoint, what_is_shown_of_it_breaks_no_line) {
+    const Endpoint node{"unix:///tmp/a%0Ab%C2%85c\u2028d"};
+    EXPECT_EQ(node.path(),
+              "/tmp/a\nb\xC2\x85"
+              "c\u2028d");
+    EXPECT_EQ(node.display(), R"(unix:///tmp/a\x0ab\xc2\x85c\xe2\x80\xa8d)");
+}
+
 TEST(Endpoint, a_password_is_in_no_message_and_in_no_display) {
     for (const char* uri :
          {"redis://alice:hunter2@", "redis://alice:hunter2@h:x", "redis://:hunter2@h/x", "redis://:hunter2@",

@@ -42,6 +42,35 @@ TEST(Failure, its_message_is_printable_whatever_was_named_or_said) {
         "contended: nul\\x00cr\\x0d\\x0a\\x1b[31m\\x7fü [redis://a:6379 refused (ERR\\x0a2026 all is well)]");
 }
 
+// Beyond ASCII there are controls too: C1 drives terminals, U+2028 ends a line, U+202E turns text around.
+// Bytes that are not UTF-8 are shown one by one: a terminal of another encoding takes 0x9b for the beginning
+// of an escape.
+TEST(Printable, Nothing_but_what_can_be_seen_is_left_as_it_is) {
+    using detail::printable;
+    const std::string letters = "a~ \\xü€\xF0\x9F\x94\x92\u00A0\u200C\u200D\u2027\u202F\uFFFD\U0010FFFF";
+    EXPECT_EQ(printable(letters), letters);
+    EXPECT_EQ(printable(""), "");
+    EXPECT_EQ(printable("\xC2\x80|\xC2\x85|\xC2\x9B|\xC2\x9F"), R"(\xc2\x80|\xc2\x85|\xc2\x9b|\xc2\x9f)");
+    EXPECT_EQ(printable("a\u2028b\u2029c"), R"(a\xe2\x80\xa8b\xe2\x80\xa9c)");
+    EXPECT_EQ(printable("\u202A\u202E\u2066\u2069"), R"(\xe2\x80\xaa\xe2\x80\xae\xe2\x81\xa6\xe2\x81\xa9)");
+    EXPECT_EQ(printable("\uFEFF\u200B\u200F\u061C"), R"(\xef\xbb\xbf\xe2\x80\x8b\xe2\x80\x8f\xd8\x9c)");
+    EXPECT_EQ(printable("\U000E0041"), R"(\xf3\xa0\x81\x81)");
+}
+
+TEST(Printable, What_is_not_utf8_is_shown_byte_by_byte) {
+    using detail::printable;
+    EXPECT_EQ(printable("\x9b"
+                        "31m"),
+              R"(\x9b31m)");
+    EXPECT_EQ(printable("M\xFCller"), R"(M\xfcller)");
+    EXPECT_EQ(printable("\xC3"), R"(\xc3)") << "cut short";
+    EXPECT_EQ(printable("\xE2\x82|\xF0\x9F\x94"), R"(\xe2\x82|\xf0\x9f\x94)");
+    EXPECT_EQ(printable("\xC0\x8A\xE0\x80\x8A\xF0\x80\x80\x8A"), R"(\xc0\x8a\xe0\x80\x8a\xf0\x80\x80\x8a)")
+        << "a line feed in too many bytes";
+    EXPECT_EQ(printable("\xED\xA0\x80|\xF4\x90\x80\x80|\xFF"), R"(\xed\xa0\x80|\xf4\x90\x80\x80|\xff)");
+    EXPECT_EQ(printable("\xC3ü\x80"), R"(\xc3ü\x80)") << "and what follows is looked at anew";
+}
+
 TEST(Failure, cuts_a_long_name_between_two_characters) {
     EXPECT_EQ(detail::in_quotes("short"), "'short'");
     EXPECT_EQ(detail::in_quotes(std::string(65, 'x')), "'" + std::string(64, 'x') + "…'");

@@ -261,6 +261,21 @@ TEST(WaitingLooks, R8_a_last_time_also_where_its_timer_is_late) {
     EXPECT_TRUE(got_it(waiter));
 }
 
+// Attempts that split the votes, and are undone, are no holders who call nobody: among contenders that took
+// them for that, and polled, nobody got a quorum for as long as two of five nodes hung.
+TEST(WaitingLooks, R8_soon_and_then_less_often_beside_attempts_that_split_the_votes) {
+    Uncalled nodes;
+    const auto waiter = nodes.client.start_lock("name", {.wait = forever});
+    for (int turn = 0; turn < 200; ++turn) {
+        for (std::size_t i = 0; i < nodes.world.size(); ++i) {
+            nodes.world.erase(i, "name");
+            nodes.world.put(i, "name", std::to_string(turn) + "/" + std::to_string(i), 2s);
+        }
+        nodes.client.pass(20ms);
+    }
+    EXPECT_LE(nodes.attempts(), 8U);
+}
+
 // "a\0b" is one name, and "a", "b" are two.
 TEST(WaitingLooks, a_name_may_have_a_zero_byte_and_is_not_two_names) {
     Uncalled nodes;

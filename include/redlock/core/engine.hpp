@@ -91,7 +91,12 @@ class Engine final : private Awakening {
         bool await_ready() const noexcept { return false; }
         void await_suspend(std::coroutine_handle<> waiter) {
             wait->waiter = waiter;
-            engine.submit(WaitPtr{wait});  // from here on another thread may resume, and end this frame
+            try {
+                engine.submit(WaitPtr{wait});  // from here on another thread may resume, and end this frame
+            } catch (...) {
+                wait->waiter = {};  // who has it from elsewhere must not resume what goes on by itself
+                throw;
+            }
         }
         Verdict await_resume() const noexcept { return wait->verdict; }
     };

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -43,7 +42,7 @@ template <class TimePoint>
 class Lease {
    public:
     using RoundPtr = std::shared_ptr<Round<TimePoint>>;
-
+    using VotesPtr = std::shared_ptr<const std::vector<Ballot>>;
     using WaitPtr = std::shared_ptr<Wait<TimePoint>>;
 
     /// One call to extend.
@@ -68,18 +67,20 @@ class Lease {
     };
 
     Lease(std::shared_ptr<const Claim> what, Token proof, std::vector<std::int64_t> fencing_tokens,
-          RoundPtr acquire_round, TimePoint acquired, TimePoint until)
+          const RoundPtr& acquire_round, TimePoint acquired, TimePoint until)
         : claim{std::move(what)},
           token{std::move(proof)},
           fences{std::move(fencing_tokens)},
-          acquire{std::move(acquire_round)},
+          votes{acquire_round ? acquire_round->votes : nullptr},
+          keys{acquire_round ? acquire_round->keys : nullptr},
           acquired_at{acquired},
           valid_until_{until} {}
 
     const std::shared_ptr<const Claim> claim;
     const Token token;
     const std::vector<std::int64_t> fences;  ///< one per resource; empty without fencing
-    const RoundPtr acquire;                  ///< its votes go on coming in
+    const VotesPtr votes;                    ///< on the acquisition; they go on coming in
+    const std::shared_ptr<Keys<TimePoint>> keys;
     const TimePoint acquired_at;
 
     std::optional<Renewal> renewal;  ///< set before the keeper gets it
@@ -148,6 +149,12 @@ class Lease {
         return true;
     }
 
+    /// For want of memory it was never sent. Who waits in the line meanwhile waits until its time is over.
+    void abandon_extension() noexcept {
+        const std::lock_guard lock{mutex_};
+        turn_ = Turn::free;
+    }
+
     // ---- the line; in a driver's turn only ---------------------------------------------------------
 
     void line_up(const WaitPtr& wait) { line_.push_back(wait); }
@@ -162,7 +169,7 @@ class Lease {
             return nullptr;
         }
         WaitPtr next = std::move(line_.front());
-        line_.pop_front();
+        line_.erase(line_.begin());
         return next;
     }
 
@@ -235,9 +242,9 @@ class Lease {
     }
 
     /// The nodes that may lack the lease: those that said so to the last extension, also if late.
-    RoundPtr exchange_last_extension(RoundPtr round) {
+    VotesPtr exchange_last_extension(VotesPtr extension_votes) {
         const std::lock_guard lock{mutex_};
-        return std::exchange(last_extension_, std::move(round));
+        return std::exchange(last_extension_, std::move(extension_votes));
     }
 
    private:
@@ -279,10 +286,10 @@ class Lease {
     bool was_revoked_ = false;
     Turn turn_ = Turn::free;
     std::optional<TimePoint> confirmed_from_;  ///< when the last extension that carried was begun
-    RoundPtr last_extension_;
+    VotesPtr last_extension_;
     std::optional<std::stop_source> lost_;
 
-    std::deque<WaitPtr> line_;  ///< the driver's: extensions that wait for their turn
+    std::vector<WaitPtr> line_;  ///< the driver's: extensions that wait for their turn; seldom any
 };
 
 }  // namespace redlock::detail

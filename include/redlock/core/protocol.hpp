@@ -92,6 +92,7 @@ class Protocol {
         const auto validity = validity_of(ttl, timing.took, options);  // [12]
         if (verdict == Verdict::carried && validity.count() > 0) {     // [11]
             for (const std::int64_t fence : fences) note_fence(fence);
+            round->forget_values();
             co_return std::make_shared<LeaseType>(std::move(claim), token, std::move(fences), round, started,
                                                   started + (ttl - drift_of(ttl, options)));
         }
@@ -111,6 +112,7 @@ class Protocol {
         Start start = lease->begin_extension(extension, asked, engine_.options());
         if (start == Start::busy) start = co_await wait_for_turn(*lease, extension);
         if (start != Start::begun) co_return unsent(*lease, start);
+        TakenTurn turn{*lease};
         if (watch_ != nullptr && extension.is_sooner) watch_->on_sooner(*lease);
         const TimePoint connect_by = asked + engine_.options().connect_timeout;
         RoundPtr round = extension_round(*lease, extension);
@@ -124,8 +126,10 @@ class Protocol {
             if (may_extend) round = extension_round(*lease, extension);
             if (may_extend) verdict = co_await engine_.verdict_of(round, nullptr);
         }
+        turn.was_used = true;
         const HandsTurnOn at_the_end{*this, *lease};
         if (lease->end_extension(extension, verdict == Verdict::carried, engine_.now())) {
+            round->forget_values();
             put_back(*lease, round, extension.ttl);
             co_return Result<void>{};
         }
@@ -211,9 +215,12 @@ class Protocol {
 
     /// What each node said in a round, as of now. In the driver's turn only.
     [[nodiscard]] std::vector<NodeReport> reports(const Round<TimePoint>& round) const {
+        return reports(round.ballots);
+    }
+    [[nodiscard]] std::vector<NodeReport> reports(const std::vector<Ballot>& votes) const {
         std::vector<NodeReport> list(engine_.size());
         for (std::size_t i = 0; i < list.size(); ++i) {
-            const Ballot& ballot = round.ballots[i];
+            const Ballot& ballot = votes[i];
             list[i] = {std::string{engine_.transport().endpoint(i)}, ballot.vote, ballot.words,
                        ballot.latency};
         }
@@ -356,8 +363,10 @@ class Protocol {
                 commit->settle(i, ballot.vote == Vote::pending ? Vote::timeout : ballot.vote);
                 commit->ballots[i].words = ballot.words;
                 commit->ballots[i].values = ballot.values;
+                commit->ballots[i].latency = ballot.latency;
             } else if (ballot.values == fences) {
                 commit->settle(i, Vote::granted);
+                commit->ballots[i].latency = ballot.latency;
             }
         }
         return commit;
@@ -403,6 +412,15 @@ class Protocol {
         co_await engine_.pause(extension.turn, nullptr);
         co_return lease.begin_extension(extension, engine_.now(), engine_.options());
     }
+
+    /// Where memory runs out before an extension is sent, it must not keep the turn.
+    struct TakenTurn {
+        LeaseType& lease;
+        bool was_used = false;
+        ~TakenTurn() {
+            if (!was_used) lease.abandon_extension();
+        }
+    };
 
     /// At the end of an extension. One that is called may end without another, or may have gone; then the
     /// next is called.
@@ -470,13 +488,13 @@ class Protocol {
                                        lease.fences, exactly);
         RoundPtr round = engine_.make_round(std::move(command), started, deadline);
         round->wants_no = kind == Command::Kind::extend;
-        round->keys = lease.acquire->keys;
+        round->keys = lease.keys;
         round->lasts = ttl + drift_of(ttl, engine_.options());
         return round;
     }
 
     [[nodiscard]] RoundPtr release_round(const LeaseType& lease, TimePoint started) const {
-        return release_round(*lease.claim, lease.token, lease.acquire->keys, started);
+        return release_round(*lease.claim, lease.token, lease.keys, started);
     }
 
     [[nodiscard]] RoundPtr release_round(const Claim& claim, const Token& token,
@@ -489,10 +507,10 @@ class Protocol {
     /// A key that vanished on a minority is put back while a quorum holds it (which was just told), on the
     /// nodes that said so to this extension or, too late for it, to the one before.
     void put_back(LeaseType& lease, const RoundPtr& extension, std::chrono::milliseconds ttl) {
-        const RoundPtr previous = lease.exchange_last_extension(extension);
+        const auto previous = lease.exchange_last_extension(extension->votes);
         const auto is_missing = [&](std::size_t i) {
             const Vote now = extension->ballots[i].vote;
-            const bool was_missing = previous && previous->ballots[i].vote == Vote::absent;
+            const bool was_missing = previous && (*previous)[i].vote == Vote::absent;
             return now == Vote::absent || (now == Vote::pending && was_missing);
         };
         RoundPtr round;

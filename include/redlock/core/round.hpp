@@ -87,12 +87,13 @@ struct Round final : Wait<TimePoint> {
           command{std::move(what)},
           started{start},
           tally{node_count},
-          ballots(node_count) {}
+          votes{std::make_shared<std::vector<Ballot>>(node_count)} {}
 
     Command command;
     TimePoint started;
     Tally tally;
-    std::vector<Ballot> ballots;
+    const std::shared_ptr<std::vector<Ballot>> votes;  ///< for a lease, which outlives the rest by far
+    std::vector<Ballot>& ballots = *votes;
     Unconnected unconnected = Unconnected::goes_out;
     std::optional<std::size_t> lead;  ///< the node to ask before the others; none: all at once
     bool wants_all = false;           ///< decided only when every node has voted, or by the deadline
@@ -104,6 +105,11 @@ struct Round final : Wait<TimePoint> {
     void settle(std::size_t node, Vote vote) {
         ballots[node].vote = vote;
         tally.count(vote);
+    }
+
+    /// What is left of it is its votes, for a lease to keep.
+    void forget_values() noexcept {
+        for (Ballot& ballot : ballots) ballot.values = {};
     }
 
     [[nodiscard]] bool is_release() const noexcept { return command.kind() == Command::Kind::release; }

@@ -337,16 +337,22 @@ class Rounds final : private TransportEvents {
         node.repeat_at = now() + node.repeat_after;
     }
 
+    /// Since the round began, for one that was answered in this turn.
+    [[nodiscard]] std::chrono::microseconds latency_of(const Round<TimePoint>& round) const {
+        const std::chrono::nanoseconds latency =
+            std::max(std::chrono::nanoseconds{0}, turn_began_ - round.started);
+        return std::chrono::duration_cast<std::chrono::microseconds>(latency);
+    }
+
     void record(std::size_t i, Round<TimePoint>& round, Vote vote, std::string_view words,
-                std::vector<std::int64_t> values = {}) {
+                std::vector<std::int64_t> values = {}, std::chrono::microseconds latency = {}) {
         Ballot& ballot = round.ballots[i];
         const bool is_first = ballot.vote == Vote::pending;  // a release may be sent again
         ballot.vote = vote;
         ballot.words = words;
-        ballot.values = std::move(values);
-        const std::chrono::nanoseconds latency =
-            std::max(std::chrono::nanoseconds{0}, turn_began_ - round.started);
-        ballot.latency = std::chrono::duration_cast<std::chrono::microseconds>(latency);
+        ballot.values =
+            round.decided ? std::vector<std::int64_t>{} : std::move(values);  // nobody reads those
+        ballot.latency = latency;
         if (round.decided || !is_first) return;
         round.tally.count(vote);
         if (round.lead) return follow_lead(round, vote);
@@ -381,14 +387,25 @@ class Rounds final : private TransportEvents {
         node.in_flight.pop_front();
         node.bytes -= round->command.bytes().size();
         if (round->may_need_more()) --node.in_flight_unsure;
-        const Answer answer = read_reply(round->command, reply);
+        Answer answer = read_reply(round->command, reply);
         note_keys(i, *round, answer, reply.kind == Reply::Kind::error);
         if (is_unknown_script(reply) && heal(i, round)) return;
-        record(i, *round, answer.vote, answer.words, answer.values);
+        doubt(i, *round, answer);
+        record(i, *round, answer.vote, answer.words, answer.values, latency_of(*round));
         if (round->is_release() && answer.vote == Vote::refused) on_release_refused(i, round);
         if (is_contradiction(reply)) return drop(i, {answer.vote, answer.words});
         if (node.is_duplicate) return drop_duplicate(i);
         if (!node.owed.empty() && node.in_flight.size() < options_.backlog) hand_over_owed(i);
+    }
+
+    /// That a node has no key promises nothing while it would not vote on an acquire (R25).
+    void doubt(std::size_t i, const Round<TimePoint>& round, Answer& answer) {
+        const bool has_no_key = answer.vote == Vote::granted && answer.words.empty();
+        if (round.command.kind() != Command::Kind::peek || !has_no_key) return;
+        const auto objection = nodes_[i].standing.objection(true, [this] { return now(); });
+        if (!objection) return;
+        answer.vote = objection->vote;
+        answer.words = objection->words;
     }
 
     /// An error has done nothing; a reply that nobody understands may have.

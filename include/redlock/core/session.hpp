@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -93,11 +94,15 @@ class Session {
         return engine_.run([&](Call*) { return protocol_.extend(lease, ttl); });
     }
 
+    /// Where memory runs out before it is sent it is given up: nothing extends the lease any more.
     [[nodiscard]] Result<void> release(const LeasePtr& lease,
-                                       Unconnected unconnected = Unconnected::takes_longer) noexcept {
+                                       Unconnected unconnected = Unconnected::takes_longer) noexcept try {
         if (is_forked()) return after_fork();
         keeper_.forget(*lease);
         return engine_.run([&](Call*) { return waiting_.release(lease, unconnected); });
+    } catch (const std::bad_alloc&) {
+        if (!is_forked()) static_cast<void>(lease->begin_release(now()));
+        return out_of_memory();
     }
 
     /// For destructors, which wait for no connection. One that is the last owner's ends the session within
@@ -140,7 +145,7 @@ class Session {
     }
 
     [[nodiscard]] std::vector<NodeReport> reports(const LeasePtr& lease) {
-        if (is_forked() || !lease->acquire) return {};
+        if (is_forked() || !lease->votes) return {};
         return engine_.run([&](Call* call) { return gather_reports(lease, call); });
     }
 
@@ -175,11 +180,12 @@ class Session {
         }
     }
 
-    /// Where no thread can be had the memory is left: this one cannot wait for its own end.
+    /// Where no thread can be had, or no memory for one, it is left: this one cannot wait for its own end.
     static void delete_elsewhere(Session* last) noexcept {
         try {
             start_thread([last] { delete last; }).detach();
         } catch (const std::system_error&) {
+        } catch (const std::bad_alloc&) {
         }
     }
 
@@ -199,7 +205,7 @@ class Session {
     /// A point in time that has come already: resumes in the driver's turn, after what has arrived is read.
     Task<std::vector<NodeReport>> gather_reports(LeasePtr lease, Call* call) {
         co_await engine_.sleep_until(engine_.now(), call);
-        co_return protocol_.reports(*lease->acquire);
+        co_return protocol_.reports(*lease->votes);
     }
 
     Task<Inspection> gather_inspection(std::string resource, Call* call) {
@@ -209,19 +215,24 @@ class Session {
         Inspection seen;
         const auto reports = protocol_.reports(*round);
         for (std::size_t i = 0; i < reports.size(); ++i) {
-            const Ballot& ballot = round->ballots[i];
-            Inspection::Node node{reports[i], {}, {}, 0};
-            if (ballot.vote == Vote::granted && ballot.values.size() == 2) {
-                node.holder = std::exchange(node.report.detail, {});
-                if (!node.holder.empty()) node.ttl = std::chrono::milliseconds{ballot.values[0]};
-                const bool is_counter = ballot.values[1] >= 0;
-                if (is_counter) node.fence = static_cast<std::uint64_t>(ballot.values[1]);
-                if (!is_counter) node.report.detail = "its fencing counter is no number below 2^53";
-            }
-            seen.nodes.push_back(std::move(node));
+            seen.nodes.push_back(seen_at(reports[i], round->ballots[i]));
         }
         conclude(seen, round->tally.quorum());
         co_return seen;
+    }
+
+    /// Where there is no key its vote is what it would say to an attempt, as far as that is known.
+    [[nodiscard]] Inspection::Node seen_at(const NodeReport& report, const Ballot& ballot) const {
+        Inspection::Node node{report, {}, {}, 0};
+        if (ballot.values.size() != 2) return node;
+        if (ballot.vote == Vote::granted) node.holder = std::exchange(node.report.detail, {});
+        if (!node.holder.empty()) node.ttl = std::chrono::milliseconds{ballot.values[0]};
+        const std::int64_t counter = ballot.values[1];
+        node.fence = static_cast<std::uint64_t>(std::max<std::int64_t>(0, counter));
+        if (ballot.vote != Vote::granted || (counter >= 0 && node.fence < fencing_token_max)) return node;
+        node.report.detail = "its fencing counter is no number, or has no room below 2^53";
+        if (node.holder.empty() && options().fencing) node.report.vote = Vote::refused;
+        return node;
     }
 
     /// A quorum with one token, or with none.
@@ -231,7 +242,7 @@ class Session {
             std::vector<std::chrono::milliseconds> ttls;
             for (const Inspection::Node& node : seen.nodes) {
                 const bool agrees = node.report.vote == Vote::granted && node.holder == candidate.holder;
-                if (agrees) ttls.push_back(node.ttl);
+                if (agrees) ttls.push_back(node.ttl.count() < 0 ? forever : node.ttl);
             }
             if (ttls.size() < quorum) continue;
             std::sort(ttls.begin(), ttls.end(), [](auto a, auto b) { return a > b; });

@@ -40,16 +40,22 @@ template <class TimePoint>
     return sight;
 }
 
+/// Who holds it on a quorum of the nodes; -1: nobody, as far as they say.
+[[nodiscard]] inline std::int64_t holder_of(const Sight& sight, std::size_t quorum) {
+    for (const std::int64_t holder : sight.holders) {
+        const auto same = std::count(sight.holders.begin(), sight.holders.end(), holder);
+        if (holder != -1 && static_cast<std::size_t>(same) >= quorum) return holder;
+    }
+    return -1;
+}
+
 /// Where a quorum of the nodes has another holder than before, and who looks has come no further to the
-/// front.
+/// front. Attempts that split the votes hold nothing.
 [[nodiscard]] inline bool holder_has_changed(const Sight& before, const Sight& now, std::size_t quorum) {
     if (now.rank < before.rank) return false;
-    std::size_t changes = 0;
-    for (std::size_t i = 0; i < now.holders.size(); ++i) {
-        const bool is_known = before.holders[i] != -1 && now.holders[i] != -1;
-        changes += is_known && before.holders[i] != now.holders[i] ? 1U : 0U;
-    }
-    return changes >= quorum;
+    const std::int64_t old_holder = holder_of(before, quorum);
+    const std::int64_t holder = holder_of(now, quorum);
+    return old_holder != -1 && holder != -1 && old_holder != holder;
 }
 
 }  // namespace redlock::detail

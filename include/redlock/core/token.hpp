@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The random value that proves ownership of one acquisition.
+// The random value that proves ownership of one acquisition, and the range of the number that orders them.
 #pragma once
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -12,6 +13,9 @@
 #include "redlock/version.hpp"
 
 namespace redlock {
+
+/// The largest fencing token there can be: numbers up to it are exact in Lua and JavaScript too.
+inline constexpr std::uint64_t fencing_token_max = (std::uint64_t{1} << 53U) - 1;
 
 /// 20 random bytes as 40 hex digits, anew for every attempt. A type of its own, so that a token cannot be
 /// passed where a resource is meant.

@@ -95,7 +95,7 @@ class Waiting final : private Listener {
             protocol_.clean_up(*lease);
             co_return false;
         }
-        lease->acquire->keys->is_unwanted = true;  // what was not sent yet comes too late for us
+        lease->keys->is_unwanted = true;  // what was not sent yet comes too late for us
         co_return true;
     }
 

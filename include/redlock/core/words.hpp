@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "redlock/core/printable.hpp"
+
 namespace redlock::detail {
 
 /// Finds a secret in a text in every form in which servers repeat an argument: as it is, with what is not
@@ -118,14 +120,6 @@ class EchoFinder {
     std::string_view text_;
     std::vector<bool> is_covered_;
 };
-
-/// At most so many bytes, cut between two characters where the text is UTF-8.
-[[nodiscard]] inline std::string_view cut_to(std::string_view text, std::size_t longest) noexcept {
-    if (text.size() <= longest) return text;
-    std::size_t end = longest;
-    while (end + 3 > longest && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
-    return text.substr(0, end);
-}
 
 /// The words of a server without our own arguments (R31), which it may repeat: a secret of four characters
 /// or more is hidden wherever it stands, a shorter one where it stands alone, and of a longer one any

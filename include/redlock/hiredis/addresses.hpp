@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <deque>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,7 +15,8 @@
 namespace redlock::hiredis {
 
 /// A name is looked up anew for every connect, and all that it leads to is tried in one (R22): first what
-/// worked last time, last what was of no use.
+/// worked last time, last what was of no use. While it cannot be looked up, what worked last time is all
+/// there is.
 class Addresses {
    public:
     Addresses(const Endpoint& endpoint, std::shared_ptr<WakeUp> wake_up)
@@ -27,24 +27,25 @@ class Addresses {
         left_.clear();
         if (endpoint_.scheme() == Endpoint::Scheme::unix_socket) {
             left_.push_back(endpoint_.path());
-        } else if (Lookup::is_numeric(endpoint_.host())) {
+        } else if (is_numeric(endpoint_.host())) {
             left_.push_back(endpoint_.host());
         } else if (!lookup_) {
             // One that was too slow for an earlier connect goes on: its answer is as good.
-            lookup_.emplace(endpoint_.host(), wake_up_);
+            lookup_ = Lookups::of_process().begin(endpoint_.host());
         }
-        if (lookup_ && lookup_->is_done()) wake_up_->signal();
+        if (lookup_) lookup_->tell(wake_up_);
     }
 
-    [[nodiscard]] bool is_looking_up() const { return lookup_.has_value(); }
+    [[nodiscard]] bool is_looking_up() const { return lookup_ != nullptr; }
 
     /// Whether the look-up has ended; then they are known, or `error` says why there are none.
     [[nodiscard]] bool take(std::string& error) {
-        if (!lookup_->is_done()) return false;
-        const auto found = lookup_->addresses();
-        left_.assign(found.begin(), found.end());
-        error = lookup_->error();
+        auto found = lookup_->outcome();
+        if (!found) return false;
         lookup_.reset();
+        error = found->error;
+        left_.assign(found->addresses.begin(), found->addresses.end());
+        if (left_.empty() && found->may_pass && !proven_.empty()) left_.push_back(proven_);
         std::stable_partition(left_.begin(), left_.end(),
                               [this](const auto& one) { return one != useless_; });
         std::stable_partition(left_.begin(), left_.end(), [this](const auto& one) { return one == proven_; });
@@ -71,7 +72,7 @@ class Addresses {
    private:
     const Endpoint& endpoint_;
     std::shared_ptr<WakeUp> wake_up_;
-    std::optional<Lookup> lookup_;
+    Lookups::StatePtr lookup_;
     std::deque<std::string> left_;
     std::string current_;
     std::string proven_;

@@ -9,15 +9,21 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <exception>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "redlock/core/fork.hpp"
 #include "redlock/core/threads.hpp"
 
 namespace redlock::hiredis {
@@ -48,74 +54,120 @@ class WakeUp {
     int fd_;
 };
 
-/// One host name being looked up, on a thread of its own: getaddrinfo() can block for many seconds. The
-/// thread is detached and owns all that it touches, so that nobody ever waits for it.
-class Lookup {
+/// What is known of a look-up, by all who wait for it.
+class LookupState {
    public:
-    Lookup(const std::string& host, std::shared_ptr<WakeUp> wake_up) : state_{std::make_shared<State>()} {
-        try {
-            detail::start_thread([state = state_, host, waker = std::move(wake_up)] {
-                resolve(*state, host);
-                waker->signal();
-            }).detach();
-        } catch (const std::system_error& error) {
-            state_->is_done = true;
-            state_->error = error.what();
+    struct Outcome {
+        std::vector<std::string> addresses{};  ///< numeric, in the system's order of preference
+        std::string error{};                   ///< why there are none
+        bool may_pass = false;  ///< it says nothing of the name: another time there may be some
+    };
+
+    /// Nothing until it has ended.
+    [[nodiscard]] std::optional<Outcome> outcome() const {
+        const std::lock_guard lock{mutex_};
+        return outcome_;
+    }
+
+    /// Is signalled when it ends, at once where it has; unless nobody wants it any more by then.
+    void tell(const std::shared_ptr<WakeUp>& wake_up) {
+        const std::lock_guard lock{mutex_};
+        if (outcome_) return wake_up->signal();
+        std::erase_if(listeners_, [](const auto& listener) { return listener.expired(); });
+        listeners_.push_back(wake_up);
+    }
+
+    void end(Outcome outcome) {
+        const std::lock_guard lock{mutex_};
+        outcome_ = std::move(outcome);
+        for (const auto& listener : listeners_) {
+            if (const auto wake_up = listener.lock()) wake_up->signal();
         }
     }
 
-    [[nodiscard]] bool is_done() const {
-        const std::lock_guard lock{state_->mutex};
-        return state_->is_done;
+   private:
+    mutable std::mutex mutex_;
+    std::optional<Outcome> outcome_;
+    std::vector<std::weak_ptr<WakeUp>> listeners_;
+};
+
+/// The look-ups of a process that are under way. getaddrinfo() can block for many seconds and cannot be
+/// cancelled, so each has a thread, which is detached and owns all that it touches: nobody ever waits for it,
+/// neither a name that hangs for another, nor the end of a Redlock or of the program. Whoever wants a name
+/// that is being looked up already waits for that answer: there are at most as many threads as there are
+/// names of nodes in the process, and none when no connection is being made.
+class Lookups {
+   public:
+    using StatePtr = std::shared_ptr<LookupState>;
+
+    /// In a forked child it is another one: the threads of the first do not exist there.
+    [[nodiscard]] static Lookups& of_process() {
+        static std::atomic<Lookups*> current{nullptr};
+        Lookups* known = current.load(std::memory_order_acquire);
+        while (known == nullptr || known->fork_mark_.is_forked()) {
+            auto fresh = std::make_unique<Lookups>();
+            if (current.compare_exchange_strong(known, fresh.get())) known = fresh.release();
+        }
+        return *known;  // never destroyed: the threads may outlive all else
     }
 
-    /// Numeric addresses, in the system's order of preference; once it is done.
-    [[nodiscard]] std::vector<std::string> addresses() const {
-        const std::lock_guard lock{state_->mutex};
-        return state_->addresses;
-    }
-
-    [[nodiscard]] std::string error() const {
-        const std::lock_guard lock{state_->mutex};
-        return state_->error;
-    }
-
-    /// Whether a host needs no looking up.
-    [[nodiscard]] static bool is_numeric(const std::string& host) noexcept {
-        std::array<unsigned char, sizeof(in6_addr)> address{};
-        return ::inet_pton(AF_INET, host.c_str(), address.data()) == 1 ||
-               ::inet_pton(AF_INET6, host.c_str(), address.data()) == 1;
+    /// Where no thread can be had, or no memory for one, it has ended.
+    [[nodiscard]] StatePtr begin(const std::string& host) {
+        const std::lock_guard lock{mutex_};
+        if (const auto found = under_way_.find(host); found != under_way_.end()) return found->second;
+        auto state = std::make_shared<LookupState>();
+        under_way_.emplace(host, state);
+        try {
+            detail::start_thread([this, state, host] {
+                LookupState::Outcome outcome = ask(host);
+                forget(host);
+                state->end(std::move(outcome));
+            }).detach();
+        } catch (const std::exception& error) {
+            under_way_.erase(host);
+            state->end({{}, std::string{"no thread to look it up: "} + error.what(), true});
+        }
+        return state;
     }
 
    private:
-    struct State {
-        std::mutex mutex;
-        bool is_done = false;
-        std::vector<std::string> addresses;
-        std::string error;
-    };
+    void forget(const std::string& host) {
+        const std::lock_guard lock{mutex_};
+        under_way_.erase(host);
+    }
 
-    static void resolve(State& state, const std::string& host) {
+    static LookupState::Outcome ask(const std::string& host) try {
         addrinfo hints{};
         hints.ai_socktype = SOCK_STREAM;
         addrinfo* list = nullptr;
         const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &list);
-        std::vector<std::string> found;
+        LookupState::Outcome outcome;
         for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
             std::array<char, NI_MAXHOST> text{};
             if (::getnameinfo(entry->ai_addr, entry->ai_addrlen, text.data(), text.size(), nullptr, 0,
                               NI_NUMERICHOST) == 0) {
-                found.emplace_back(text.data());
+                outcome.addresses.emplace_back(text.data());
             }
         }
         if (list != nullptr) ::freeaddrinfo(list);
-        const std::lock_guard lock{state.mutex};
-        state.is_done = true;
-        state.addresses = std::move(found);
-        if (state.addresses.empty()) state.error = error != 0 ? ::gai_strerror(error) : "no address";
+        if (!outcome.addresses.empty()) return outcome;
+        outcome.error = error != 0 ? ::gai_strerror(error) : "no address";
+        outcome.may_pass = error == EAI_AGAIN || error == EAI_SYSTEM || error == EAI_MEMORY;
+        return outcome;
+    } catch (const std::bad_alloc&) {
+        return {{}, "out of memory", true};
     }
 
-    std::shared_ptr<State> state_;
+    std::mutex mutex_;
+    std::map<std::string, StatePtr> under_way_;
+    detail::ForkMark fork_mark_;
 };
+
+/// Whether a host needs no looking up.
+[[nodiscard]] inline bool is_numeric(const std::string& host) noexcept {
+    std::array<unsigned char, sizeof(in6_addr)> address{};
+    return ::inet_pton(AF_INET, host.c_str(), address.data()) == 1 ||
+           ::inet_pton(AF_INET6, host.c_str(), address.data()) == 1;
+}
 
 }  // namespace redlock::hiredis
