@@ -46,7 +46,7 @@ class Session {
     [[nodiscard]] static std::shared_ptr<Session> make(std::unique_ptr<Wire> transport, Time clock,
                                                        const Options& options) {
         return {new Session{std::move(transport), std::move(clock), options},
-                [](Session* last) { end(last); }};
+                [](Session* last) { destroy(last); }};
     }
 
     Session(std::unique_ptr<Wire> transport, Time clock, const Options& options)
@@ -170,7 +170,7 @@ class Session {
     }
 
    private:
-    static void end(Session* last) noexcept {
+    static void destroy(Session* last) noexcept {
         if (last->is_forked()) return last->engine_.transport().abandon();
         last->end_by_ = last->end();  // once: waiting for a renewal and draining have it together
         if (last->background_.is_this_thread() || !last->background_.stop(*last->end_by_)) {
