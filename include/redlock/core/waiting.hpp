@@ -304,7 +304,7 @@ class Waiting final : private Listener {
     /// Until it is the first of this process that waits for it. A Failure: its wait is over before.
     Task<std::optional<Failure>> come_first(Waiter& waiter, const LockOptions& how, Call* call) {
         while (!waiter.is_first()) {
-            const TimePoint until = std::min(waiter.last_start(), patience_end(waiter, how));
+            const TimePoint until = first_of(waiter.last_start(), patience_end(waiter, how));
             const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
             if (verdict == Verdict::cancelled) co_return cancelled(*waiter.claim, 0);
             if (waiter.is_first()) break;
@@ -334,7 +334,7 @@ class Waiting final : private Listener {
             }
             has_waited = true;
             const std::chrono::nanoseconds nap = std::min<std::chrono::nanoseconds>(left, longest_delay());
-            const TimePoint until = std::min(now + nap, waiter.last_start());
+            const TimePoint until = first_of(now + nap, waiter.last_start());
             const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
             if (verdict == Verdict::cancelled) break;
         }
@@ -376,14 +376,14 @@ class Waiting final : private Listener {
         if (!by_policy) co_return std::nullopt;
         TimePoint next = *by_policy;
         if (failure == errc::contended && waiter.is_first()) next = co_await enlist(waiter, next, call);
-        if (waiter.calls > 0) next = std::min(next, engine_.now() + waiter.round);
-        co_return std::min(next, patience_end(waiter, how));
+        if (waiter.calls > 0) next = first_of(next, engine_.now() + waiter.round);
+        co_return first_of(next, patience_end(waiter, how));
     }
 
     /// Lets those who wait elsewhere try first, and lines up behind them.
     Task<bool> give_way(Waiter& waiter, Call* call) {
         const TimePoint yielded = engine_.now() + waiter.round + grace;
-        co_await engine_.pause(waiter.sleep_until(std::min(yielded, waiter.last_start())), call);
+        co_await engine_.pause(waiter.sleep_until(first_of(yielded, waiter.last_start())), call);
         const TimePoint again = co_await enlist(waiter, engine_.now(), call);
         if (waiter.calls == 0) co_await engine_.pause(waiter.sleep_until(again), call);
         co_return true;
@@ -406,7 +406,7 @@ class Waiting final : private Listener {
         if (heard != Verdict::carried) co_return heard == Verdict::timed_out ? next : engine_.now();
         const TimePoint started = engine_.now();
         renumber(waiter);
-        const TimePoint deadline = std::min(started + engine_.options().node_timeout, waiter.last_start());
+        const TimePoint deadline = first_of(started + engine_.options().node_timeout, waiter.last_start());
         const auto round = engine_.make_round(
             enlist_command(*waiter.claim, name_of(waiter), waiter.since, 2 * longest_sleep()), started,
             deadline);
@@ -421,7 +421,7 @@ class Waiting final : private Listener {
         if (verdict == Verdict::carried) {
             waiter.hurries = 0;
             look_out(waiter, sight_of(*round, longest_sleep()));
-            co_return std::min(look_again(waiter, started, next), waiter.last_start());
+            co_return first_of(look_again(waiter, started, next), waiter.last_start());
         }
         // Nobody can hold it by now: at once. It need not be to be had, though (a node may answer this and
         // not vote): not for ever.
@@ -434,12 +434,12 @@ class Waiting final : private Listener {
     /// then. Any other verdict: it was woken, or is cancelled.
     Task<Verdict> subscribed(Waiter& waiter, TimePoint next, Call* call) {
         listen();
-        const TimePoint limit = std::min(next, engine_.now() + engine_.options().node_timeout);
+        const TimePoint limit = first_of(next, engine_.now() + engine_.options().node_timeout);
         std::chrono::nanoseconds nap = lateness;
         while (engine_.transport().listening() < quorum_of(engine_.size())) {
             const TimePoint now = engine_.now();
             if ((now - limit).count() >= 0) co_return Verdict::timed_out;
-            const TimePoint until = std::min(limit, now + std::exchange(nap, 2 * nap));
+            const TimePoint until = first_of(limit, now + std::exchange(nap, 2 * nap));
             const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
             if (verdict != Verdict::timed_out) co_return Verdict::cancelled;
         }
@@ -468,7 +468,7 @@ class Waiting final : private Listener {
             anyway = started + waiter.pace;
             waiter.pace = std::min<std::chrono::nanoseconds>(2 * waiter.pace, longest_sleep());
         }
-        return std::min(at_end, anyway);
+        return first_of(at_end, anyway);
     }
 
     /// A new number for every time it is put into the queues: who leaves late must not take out who came
