@@ -123,7 +123,8 @@ class Waiting final : private Listener {
     struct Queue {
         std::deque<Waiter*> waiters;  ///< the first contends
         LeasePtr held;                ///< what the one before them got, while they wait for it
-        TimePoint reached{};          ///< when a quorum answered one of them last
+        /// When the first attempt of theirs began that no quorum answered; none: it answered the last one.
+        std::optional<TimePoint> silent_since{};
         unsigned handovers = 0;
         std::size_t aside = 0;  ///< how many more there are, who decide whether to go on
     };
@@ -161,7 +162,6 @@ class Waiting final : private Listener {
               silent(owner.engine_.size()),
               pace{first_look} {
             Queue& queue = room.queues_[place];
-            if (queue.waiters.empty()) queue.reached = span.began;
             queue.waiters.push_back(this);
             room.numbers_.emplace(number, this);
             room.waiters_count_.fetch_add(1, std::memory_order_relaxed);
@@ -289,7 +289,7 @@ class Waiting final : private Listener {
                 co_return *std::move(last);
             }
             last = result.error();
-            note(waiter, *last, timing.took);
+            note(waiter, *last, started, timing.took);
             if (is_too_long_unreachable(waiter, how)) co_return result;
             const auto next = co_await next_attempt(waiter, how, *last, attempt, call);
             if (!next) co_return result;
@@ -304,7 +304,8 @@ class Waiting final : private Listener {
     /// Until it is the first of this process that waits for it. A Failure: its wait is over before.
     Task<std::optional<Failure>> come_first(Waiter& waiter, const LockOptions& how, Call* call) {
         while (!waiter.is_first()) {
-            const TimePoint until = first_of(waiter.last_start(), patience_end(waiter, how));
+            const TimePoint until =
+                first_of(waiter.last_start(), patience_end(waiter, how).value_or(waiter.last_start()));
             const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
             if (verdict == Verdict::cancelled) co_return cancelled(*waiter.claim, 0);
             if (waiter.is_first()) break;
@@ -342,20 +343,27 @@ class Waiting final : private Listener {
     }
 
     /// After an attempt that failed.
-    void note(Waiter& waiter, const Failure& failure, std::chrono::nanoseconds took) {
+    void note(Waiter& waiter, const Failure& failure, TimePoint started, std::chrono::nanoseconds took) {
         waiter.lead = lead_after(failure, *waiter.claim, waiter.lead, waiter.silent);
-        if (failure == errc::unreachable) return;
-        waiter.round = took;
-        waiter.queue().reached = engine_.now();
+        Queue& queue = waiter.queue();
+        if (failure != errc::unreachable) {
+            waiter.round = took;
+            queue.silent_since.reset();
+        } else if (!queue.silent_since) {
+            queue.silent_since = started;
+            for (Waiter* behind : queue.waiters) wake(*behind);  // it is theirs to put up with, too
+        }
     }
 
-    /// When the nodes have been silent for too long.
-    [[nodiscard]] TimePoint patience_end(Waiter& waiter, const LockOptions& how) const {
-        const TimePoint reached = waiter.queue().reached;
-        return std::max(reached, waiter.span.began) + std::min(how.wait_unreachable, ages);
+    /// When the nodes will have been silent for too long; none: they are not silent, or it never is.
+    [[nodiscard]] std::optional<TimePoint> patience_end(Waiter& waiter, const LockOptions& how) const {
+        const auto since = waiter.queue().silent_since;
+        if (!since || how.wait_unreachable == forever) return std::nullopt;
+        return std::max(*since, waiter.span.began) + std::min(how.wait_unreachable, ages);
     }
     [[nodiscard]] bool is_too_long_unreachable(Waiter& waiter, const LockOptions& how) const {
-        return how.wait_unreachable != forever && (engine_.now() - patience_end(waiter, how)).count() >= 0;
+        const auto end = patience_end(waiter, how);
+        return end && (engine_.now() - *end).count() >= 0;
     }
 
     /// By the retry policy; later where somebody calls. None: no further attempt.
@@ -377,7 +385,7 @@ class Waiting final : private Listener {
         TimePoint next = *by_policy;
         if (failure == errc::contended && waiter.is_first()) next = co_await enlist(waiter, next, call);
         if (waiter.calls > 0) next = first_of(next, engine_.now() + waiter.round);
-        co_return first_of(next, patience_end(waiter, how));
+        co_return first_of(next, patience_end(waiter, how).value_or(next));
     }
 
     /// Lets those who wait elsewhere try first, and lines up behind them.
