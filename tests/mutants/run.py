@@ -3,11 +3,12 @@
 """Puts one deliberate defect at a time into a copy of the library and looks who notices.
 
 Each mutant of mutants.list is made in a copy of include/, the catchers are compiled against the copy and
-run: the simulator, up to a bound of schedules; the unit tests; and where a script was changed, the test
-that holds the simulator's model of the scripts against a real server; and where the connection was changed,
-which neither of them has, its tests; what guards the data has its own alone. A mutant that nobody catches is
-an error, and so is one that does not compile, one whose text does not stand in the file exactly once, and a
-catcher that finds the unchanged library guilty.
+run: the simulator, up to a bound of schedules; the unit tests; where a script was changed, the test that
+holds the simulator's model of the scripts against a real server; where the connection was changed, which
+neither of them has, its tests; and where the engine was, or the threads, those of many threads on sockets.
+What guards the data has its own tests alone. A mutant that nobody catches is an error, and so is one that
+does not compile, one whose text does not stand in the file exactly once, and a catcher that finds the
+unchanged library guilty.
 
   run.py                     all mutants
   run.py --quick             those marked (quick), by the simulator alone
@@ -22,6 +23,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -37,10 +39,11 @@ SCHEDULES = 20_000
 SCHEDULES_QUICK = 2_000
 # A test counts when it fails in all of them.
 RUNS = 3
-# Far beyond what they take, of processor time and of time: a mutant may never come to its end, which is
-# noticed as well.
+# Far beyond what they take, of processor time, and of time in which nothing is heard of them: a mutant may
+# never come to its end, which is noticed as well.
 CPU_TIME_S = 60
-PATIENCE_S = 600
+PATIENCE_SIMULATOR_S = 600
+PATIENCE_TEST_S = 60
 
 PROPERTIES = {
     "a": "mutual exclusion",
@@ -96,6 +99,12 @@ class Mutant:
     def changes_a_fence(self):
         """What guards the data stands apart from the lock, and has tests of its own."""
         return any(edit.path.endswith(("/fencing.hpp", "/fenced.hpp")) for edit in self.edits)
+
+    def thread_tests(self):
+        """Those of many threads on sockets that it is about: of which thread drives, and of what they inherit."""
+        tests = {"include/redlock/core/engine.hpp": "driver", "include/redlock/core/threads.hpp": "threads"}
+        return [name for path, name in tests.items()
+                if not self.edits or any(edit.path == path for edit in self.edits)]
 
     def changes_the_connection(self):
         """In whose place the unit tests have one of their own."""
@@ -201,7 +210,7 @@ class Workshop:
 
     def simulate(self, findings):
         program = self.compile("schedules", HERE / "schedules.cpp", "-O1", includes=[self.folder / "tests"])
-        output, has_ended = output_of([program, str(self.options.schedules)])
+        output, has_ended = output_of([program, str(self.options.schedules)], PATIENCE_SIMULATOR_S)
         found = re.fullmatch(r"(\d+) (\w)\n", output)
         if found:
             findings.schedules, findings.property = int(found[1]), found[2]
@@ -228,6 +237,11 @@ class Workshop:
         program = self.compile("connection", unity, "-O0", libraries=["gtest", "gtest_main", "hiredis"])
         findings.tests += failing_tests(program)
 
+    def run_thread_tests(self, findings, name):
+        program = self.compile(name, ROOT / "tests" / "integration" / f"{name}_test.cpp", "-O0",
+                               libraries=["gtest", "gtest_main", "hiredis"])
+        findings.tests += failing_tests(program)
+
     def run_fence_tests(self, findings):
         sources = ["unit/fence_guard_test.cpp", "integration/fencing_redis_test.cpp"]
         unity = self.folder / "fence.cpp"
@@ -240,37 +254,47 @@ class Workshop:
 
 
 def failing_tests(program):
-    """Those that fail every time: on a busy machine one may fail for no fault of the library."""
-    tests = run_tests(program, "*")
+    """Those that fail every time: on a busy machine one may fail for no fault of the library. One in which the
+    program crashed or stood still is not tried again."""
+    tests, broken = run_tests(program, "*")
     for _ in range(RUNS - 1):
-        tests = run_tests(program, ":".join(tests)) if tests else []
+        again = [name for name in tests if name not in broken]
+        failed = run_tests(program, ":".join(again))[0] if again else []
+        tests = [name for name in tests if name in broken or name in failed]
     return tests
 
 
 def run_tests(program, names):
-    """The tests that failed, those included in which the program crashed or stood still."""
+    """The tests that failed, and those of them in which the program did not come to its end."""
     failed = []
+    broken = []
     seen = []
     while True:
         selection = names + ("-" + ":".join(seen) if seen else "")
-        output, has_ended = output_of([program, f"--gtest_filter={selection}"])
+        output, has_ended = output_of([program, f"--gtest_filter={selection}"], PATIENCE_TEST_S)
         begun = re.findall(r"^\[ RUN +\] (\S+)$", output, re.MULTILINE)
         passed = re.findall(r"^\[ +(?:OK|SKIPPED) +\] ([\w./]+)", output, re.MULTILINE)
         failed += [name for name in begun if name not in passed]
         seen += begun
         if has_ended or not begun:
-            return failed
+            return failed, broken
+        broken += [name for name in begun[-1:] if name in failed]
 
 
-def output_of(command):
+def output_of(command, patience_s):
     """And whether the program came to its own end."""
     limited = ["sh", "-c", f'ulimit -c 0; ulimit -t {CPU_TIME_S}; exec "$@"', "sh", *command]
-    try:
-        done = subprocess.run(limited, capture_output=True, text=True, errors="replace", check=False,
-                              timeout=PATIENCE_S)
-    except subprocess.TimeoutExpired as expired:
-        return (expired.stdout or b"").decode(errors="replace"), False
-    return done.stdout, done.returncode in (0, 1)
+    output = b""
+    with subprocess.Popen(limited, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        while select.select([process.stdout], [], [], patience_s)[0]:
+            piece = os.read(process.stdout.fileno(), 1 << 16)
+            output += piece
+            if not piece:
+                break
+        else:
+            process.kill()
+        has_ended = process.wait() in (0, 1)
+    return output.decode(errors="replace"), has_ended
 
 
 def examine(mutant, options):
@@ -289,6 +313,9 @@ def examine(mutant, options):
         workshop.run_script_tests(findings)
     if not options.quick and (is_connection or not mutant.edits):
         workshop.run_connection_tests(findings)
+    if not options.quick:
+        for name in mutant.thread_tests():
+            workshop.run_thread_tests(findings, name)
     if not options.quick and (is_fence or not mutant.edits):
         workshop.run_fence_tests(findings)
     workshop.clear()

@@ -69,6 +69,22 @@ TEST(Closing, R18_a_renewal_that_is_under_way_takes_no_time_of_its_own) {
     EXPECT_LE(it.time_of([&] { it.locks.reset(); }), one_timeout + 10ms);
 }
 
+// One that waits for connections could take ten times as long.
+TEST(Closing, R18_a_renewal_is_not_waited_for_beyond_that) {
+    Closing it;
+    auto held = it.locks->lock("name", {.ttl = 1h, .renew = true, .renew_limit = 24h});
+    ASSERT_TRUE(held);
+    it.hang();
+    for (std::size_t i = 0; i < 3; ++i) it.world.cut(i);
+    EXPECT_EQ(held->nodes().size(), 3U);  // by then it is known that they are cut
+    it.world.clock.advance(40min);
+    ASSERT_TRUE(eventually(30s, [&] { return it.world.is_connecting(); }));
+    held->detach();
+    held = Failure{errc::lost};
+    it.world.all_move_time = true;  // the thread that renews too
+    EXPECT_LE(it.time_of([&] { it.locks.reset(); }), one_timeout + 10ms);
+}
+
 // Whoever destroys it may be whom a callback of lost() waits for.
 TEST(Closing, R32_a_callback_may_wait_for_who_destroys_its_redlock) {
     Closing it;

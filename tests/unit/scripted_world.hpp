@@ -172,6 +172,10 @@ class World {
 
     // ---- looking inside ----------------------------------------------------------------------------
 
+    [[nodiscard]] bool is_connecting() const {
+        const std::lock_guard lock{mutex_};
+        return std::any_of(nodes_.begin(), nodes_.end(), [](const Node& n) { return n.is_connecting; });
+    }
     [[nodiscard]] std::vector<Handed> handed() const {
         const std::lock_guard lock{mutex_};
         return handed_;
@@ -392,11 +396,6 @@ class World {
         const std::lock_guard lock{mutex_};
         is_woken_ = true;
         changed_.notify_all();
-    }
-
-    [[nodiscard]] bool is_connecting() const {
-        const std::lock_guard lock{mutex_};
-        return std::any_of(nodes_.begin(), nodes_.end(), [](const Node& n) { return n.is_connecting; });
     }
 
     void random(std::span<unsigned char> bytes) {

@@ -249,6 +249,28 @@ TEST(Waiting, R8_after_sixteen_in_a_row_those_who_wait_elsewhere_come_first) {
     ASSERT_TRUE(next->is_done);
 }
 
+// How long they are given is a round's time, and the release before had to wait for connections.
+TEST(Waiting, R8_who_lets_others_come_first_does_so_no_longer_than_its_wait) {
+    World world{3};
+    world.hears = true;
+    auto locks = connected_to(world, with_calls());
+    auto held = locks.try_lock("name", 10s);
+    ASSERT_TRUE(held);
+    for (std::size_t i = 0; i < 3; ++i) {
+        world[i].connect_time = 500ms;
+        world[i].says = [](const Request& request) -> Answer {
+            if (kind_of(request) == "release") return ScriptedReply::number(2);  // it has called others
+            return std::nullopt;
+        };
+        world.cut(i);
+    }
+    EXPECT_EQ(held->nodes().size(), 3U);  // by then it is known that they are cut
+    EXPECT_TRUE(held->unlock());
+    const auto before = world.clock.now();
+    EXPECT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 10ms})));
+    EXPECT_LE(world.clock.now() - before, 100ms);
+}
+
 // As a key that was to last for ever: 300 years are more than fit into nanoseconds.
 TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
     World world{3};
@@ -258,6 +280,7 @@ TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
     for (std::size_t i = 0; i < 3; ++i) {
         world[i].says = [](const Request& request) -> Answer {
             if (kind_of(request) == "acquire") return ScriptedReply::list({0, 1, 9'999'999'999'000});
+            if (kind_of(request) == "enlist") return ScriptedReply::list({1, 9'999'999'999'000, 0, 7});
             return ScriptedReply::number(1);
         };
     }

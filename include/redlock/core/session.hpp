@@ -45,15 +45,8 @@ class Session {
     /// are closed, the memory is left.
     [[nodiscard]] static std::shared_ptr<Session> make(std::unique_ptr<Wire> transport, Time clock,
                                                        const Options& options) {
-        return {new Session{std::move(transport), std::move(clock), options}, [](Session* last) {
-                    if (last->is_forked()) {
-                        last->engine_.transport().abandon();
-                    } else if (last->background_.is_this_thread() || !last->background_.stop(last->end())) {
-                        delete_elsewhere(last);
-                    } else {
-                        delete last;
-                    }
-                }};
+        return {new Session{std::move(transport), std::move(clock), options},
+                [](Session* last) { destroy(last); }};
     }
 
     Session(std::unique_ptr<Wire> transport, Time clock, const Options& options)
@@ -177,6 +170,16 @@ class Session {
     }
 
    private:
+    static void destroy(Session* last) noexcept {
+        if (last->is_forked()) return last->engine_.transport().abandon();
+        last->end_by_ = last->end();  // once: waiting for a renewal and draining have it together
+        if (last->background_.is_this_thread() || !last->background_.stop(*last->end_by_)) {
+            delete_elsewhere(last);
+        } else {
+            delete last;
+        }
+    }
+
     /// Where no thread can be had, or no memory for one, it is left: this one cannot wait for its own end.
     static void delete_elsewhere(Session* last) noexcept {
         try {
