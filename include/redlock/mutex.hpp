@@ -22,8 +22,8 @@ namespace redlock {
 /// it. Two Mutexes of one resource are two contenders for it: a std::scoped_lock over both, in which each
 /// keeps the other out, tries for ever.
 ///
-/// Thread-safe as a standard mutex is. In a forked child lock() and the tries throw, and unlock(), for a guard
-/// that ends there, does nothing: the parent still holds it.
+/// Thread-safe as a standard mutex is. In a forked child lock() and the tries throw, and unlock(), for a
+/// guard that ends there, does nothing: the parent still holds it.
 ///
 /// A lease ends by its ttl whether or not it was unlocked: use `.renew = true` where the work may take
 /// longer, and watch lost().
