@@ -22,8 +22,8 @@ namespace redlock {
 /// it. Two Mutexes of one resource are two contenders for it: a std::scoped_lock over both, in which each
 /// keeps the other out, tries for ever.
 ///
-/// Thread-safe as a standard mutex is. In a forked child lock() and the tries throw; nothing else may be
-/// called there, unlock() neither: what it needs may be held by a thread that is not there.
+/// Thread-safe as a standard mutex is. In a forked child lock() and the tries throw, and unlock(), for a
+/// guard that ends there, does nothing: the parent still holds it.
 ///
 /// A lease ends by its ttl whether or not it was unlocked: use `.renew = true` where the work may take
 /// longer, and watch lost().
@@ -89,6 +89,7 @@ class Mutex {
     /// Why the last try_lock(), try_lock_for() or try_lock_until(), of whichever thread, gave false; none
     /// when it gave true, and before the first. Thread-safe; never blocks for long.
     [[nodiscard]] std::optional<Failure> last_failure() const {
+        if (is_forked()) return std::nullopt;
         const std::lock_guard lock{mutex_};
         return last_failure_;
     }
@@ -164,6 +165,9 @@ class Mutex {
         if (auto bad = locks_.check(resources_, how_)) throw Error{*std::move(bad)};
     }
 
+    /// Then a thread that does not exist here may hold the mutex.
+    [[nodiscard]] bool is_forked() const noexcept { return locks_.session_->is_forked(); }
+
     /// Whether a wait may end before its time by what the user has set.
     [[nodiscard]] bool may_give_up() const {
         const RetryPolicy& retry = locks_.session_->options().retry;
@@ -200,6 +204,7 @@ class Mutex {
     }
 
     void give_turn() noexcept {
+        if (is_forked()) return;
         const std::lock_guard lock{mutex_};
         is_taken_ = false;
         freed_.notify_one();

@@ -169,9 +169,9 @@ struct LockOptions {
     std::chrono::milliseconds renew_limit = std::chrono::hours{1};
     /// Ends the wait at once when a stop is requested.
     std::stop_token stop{};
-    /// How much of the wait may pass in which no quorum of the nodes answers. To know that, the nodes are
-    /// asked at least that often. 0: the first attempt that fails is the last. Up to 10 years; `forever`: all
-    /// of it.
+    /// How much of the wait may pass while no quorum of the nodes answers, from the beginning of the first
+    /// attempt that none answers; that attempt takes its time. 0: it is the last. Up to 10 years; `forever`:
+    /// all of it.
     std::chrono::milliseconds wait_unreachable = forever;
 };
 

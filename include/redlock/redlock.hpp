@@ -115,6 +115,7 @@ class Redlock {
     /// it from being an initializer-list constructor, which would be asked before all others: the second
     /// brace list is always the options, and g++ 12 would take `{.client_name = "x"}` for one more URI.
     template <class... Nothing>
+    // NOLINTNEXTLINE(google-explicit-constructor): a list of URIs is not turned into a Redlock unasked
     requires(sizeof...(Nothing) == 0) explicit Redlock(std::initializer_list<Endpoints::Item> nodes,
                                                        const Nothing&... /*unused*/)
         : Redlock{Endpoints{nodes}, Options::defaults()} {}

@@ -112,6 +112,33 @@ TEST(Fork, a_mutex_throws_in_the_child) {
     EXPECT_TRUE(mutex.held().owns_lock());
 }
 
+// What a guard does at the end of its scope, in the child too.
+TEST(Fork, a_mutex_can_be_unlocked_in_the_child_though_a_thread_of_the_parent_was_inside_it) {
+#if REDLOCK_TEST_IS_SANITIZED
+    GTEST_SKIP() << unlike_a_child;
+#endif
+    Cluster cluster{3};
+    auto locks = connect_to(cluster);
+    Mutex<> mutex{locks, "name", {.ttl = 60s}};
+    const std::lock_guard guard{mutex};
+    std::atomic<bool> is_over{false};
+    std::thread busy{[&] {
+        while (!is_over) static_cast<void>(mutex.last_failure());
+    }};
+    for (int i = 0; i < 40; ++i) {
+        const auto status = in_child([&] {
+            static_cast<void>(mutex.last_failure());
+            mutex.unlock();
+            return 0;
+        });
+        EXPECT_EQ(status, 0) << "no value: it hung";
+        if (status != 0) break;
+    }
+    is_over = true;
+    busy.join();
+    EXPECT_TRUE(mutex.held().owns_lock());
+}
+
 TEST(Fork, the_child_may_destroy_what_it_inherited_while_a_thread_of_the_library_ran_in_the_parent) {
     Cluster cluster{3};
     auto locks = std::make_unique<Redlock<>>(connect_to(cluster));

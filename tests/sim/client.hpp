@@ -116,7 +116,7 @@ class SimClient {
         const Instant until = network_.now() + length;
         if (until <= paused_until_) return;
         const Instant from = std::max(network_.now(), paused_until_);
-        paused_total_ += time_.pace.at(until) - time_.pace.at(from);
+        paused_total_ += time_.at(until) - time_.at(from);
         paused_until_ = until;
     }
     void pause_after_next_send(std::chrono::nanoseconds length) {
@@ -160,12 +160,14 @@ class SimClient {
     };
 
     [[nodiscard]] ClientTime make_time() const {
-        return {&network_.now(), Pace{plan_.client_ppm[index_]}, {}, plan_.wall_skew_us[index_]};
+        const Pace steady{plan_.client_ppm[index_]};
+        const Pace slewed{plan_.client_ppm[index_] + plan_.slew_ppm[index_]};
+        return {&network_.now(), steady, slewed, {}, plan_.wall_skew_us[index_]};
     }
     [[nodiscard]] SimTransport& transport() const {
         return const_cast<Engine&>(engine_).transport();  // NOLINT: the engine has no const way to it
     }
-    [[nodiscard]] Instant true_time(TimePoint local) const { return time_.pace.when(local.since_start); }
+    [[nodiscard]] Instant true_time(TimePoint local) const { return time_.when(local); }
     [[nodiscard]] Timeline& timeline() const { return network_.timeline(); }
 
     template <class... Parts>
@@ -180,7 +182,7 @@ class SimClient {
 
     void cancel_due() {
         for (ActiveCall& active : calls_) {
-            if (!active.cancel_at || engine_.now() < *active.cancel_at) continue;
+            if (!active.cancel_at || (engine_.now() - *active.cancel_at).count() < 0) continue;
             active.cancel_at.reset();
             engine_.cancel(*active.call);
         }
@@ -410,12 +412,15 @@ class SimClient {
 
     /// After the end of the validity: by then it must have been told, unless the process stood still.
     void check_told(const SimLease& lease, const std::optional<TimePoint>& told_at) {
-        const TimePoint resumed{time_.pace.at(paused_until_)};
-        const bool is_over = lease.valid_until() < engine_.now() && resumed < engine_.now();
+        const TimePoint resumed = time_.at(paused_until_);
+        const auto since_both = [&](TimePoint when) {
+            return std::min(when - lease.valid_until(), when - resumed);
+        };
+        const bool is_over = since_both(engine_.now()).count() > 0;
         if (!told_at && is_over) history_.report(Property::told_of_loss, "lost() was never triggered");
         if (!told_at || lease.hold() == detail::Hold::released) return;
         constexpr std::chrono::nanoseconds slack = std::chrono::microseconds{1};
-        if (*told_at <= std::max(lease.valid_until(), resumed) + slack) return;
+        if (since_both(*told_at) <= slack) return;
         history_.report(Property::told_of_loss, "lost() was triggered after the end of the validity");
     }
 

@@ -2,8 +2,10 @@
 // True time, and the clocks of clients and nodes that all run at speeds of their own.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 
 #include "redlock/core/clock.hpp"
@@ -36,43 +38,69 @@ struct Pace {
     }
 };
 
-/// What one client's clocks show.
-struct ClientTime {
-    const Instant* now = nullptr;
-    Pace pace;
-    std::chrono::nanoseconds skipped{0};  ///< only ever set to end what is left when the world ends
-    std::int64_t wall_skew_us = 0;
-
-    [[nodiscard]] std::chrono::nanoseconds local() const noexcept { return pace.at(*now) + skipped; }
-};
-
-/// A redlock::Clock of one client.
+/// A redlock::Clock of one client. A point in time is a pair of readings, as on a real machine: of a clock
+/// that keeps to its pace, and of one that may be slewed. Time is the larger of the two differences.
 class SimClock {
    public:
-    struct time_point {
-        std::chrono::nanoseconds since_start{0};
+    class time_point {
+       public:
+        static constexpr std::size_t reading_count = 2;
 
+        constexpr time_point() = default;
+        constexpr time_point(std::chrono::nanoseconds steady, std::chrono::nanoseconds slewed) noexcept
+            : steady_{steady}, slewed_{slewed} {}
+
+        [[nodiscard]] constexpr std::chrono::nanoseconds reading(std::size_t i) const noexcept {
+            return i == 0 ? steady_ : slewed_;
+        }
+
+        friend constexpr time_point earlier(time_point a, time_point b) noexcept {
+            return {std::min(a.steady_, b.steady_), std::min(a.slewed_, b.slewed_)};
+        }
         friend constexpr std::chrono::nanoseconds operator-(time_point later, time_point earlier) noexcept {
-            return later.since_start - earlier.since_start;
+            return std::max(later.steady_ - earlier.steady_, later.slewed_ - earlier.slewed_);
         }
         friend constexpr time_point operator+(time_point point, std::chrono::nanoseconds d) noexcept {
-            return {point.since_start + d};
+            return {point.steady_ + d, point.slewed_ + d};
         }
         friend constexpr auto operator<=>(time_point, time_point) noexcept = default;
+
+       private:
+        std::chrono::nanoseconds steady_{0};
+        std::chrono::nanoseconds slewed_{0};
     };
 
-    explicit SimClock(const ClientTime& time) : time_{&time} {}
+    /// What one client's clocks show.
+    struct Time {
+        const Instant* now = nullptr;
+        Pace steady;
+        Pace slewed;
+        std::chrono::nanoseconds skipped{0};  ///< only ever set to end what is left when the world ends
+        std::int64_t wall_skew_us = 0;
 
-    [[nodiscard]] time_point now() const noexcept { return {time_->local()}; }
+        [[nodiscard]] time_point at(Instant time) const noexcept {
+            return time_point{steady.at(time), slewed.at(time)} + skipped;
+        }
+        /// The first instant at which the point has passed.
+        [[nodiscard]] Instant when(time_point point) const noexcept {
+            return std::min(steady.when(point.reading(0)), slewed.when(point.reading(1)));
+        }
+    };
+
+    explicit SimClock(const Time& time) : time_{&time} {}
+
+    [[nodiscard]] time_point now() const noexcept { return time_->at(*time_->now); }
     [[nodiscard]] std::int64_t wall_us() const noexcept {
-        return epoch_us + time_->wall_skew_us + time_->local().count() / 1000;
+        return epoch_us + time_->wall_skew_us + now().reading(0).count() / 1000;
     }
 
    private:
-    const ClientTime* time_;
+    const Time* time_;
 };
 
 static_assert(Clock<SimClock>);
+
+using ClientTime = SimClock::Time;
 
 /// A node's wall clock, which can be set.
 struct NodeTime {

@@ -51,7 +51,7 @@ class History {
         check_exclusion(tenure);
         tenures_.push_back(std::move(tenure));
         ++acquired_count_;
-        if (!lease->fences.empty()) check_fences(*lease, time.pace.when(lease->acquired_at.since_start));
+        if (!lease->fences.empty()) check_fences(*lease, time.when(lease->acquired_at));
     }
 
     /// Taken over by the token. With the fencing tokens of the holder before, it is no acquisition.
@@ -119,7 +119,7 @@ class History {
         SimClock::time_point known_until;
 
         [[nodiscard]] bool is_valid() const {
-            return lease->hold() == detail::Hold::held && time->local() < lease->valid_until().since_start;
+            return lease->hold() == detail::Hold::held && lease->remaining(SimClock{*time}.now()).count() > 0;
         }
     };
     struct Completion {

@@ -106,6 +106,7 @@ struct Plan {
     milliseconds ttl_max{0};            ///< of all that are asked for
     std::array<std::int64_t, nodes_max> node_ppm{};
     std::array<std::int64_t, clients_max> client_ppm{};
+    std::array<std::int64_t, clients_max> slew_ppm{};  ///< of the second reading of a client's clock
     std::array<std::int64_t, clients_max> wall_skew_us{};
     std::chrono::nanoseconds delay{0};  ///< the usual one, one way
     unsigned tail_percent = 0;          ///< messages that take much longer
@@ -139,6 +140,12 @@ struct Plan {
         return !may_forget() || (options.restart_quarantine >= ttl_max && !hides_run_ids);
     }
 
+    /// Whether a client may take a key for ended that is not: its clock is slewed to run ahead, and it stops
+    /// repeating a release.
+    [[nodiscard]] bool may_give_up_early() const {
+        return std::any_of(slew_ppm.begin(), slew_ppm.end(), [](std::int64_t ppm) { return ppm > 0; });
+    }
+
     /// Whether all wall clocks agree well enough to stand in for a fencing counter that was lost.
     [[nodiscard]] bool has_true_clocks() const {
         const auto is_off = [](std::int64_t n) { return n != 0; };
@@ -167,6 +174,7 @@ class Planner {
         draw_times();
         draw_clocks();
         draw_faults();
+        draw_slews();
         return std::move(plan_);
     }
 
@@ -221,6 +229,14 @@ class Planner {
         for (auto& skew : plan_.wall_skew_us) {
             skew = random_.spread(std::int64_t{1}, ten_days_us) * (random_.chance(50) ? 1 : -1);
         }
+    }
+
+    /// As far as a kernel slews, and further than any drift that is allowed for: the other reading makes up
+    /// for it.
+    void draw_slews() {
+        constexpr std::int64_t steepest = 100'000;
+        if (!random_.one_in(4)) return;
+        for (auto& ppm : plan_.slew_ppm) ppm = draw_drift(steepest);
     }
 
     /// Often at the bound itself, where what is wrong shows.

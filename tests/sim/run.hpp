@@ -80,6 +80,7 @@ class Shrinker {
             is_smaller |= has_drift() && try_with([](Plan& plan) {
                               plan.node_ppm.fill(0);
                               plan.client_ppm.fill(0);
+                              plan.slew_ppm.fill(0);
                           });
         }
         return plan_;
@@ -106,7 +107,8 @@ class Shrinker {
     [[nodiscard]] bool has_drift() const {
         const auto is_off = [](std::int64_t ppm) { return ppm != 0; };
         return std::any_of(plan_.node_ppm.begin(), plan_.node_ppm.end(), is_off) ||
-               std::any_of(plan_.client_ppm.begin(), plan_.client_ppm.end(), is_off);
+               std::any_of(plan_.client_ppm.begin(), plan_.client_ppm.end(), is_off) ||
+               std::any_of(plan_.slew_ppm.begin(), plan_.slew_ppm.end(), is_off);
     }
 
     template <class Change>

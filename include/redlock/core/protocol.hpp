@@ -119,9 +119,9 @@ class Protocol {
         if (extension.started < connect_by) round->unconnected = Unconnected::is_put_off;
         Verdict verdict = co_await engine_.verdict_of(round, nullptr);
         if (verdict == Verdict::put_off) {
-            co_await engine_.connections_until(std::min(connect_by, extension.until), nullptr);
+            co_await engine_.connections_until(first_of(connect_by, extension.until), nullptr);
             extension.latest =
-                std::min(extension.latest + (engine_.now() - round->started), round_end(connect_by));
+                first_of(extension.latest + (engine_.now() - round->started), round_end(connect_by));
             const bool may_extend = lease->remaining(engine_.now()).count() > 0;
             if (may_extend) round = extension_round(*lease, extension);
             if (may_extend) verdict = co_await engine_.verdict_of(round, nullptr);
@@ -250,7 +250,7 @@ class Protocol {
         const auto limit =
             std::min<std::chrono::nanoseconds>(options.node_timeout, validity_of(ttl, {}, options));
         RoundPtr round = engine_.make_round(acquire_command(claim, token, ttl, options.fence_ttl, proposals),
-                                            started, std::min(started + limit, timing.latest));
+                                            started, first_of(started + limit, timing.latest));
         round->lasts = ttl + drift_of(ttl, options);
         round->keys = std::make_shared<Keys<TimePoint>>(engine_.size());
         if (started < timing.connect_by) round->unconnected = Unconnected::is_put_off;
@@ -395,7 +395,7 @@ class Protocol {
     [[nodiscard]] RoundPtr extension_round(const LeaseType& lease,
                                            const typename LeaseType::Extension& extension) const {
         return follow_up(lease, Command::Kind::extend, extension.ttl, engine_.now(),
-                         std::min(extension.latest, extension.until), extension.is_sooner);
+                         first_of(extension.latest, extension.until), extension.is_sooner);
     }
 
     /// Until it is begun, or until its time is over; by then the one under way may have ended. That one ends

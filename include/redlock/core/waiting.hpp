@@ -123,7 +123,8 @@ class Waiting final : private Listener {
     struct Queue {
         std::deque<Waiter*> waiters;  ///< the first contends
         LeasePtr held;                ///< what the one before them got, while they wait for it
-        TimePoint reached{};          ///< when a quorum answered one of them last
+        /// When the first attempt of theirs began that no quorum answered; none: it answered the last one.
+        std::optional<TimePoint> silent_since{};
         unsigned handovers = 0;
         std::size_t aside = 0;  ///< how many more there are, who decide whether to go on
     };
@@ -161,7 +162,6 @@ class Waiting final : private Listener {
               silent(owner.engine_.size()),
               pace{first_look} {
             Queue& queue = room.queues_[place];
-            if (queue.waiters.empty()) queue.reached = span.began;
             queue.waiters.push_back(this);
             room.numbers_.emplace(number, this);
             room.waiters_count_.fetch_add(1, std::memory_order_relaxed);
@@ -289,7 +289,7 @@ class Waiting final : private Listener {
                 co_return *std::move(last);
             }
             last = result.error();
-            note(waiter, *last, timing.took);
+            note(waiter, *last, started, timing.took);
             if (is_too_long_unreachable(waiter, how)) co_return result;
             const auto next = co_await next_attempt(waiter, how, *last, attempt, call);
             if (!next) co_return result;
@@ -304,7 +304,8 @@ class Waiting final : private Listener {
     /// Until it is the first of this process that waits for it. A Failure: its wait is over before.
     Task<std::optional<Failure>> come_first(Waiter& waiter, const LockOptions& how, Call* call) {
         while (!waiter.is_first()) {
-            const TimePoint until = std::min(waiter.last_start(), patience_end(waiter, how));
+            const TimePoint until =
+                first_of(waiter.last_start(), patience_end(waiter, how).value_or(waiter.last_start()));
             const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
             if (verdict == Verdict::cancelled) co_return cancelled(*waiter.claim, 0);
             if (waiter.is_first()) break;
@@ -334,7 +335,7 @@ class Waiting final : private Listener {
             }
             has_waited = true;
             const std::chrono::nanoseconds nap = std::min<std::chrono::nanoseconds>(left, longest_delay());
-            const TimePoint until = std::min(now + nap, waiter.last_start());
+            const TimePoint until = first_of(now + nap, waiter.last_start());
             const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
             if (verdict == Verdict::cancelled) break;
         }
@@ -342,20 +343,27 @@ class Waiting final : private Listener {
     }
 
     /// After an attempt that failed.
-    void note(Waiter& waiter, const Failure& failure, std::chrono::nanoseconds took) {
+    void note(Waiter& waiter, const Failure& failure, TimePoint started, std::chrono::nanoseconds took) {
         waiter.lead = lead_after(failure, *waiter.claim, waiter.lead, waiter.silent);
-        if (failure == errc::unreachable) return;
-        waiter.round = took;
-        waiter.queue().reached = engine_.now();
+        Queue& queue = waiter.queue();
+        if (failure != errc::unreachable) {
+            waiter.round = took;
+            queue.silent_since.reset();
+        } else if (!queue.silent_since) {
+            queue.silent_since = started;
+            for (Waiter* behind : queue.waiters) wake(*behind);  // it is theirs to put up with, too
+        }
     }
 
-    /// When the nodes have been silent for too long.
-    [[nodiscard]] TimePoint patience_end(Waiter& waiter, const LockOptions& how) const {
-        const TimePoint reached = waiter.queue().reached;
-        return std::max(reached, waiter.span.began) + std::min(how.wait_unreachable, ages);
+    /// When the nodes will have been silent for too long; none: they are not silent, or it never is.
+    [[nodiscard]] std::optional<TimePoint> patience_end(Waiter& waiter, const LockOptions& how) const {
+        const auto since = waiter.queue().silent_since;
+        if (!since || how.wait_unreachable == forever) return std::nullopt;
+        return std::max(*since, waiter.span.began) + std::min(how.wait_unreachable, ages);
     }
     [[nodiscard]] bool is_too_long_unreachable(Waiter& waiter, const LockOptions& how) const {
-        return how.wait_unreachable != forever && (engine_.now() - patience_end(waiter, how)).count() >= 0;
+        const auto end = patience_end(waiter, how);
+        return end && (engine_.now() - *end).count() >= 0;
     }
 
     /// By the retry policy; later where somebody calls. None: no further attempt.
@@ -376,14 +384,14 @@ class Waiting final : private Listener {
         if (!by_policy) co_return std::nullopt;
         TimePoint next = *by_policy;
         if (failure == errc::contended && waiter.is_first()) next = co_await enlist(waiter, next, call);
-        if (waiter.calls > 0) next = std::min(next, engine_.now() + waiter.round);
-        co_return std::min(next, patience_end(waiter, how));
+        if (waiter.calls > 0) next = first_of(next, engine_.now() + waiter.round);
+        co_return first_of(next, patience_end(waiter, how).value_or(next));
     }
 
     /// Lets those who wait elsewhere try first, and lines up behind them.
     Task<bool> give_way(Waiter& waiter, Call* call) {
         const TimePoint yielded = engine_.now() + waiter.round + grace;
-        co_await engine_.pause(waiter.sleep_until(std::min(yielded, waiter.last_start())), call);
+        co_await engine_.pause(waiter.sleep_until(first_of(yielded, waiter.last_start())), call);
         const TimePoint again = co_await enlist(waiter, engine_.now(), call);
         if (waiter.calls == 0) co_await engine_.pause(waiter.sleep_until(again), call);
         co_return true;
@@ -406,7 +414,7 @@ class Waiting final : private Listener {
         if (heard != Verdict::carried) co_return heard == Verdict::timed_out ? next : engine_.now();
         const TimePoint started = engine_.now();
         renumber(waiter);
-        const TimePoint deadline = std::min(started + engine_.options().node_timeout, waiter.last_start());
+        const TimePoint deadline = first_of(started + engine_.options().node_timeout, waiter.last_start());
         const auto round = engine_.make_round(
             enlist_command(*waiter.claim, name_of(waiter), waiter.since, 2 * longest_sleep()), started,
             deadline);
@@ -421,7 +429,7 @@ class Waiting final : private Listener {
         if (verdict == Verdict::carried) {
             waiter.hurries = 0;
             look_out(waiter, sight_of(*round, longest_sleep()));
-            co_return std::min(look_again(waiter, started, next), waiter.last_start());
+            co_return first_of(look_again(waiter, started, next), waiter.last_start());
         }
         // Nobody can hold it by now: at once. It need not be to be had, though (a node may answer this and
         // not vote): not for ever.
@@ -434,12 +442,12 @@ class Waiting final : private Listener {
     /// then. Any other verdict: it was woken, or is cancelled.
     Task<Verdict> subscribed(Waiter& waiter, TimePoint next, Call* call) {
         listen();
-        const TimePoint limit = std::min(next, engine_.now() + engine_.options().node_timeout);
+        const TimePoint limit = first_of(next, engine_.now() + engine_.options().node_timeout);
         std::chrono::nanoseconds nap = lateness;
         while (engine_.transport().listening() < quorum_of(engine_.size())) {
             const TimePoint now = engine_.now();
             if ((now - limit).count() >= 0) co_return Verdict::timed_out;
-            const TimePoint until = std::min(limit, now + std::exchange(nap, 2 * nap));
+            const TimePoint until = first_of(limit, now + std::exchange(nap, 2 * nap));
             const Verdict verdict = co_await engine_.pause(waiter.sleep_until(until), call);
             if (verdict != Verdict::timed_out) co_return Verdict::cancelled;
         }
@@ -468,7 +476,7 @@ class Waiting final : private Listener {
             anyway = started + waiter.pace;
             waiter.pace = std::min<std::chrono::nanoseconds>(2 * waiter.pace, longest_sleep());
         }
-        return std::min(at_end, anyway);
+        return first_of(at_end, anyway);
     }
 
     /// A new number for every time it is put into the queues: who leaves late must not take out who came
