@@ -163,7 +163,9 @@ class Endpoint {
         } else if (drop("rediss://")) {
             fail(uri, "TLS is not supported yet; use redis:// through a local TLS tunnel");
         } else {
-            fail(uri, "it must begin with redis:// or unix:// (a comma within a URI is written %2C)");
+            fail(uri,
+                 "it must begin with redis:// or unix://, as unix:///run/redis.sock (a comma within a URI is "
+                 "written %2C)");
         }
     }
 
@@ -182,7 +184,8 @@ class Endpoint {
     }
 
     void parse_tcp(std::string_view uri, std::string_view rest) {
-        if (rest.find_first_of("?#") != std::string_view::npos) fail(uri, "redis:// takes no '?' or '#'");
+        if (rest.find_first_of("?#") != std::string_view::npos)
+            fail(uri, "redis:// takes no '?' or '#'; a database is written /1");
         const std::size_t slash = rest.find('/', credentials_end(rest));
         if (slash != std::string_view::npos) {
             const std::string_view db = rest.substr(slash + 1);

@@ -50,6 +50,7 @@ struct Handoff {
     [[nodiscard]] static Handoff parse(std::string_view text) {
         Handoff handoff;
         if (word(text, ' ') != "redlock1") fail();
+        if (text.starts_with(' ')) fail("this is the text of an empty Handoff: nothing was held any more");
         handoff.token = Token::parse(word(text, ' '));
         const bool has_resources = text.find(' ') != std::string_view::npos;
         handoff.remaining = std::chrono::milliseconds{number(has_resources ? word(text, ' ') : "")};
@@ -71,8 +72,8 @@ struct Handoff {
     }
 
    private:
-    [[noreturn]] static void fail() {
-        throw std::invalid_argument{"redlock: this is not the text of a Handoff"};
+    [[noreturn]] static void fail(const std::string& why = "this is not the text of a Handoff") {
+        throw std::invalid_argument{"redlock: " + why};
     }
 
     static std::string_view word(std::string_view& text, char end) {

@@ -14,6 +14,16 @@ template class redlock::BasicLock<redlock::hiredis::Transport, redlock::LeaseClo
 template class redlock::Mutex<>;
 template class redlock::Result<redlock::Inspection>;
 
+// A brace list of options, which ends in its user's code.
+int make_with_options();
+
+int make_with_options() {
+    using namespace std::chrono_literals;
+    redlock::Redlock locks{{"redis://a", "redis://b", "redis://c"}, {.node_timeout = 20ms}};
+    auto lock = locks.try_lock("a", 5s);
+    return lock ? 0 : 1;
+}
+
 // And what is a template of its own, and what is inlined into a caller.
 int use_all(redlock::Redlock<>& locks);
 

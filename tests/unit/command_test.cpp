@@ -47,9 +47,9 @@ TEST(Command, a_name_goes_out_as_it_is) {
 TEST(Command, a_fenced_acquire_is_a_script_with_resource_and_counter_as_keys) {
     const std::vector<std::int64_t> proposals{1'700'000'000'000'000};
     const Command command = acquire_command(fenced, some_token, 10s, 24h, proposals);
-    EXPECT_EQ(words_of(command.bytes()),
-              (Request{"EVALSHA", name_of(fenced_acquire_script), "2", "orders/42",
-                       "{orders/42}:redlock-fence", some_token.str(), "10000", "86400000", "1700000000000000"}));
+    EXPECT_EQ(words_of(command.bytes()), (Request{"EVALSHA", name_of(fenced_acquire_script), "2", "orders/42",
+                                                  "{orders/42}:redlock-fence", some_token.str(), "10000",
+                                                  "86400000", "1700000000000000"}));
 }
 
 TEST(Command, several_resources_are_taken_by_one_script) {

@@ -142,5 +142,15 @@ TEST(HandoffText, Anything_else_is_refused) {
     EXPECT_THROW(static_cast<void>(Handoff::parse(Handoff{}.str())), std::invalid_argument);
 }
 
+// Its words were those for a bad token.
+TEST(HandoffText, That_of_an_empty_one_is_refused_as_such) {
+    try {
+        static_cast<void>(Handoff::parse(Handoff{}.str()));
+        ADD_FAILURE() << "it was read";
+    } catch (const std::invalid_argument& refusal) {
+        EXPECT_NE(std::string{refusal.what()}.find("empty Handoff"), std::string::npos) << refusal.what();
+    }
+}
+
 }  // namespace
 }  // namespace redlock::test

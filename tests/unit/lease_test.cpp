@@ -244,5 +244,20 @@ TEST(Lease, a_callback_of_lost_may_look_at_the_lease) {
     EXPECT_EQ(seen, Hold::lost);
 }
 
+// Found by the simulator: what gained by a clock that ran ahead made the lease shorter by the other.
+TEST(Lease, R33_a_renewal_gains_by_either_reading_of_the_clock_or_is_not_made) {
+    using Point = LeaseClock::time_point;
+    auto claim = std::make_shared<detail::Claim>();
+    claim->resources = {"name"};
+    const Point acquired{1h, 1h};
+    detail::Lease<Point> lease{std::move(claim), Token::parse("token"), {}, nullptr,
+                               acquired,         acquired + 10s};
+    lease.renewal = {10s, acquired + 12s};
+    const Point even{1h + 1s, 1h + 1s};
+    EXPECT_TRUE(lease.renewal_ttl(even, without_drift()));
+    const Point ahead{1h + 1s, 1h + 5s};  // by this one the limit is 7 s away
+    EXPECT_FALSE(lease.renewal_ttl(ahead, without_drift()));
+}
+
 }  // namespace
 }  // namespace redlock::test

@@ -57,6 +57,10 @@ TEST(Options, a_bad_duration_is_named_with_its_field_value_and_range) {
         EXPECT_NE(complaint.find(one.value), std::string::npos) << one.field << ": " << complaint;
         EXPECT_NE(complaint.find("must be from"), std::string::npos) << complaint;
     }
+    const std::string complaint = complaint_about([](Options& o) { o.retry.base = 2s; });
+    EXPECT_NE(complaint.find("RetryPolicy::cap is 500 ms, but must be from RetryPolicy::base, 2000 ms"),
+              std::string::npos)
+        << complaint;
 }
 
 TEST(Options, a_bad_number_is_named_too) {

@@ -261,7 +261,7 @@ class Lease {
         const std::chrono::nanoseconds to_limit = -(when - renewal->limit);
         const auto ttl = std::chrono::duration_cast<std::chrono::milliseconds>(
             std::min<std::chrono::nanoseconds>(renewal->ttl, to_limit));
-        const auto gained = ttl - drift_of(ttl, options) + (when - valid_until_);
+        const auto gained = ttl - drift_of(ttl, options) - (valid_until_ - when);  // by either reading
         if (gained < std::chrono::milliseconds{1}) return std::nullopt;
         return ttl;
     }
