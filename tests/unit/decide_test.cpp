@@ -99,7 +99,8 @@ TEST(Decide, R32_runs_on_the_thread_of_the_call_whoever_drives) {
     for (const auto& id : ids) {
         std::uint32_t attempt = 0;
         for (const Seen& one : seen) {
-            if (one.thread == id) EXPECT_EQ(one.attempt, ++attempt);
+            if (one.thread != id) continue;
+            EXPECT_EQ(one.attempt, ++attempt);
         }
         EXPECT_EQ(attempt, 20U);
     }
