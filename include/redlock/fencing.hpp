@@ -207,7 +207,7 @@ namespace detail {
 inline constexpr std::string_view fenced_command_body = R"(
 local reply = redis.call(unpack(ARGV, 1, #ARGV - 2))
 local fence, token = ARGV[#ARGV - 1], ARGV[#ARGV]
-if redis.call('GET', fence) ~= token then
+if redis.pcall('GET', fence) ~= token then  -- an error, where its type is another
   redis.call('SET', fence, token)
   return redis.error_reply('ERR the command itself changed the key of its fence, which is put back')
 end

@@ -260,6 +260,19 @@ TEST_F(FencedRedis, a_command_does_not_take_its_own_fence_away) {
     EXPECT_TRUE(run(today, {"SET", key, fence})) << "its name is a value like any other";
 }
 
+// Of another type, it would refuse whoever comes afterwards.
+TEST_F(FencedRedis, a_command_does_not_leave_its_fence_with_another_type) {
+    for (const std::vector<std::string>& command :
+         {std::vector<std::string>{"RENAME", key, fence}, {"SORT", key, "STORE", fence}}) {
+        node->query({"DEL", key});
+        node->query({"RPUSH", key, "2", "1"});
+        const auto told = run(today, command);
+        ASSERT_FALSE(told) << command[0];
+        EXPECT_THAT(told.error().message(), HasSubstr("put back")) << command[0];
+        EXPECT_EQ(node->query({"GET", fence}).text, std::to_string(today)) << command[0];
+    }
+}
+
 TEST_F(FencedRedis, a_connection_that_does_not_block_is_refused) {
     connection.reset(redisConnectUnixNonBlock(node->socket_path().c_str()));
     const auto refused = run(today, {"SET", key, "value"});

@@ -111,5 +111,35 @@ TEST(Closing, R32_a_callback_may_wait_for_who_destroys_its_redlock) {
     EXPECT_TRUE(eventually(30s, [&] { return it.world.transports == 0; }));
 }
 
+using PlainEngine = detail::Engine<ScriptedTransport, ManualClock>;
+
+detail::Task<detail::Verdict> long_nap(PlainEngine& engine, detail::Call* call) {
+    co_return co_await engine.sleep_until(engine.now() + 1h, call);
+}
+
+// Its thread may have been passed over while it drove, and then sees at once that it is finished.
+TEST(Closing, a_call_that_is_cancelled_from_two_sides_is_not_touched_after_its_end) {
+    struct Caller final : detail::Call, detail::TaskDone {
+        explicit Caller(PlainEngine& owner) : engine{owner} {}
+        void on_task_done() noexcept override {
+            engine.finish(*this);
+            cancelled = false;
+        }
+        PlainEngine& engine;
+    };
+    World world{3};
+    PlainEngine engine{std::make_unique<ScriptedTransport>(world), world.clock, plain_options()};
+    Caller caller{engine};
+    auto task = long_nap(engine, &caller);
+    task.start(caller);
+    engine.step();
+    engine.cancel(caller);
+    engine.cancel(caller);
+    engine.step();
+    ASSERT_TRUE(caller.finished);
+    EXPECT_EQ(task.take(), detail::Verdict::cancelled);
+    EXPECT_FALSE(caller.cancelled);
+}
+
 }  // namespace
 }  // namespace redlock::test

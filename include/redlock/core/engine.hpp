@@ -250,10 +250,13 @@ class Engine final : private Awakening {
         end(call);
     }
 
-    /// Ends what a call waits for with Verdict::cancelled. Thread-safe.
+    /// Ends what a call waits for with Verdict::cancelled. Thread-safe. Once, though it comes from two sides:
+    /// what the first has ended may be gone.
     void cancel(Call& call) {
         kick([&] {
-            if (!call.finished || call.errand != nullptr) cancelled_.push_back(&call);
+            const bool is_over = call.finished && call.errand == nullptr;
+            std::erase(cancelled_, &call);
+            if (!is_over) cancelled_.push_back(&call);
         });
     }
 
