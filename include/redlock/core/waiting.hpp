@@ -465,15 +465,17 @@ class Waiting final : private Listener {
     }
 
     /// At the end of the holder's lease, and one after the other there; or before that, in case it was given
-    /// up without a call: soon, and then less and less often; by the retry policy where such holders were
-    /// seen, or where the policy is the user's own.
+    /// up without a call: soon, and then less and less often, but again before the wait runs out, while there
+    /// is time for those behind; by the retry policy where such holders were seen, or where the policy is the
+    /// user's own.
     [[nodiscard]] TimePoint look_again(Waiter& waiter, TimePoint started, TimePoint by_policy) {
         const std::int64_t before = std::min(waiter.sight->rank, staggered_max);
         const TimePoint at_end =
             started + (waiter.sight->free_in + 2 * lateness + before * (waiter.round + lateness));
         TimePoint anyway = by_policy;
         if (!engine_.options().retry.decide && !silences_.contains(waiter.place)) {
-            anyway = started + waiter.pace;
+            const std::chrono::nanoseconds half = -(started - waiter.last_start()) / 2;
+            anyway = started + std::min(waiter.pace, std::max(half, first_look));
             waiter.pace = std::min<std::chrono::nanoseconds>(2 * waiter.pace, longest_sleep());
         }
         return first_of(at_end, anyway);
