@@ -464,16 +464,25 @@ class Waiting final : private Listener {
         waiter.sight = std::move(sight);
     }
 
+    /// When the first of the waits in this process ends.
+    [[nodiscard]] static TimePoint first_end(Waiter& waiter) {
+        TimePoint end = waiter.last_start();
+        for (const Waiter* other : waiter.queue().waiters) end = first_of(end, other->last_start());
+        return end;
+    }
+
     /// At the end of the holder's lease, and one after the other there; or before that, in case it was given
-    /// up without a call: soon, and then less and less often; by the retry policy where such holders were
-    /// seen, or where the policy is the user's own.
+    /// up without a call: soon, and then less and less often, but again while there is time left for those
+    /// who wait behind it; by the retry policy where such holders were seen, or where the policy is the
+    /// user's own.
     [[nodiscard]] TimePoint look_again(Waiter& waiter, TimePoint started, TimePoint by_policy) {
         const std::int64_t before = std::min(waiter.sight->rank, staggered_max);
         const TimePoint at_end =
             started + (waiter.sight->free_in + 2 * lateness + before * (waiter.round + lateness));
         TimePoint anyway = by_policy;
         if (!engine_.options().retry.decide && !silences_.contains(waiter.place)) {
-            anyway = started + waiter.pace;
+            const std::chrono::nanoseconds half = -(started - first_end(waiter)) / 2;
+            anyway = started + std::min(waiter.pace, std::max(half, first_look));
             waiter.pace = std::min<std::chrono::nanoseconds>(2 * waiter.pace, longest_sleep());
         }
         return first_of(at_end, anyway);
