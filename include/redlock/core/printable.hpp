@@ -59,12 +59,17 @@ struct Character {
         {0x00, 0x1F},        // C0
         {0x7F, 0x9F},        // delete, C1
         {0xAD, 0xAD},        // soft hyphen
+        {0x34F, 0x34F},      // joiner
         {0x61C, 0x61C},      // direction
+        {0x115F, 0x1160},    // fillers
+        {0x180E, 0x180E},    // separator
         {0x200B, 0x200B},    // space without width; its two neighbours are part of words
         {0x200E, 0x200F},    // direction
         {0x2028, 0x202E},    // line, paragraph, direction
         {0x2060, 0x206F},    // joiner, direction
+        {0x3164, 0x3164},    // filler
         {0xFEFF, 0xFEFF},    // byte order mark
+        {0xFFA0, 0xFFA0},    // filler
         {0xFFF9, 0xFFFB},    // annotations
         {0xE0000, 0xE007F},  // tags
     };
