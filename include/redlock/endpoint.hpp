@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "redlock/core/printable.hpp"
+#include "redlock/version.hpp"
 
 namespace redlock {
 

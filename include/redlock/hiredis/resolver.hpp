@@ -25,6 +25,7 @@
 
 #include "redlock/core/fork.hpp"
 #include "redlock/core/threads.hpp"
+#include "redlock/version.hpp"
 
 namespace redlock::hiredis {
 
