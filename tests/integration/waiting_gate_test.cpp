@@ -154,6 +154,7 @@ TEST_F(WaitingGate, hears_of_the_release_of_a_lock_that_was_handed_to_another_pr
 // What is unlocked too late, or belongs to another resource, lets nobody in.
 TEST_F(WaitingGate, is_not_opened_by_the_release_of_something_else) {
     auto other = locks.try_lock("other", 1h).value();
+    ASSERT_TRUE(eventually(patience, [&] { return cluster.count_holding("other") == 3; }));
     const auto sets = cluster.command_stat("set");
     ASSERT_TRUE(other.unlock());
     EXPECT_TRUE(are_queued(cluster, "name", 1));
