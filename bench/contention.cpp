@@ -469,7 +469,7 @@ struct Crowd {
     static Crowd run(std::size_t threads, std::chrono::microseconds hold) {
         Options options;
         options.fencing = false;
-        Redlock<> locks{Environment::instance().uris(Path::unix_socket, node_count), options};
+        Redlock locks{Environment::instance().uris(Path::unix_socket, node_count), options};
         const auto resource = Environment::fresh_resource();
         std::atomic<bool> over{false};
         std::atomic<std::uint64_t> count{0};

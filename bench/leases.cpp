@@ -68,10 +68,10 @@ std::uint64_t commands() {
     return calls;
 }
 
-Redlock<> connect(Path path) {
+Redlock connect(Path path) {
     Options options;
     options.node_timeout = 500ms;  // the nodes share this machine's processors with us
-    return Redlock<>{Environment::instance().uris(path, node_count), options};
+    return Redlock{Environment::instance().uris(path, node_count), options};
 }
 
 std::chrono::nanoseconds validity_of(std::chrono::milliseconds ttl) {
@@ -82,7 +82,7 @@ std::chrono::nanoseconds validity_of(std::chrono::milliseconds ttl) {
 // Many locks, taken and dropped by several threads.
 class Held {
    public:
-    Held(Redlock<>& locks, std::size_t count, const LockOptions& how) : locks_(count) {
+    Held(Redlock& locks, std::size_t count, const LockOptions& how) : locks_(count) {
         const auto prefix = Environment::fresh_resource() + "/";
         share([&](std::size_t i) { locks_[i] = locks.lock(prefix + std::to_string(i), how).value(); });
     }
@@ -200,7 +200,7 @@ Cost cost_of(std::size_t leases, Action action) {
 // Keeps the library's thread busy in a callback, so that renewals become due and wait for it.
 class Gate {
    public:
-    explicit Gate(Redlock<>& locks)
+    explicit Gate(Redlock& locks)
         : lock_{locks.try_lock(Environment::fresh_resource(), 50ms).value()},
           on_lost_{lock_.lost(), [this] {
                        is_closed_.set_value();
@@ -217,7 +217,7 @@ class Gate {
     std::stop_callback<std::function<void()>> on_lost_;
 };
 
-Cost one_batch(Redlock<>& locks, std::size_t count) {
+Cost one_batch(Redlock& locks, std::size_t count) {
     constexpr auto ttl = 3s;
     Gate gate{locks};
     const Held held{locks, count, {.ttl = ttl, .renew = true, .renew_limit = forever}};
@@ -235,7 +235,7 @@ Cost one_batch(Redlock<>& locks, std::size_t count) {
     });
 }
 
-Cost one_by_one(Redlock<>& locks, std::size_t count) {
+Cost one_by_one(Redlock& locks, std::size_t count) {
     Held held{locks, count, {.ttl = 30s}};
     return cost_of(count, [&] {
         for (std::size_t i = 0; i < count; ++i) held[i].extend(30s).value();

@@ -66,7 +66,7 @@ class LibraryContender {
         return options;
     }
 
-    Redlock<> locks_;
+    Redlock locks_;
     std::string resource_;
 };
 

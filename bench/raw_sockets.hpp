@@ -21,7 +21,7 @@
 #include <string_view>
 #include <vector>
 
-#include "redlock/core/command.hpp"
+#include "redlock/voting/command.hpp"
 #include "support/socket.hpp"
 
 namespace redlock::bench {

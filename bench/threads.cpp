@@ -187,7 +187,7 @@ struct Contest {
 
     [[nodiscard]] Outcome one_redlock(std::size_t hung) const {
         Nodes nodes{path};
-        Redlock<> locks{nodes.uris(), options()};
+        Redlock locks{nodes.uris(), options()};
         return Race::run(threads, nodes.cluster(), hung, [&locks] {
             return [&locks, resource = Environment::fresh_resource()] { lock_and_unlock(locks, resource); };
         });
@@ -196,7 +196,7 @@ struct Contest {
     [[nodiscard]] Outcome a_redlock_each() const {
         Nodes nodes{path};
         return Race::run(threads, nodes.cluster(), 0, [&] {
-            return [locks = std::make_shared<Redlock<>>(nodes.uris(), options()),
+            return [locks = std::make_shared<Redlock>(nodes.uris(), options()),
                     resource = Environment::fresh_resource()] { lock_and_unlock(*locks, resource); };
         });
     }
@@ -216,7 +216,7 @@ struct Contest {
     }
 
    private:
-    static void lock_and_unlock(Redlock<>& locks, const std::string& resource) {
+    static void lock_and_unlock(Redlock& locks, const std::string& resource) {
         using namespace std::chrono_literals;
         auto lock = locks.try_lock(resource, 10s).value();
         if (!lock.unlock()) throw std::runtime_error("unlock was not confirmed");

@@ -59,7 +59,7 @@ void pause(std::chrono::milliseconds time, const std::stop_token& stop) {
     std::condition_variable_any{}.wait_for(lock, stop, time, [] { return false; });
 }
 
-void serve(redlock::Redlock<>& locks, std::string_view name, const Job& job, const std::stop_token& stop) {
+void serve(redlock::Redlock& locks, std::string_view name, const Job& job, const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         // The lock is renewed in the background; a job that hangs for a day has it no longer.
         auto lock = locks.lock("example/report",

@@ -56,7 +56,7 @@ void say(std::string_view who, const std::string& what) {
     std::cout << "  " << who << std::string(7 - who.size(), ' ') << what << std::endl;
 }
 
-redlock::Redlock<> make_locks(const Scene& scene) {
+redlock::Redlock make_locks(const Scene& scene) {
     redlock::Options options;
     options.fence_ttl = 1min;  // the nodes need not remember the counters of an example for a day
     return redlock::Redlock{scene.nodes, options};

@@ -64,7 +64,7 @@ void quickstart(const std::string& nodes) {
 const std::vector<std::string> names{"orders/42", "account/1", "account/2"};
 
 /// Refuses where one of them is held, or was in the last 24 hours (Options::fence_ttl).
-void check_unused(redlock::Redlock<>& locks) {
+void check_unused(redlock::Redlock& locks) {
     for (const std::string& name : names) {
         const auto seen = locks.inspect(name).value();
         for (const redlock::Inspection::Node& node : seen.nodes) {
@@ -76,7 +76,7 @@ void check_unused(redlock::Redlock<>& locks) {
 }
 
 /// Uses them a last time: how long the nodes remember a counter depends on its last use.
-void forget(redlock::Redlock<>& forgetful) {
+void forget(redlock::Redlock& forgetful) {
     using namespace std::chrono_literals;
     const auto last_use = forgetful.lock(names, {.ttl = 1s, .wait = 1s});
     if (!last_use) std::cerr << last_use.error().message() << '\n';

@@ -394,7 +394,7 @@ class Tour {
 // ---- before the tour -------------------------------------------------------------------------------
 
 /// What each node says of an attempt to lock, those included that were not waited for.
-std::vector<redlock::NodeReport> ask_nodes(const Settings& settings, redlock::Redlock<>& locks) {
+std::vector<redlock::NodeReport> ask_nodes(const Settings& settings, redlock::Redlock& locks) {
     const std::string resource = settings.resource + "/check";
     const auto lock = locks.try_lock(resource, 2s);
     if (lock) {

@@ -209,7 +209,7 @@ class Worker {
 
     Job job_;
     Witness& witness_;
-    redlock::Redlock<> locks_;
+    redlock::Redlock locks_;
     std::minstd_rand random_{std::random_device{}()};
     std::string unread_;
 };

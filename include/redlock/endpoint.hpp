@@ -15,10 +15,10 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/printable.hpp"
+#include "redlock/text/printable.hpp"
 #include "redlock/version.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 namespace detail {
 
@@ -415,4 +415,4 @@ concept NodesLike = StringLike<T> || RangeOf<T, Endpoint> || std::same_as<T, End
 
 }  // namespace detail
 
-}  // namespace redlock
+}  // namespace redlock::inline v0_1

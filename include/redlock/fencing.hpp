@@ -20,10 +20,10 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/token.hpp"
 #include "redlock/result.hpp"
+#include "redlock/token.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 namespace detail {
 
@@ -268,4 +268,4 @@ inline constexpr std::string_view postgres_fence =
     "ON CONFLICT (resource) DO UPDATE SET token = EXCLUDED.token WHERE f.token <= EXCLUDED.token "
     "RETURNING f.token";
 
-}  // namespace redlock
+}  // namespace redlock::inline v0_1

@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/token.hpp"
+#include "redlock/token.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 /// What Lock::detach() gives and Redlock::adopt() takes. Whoever has it can hold, extend and unlock: send
 /// it as you would a password, and adopt it once. Two who adopt it both hold the lock, and with the same
@@ -95,4 +95,4 @@ struct Handoff {
     }
 };
 
-}  // namespace redlock
+}  // namespace redlock::inline v0_1

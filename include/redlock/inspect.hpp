@@ -11,7 +11,7 @@
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 /// How one resource stood when the nodes were asked. It may have changed since.
 struct Inspection {
@@ -49,4 +49,4 @@ struct Inspection {
     return "unspecified";
 }
 
-}  // namespace redlock
+}  // namespace redlock::inline v0_1

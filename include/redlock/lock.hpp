@@ -14,14 +14,14 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/clock.hpp"
-#include "redlock/core/lease.hpp"
-#include "redlock/core/session.hpp"
-#include "redlock/core/token.hpp"
+#include "redlock/algorithm/lease.hpp"
+#include "redlock/clock.hpp"
 #include "redlock/handoff.hpp"
+#include "redlock/impl/client.hpp"
 #include "redlock/result.hpp"
+#include "redlock/token.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 namespace hiredis {
 class Transport;
@@ -53,19 +53,19 @@ inline constexpr bool is_held_by_scope<BasicLock<Transport, Clock>> = true;
 /// Redlock it came from. In a forked child it owns nothing, and its calls fail with errc::invalid_argument.
 template <class Transport, class Clock>
 class BasicLock {
-    using SessionPtr = std::shared_ptr<detail::Session<Transport, Clock>>;
+    using ClientPtr = std::shared_ptr<detail::Client<Transport, Clock>>;
     using LeasePtr = std::shared_ptr<detail::Lease<typename Clock::time_point>>;
 
    public:
     using time_point = typename Clock::time_point;
 
     BasicLock() = default;
-    BasicLock(SessionPtr session, LeasePtr lease) noexcept
-        : session_{std::move(session)}, lease_{std::move(lease)} {}
+    BasicLock(ClientPtr client, LeasePtr lease) noexcept
+        : client_{std::move(client)}, lease_{std::move(lease)} {}
     BasicLock(BasicLock&&) noexcept = default;
     BasicLock& operator=(BasicLock&& other) noexcept {
         BasicLock taken{std::move(other)};  // first, so that nothing is unlocked when it is this one
-        std::swap(session_, taken.session_);
+        std::swap(client_, taken.client_);
         std::swap(lease_, taken.lease_);
         return *this;
     }
@@ -75,7 +75,7 @@ class BasicLock {
     /// Unlocks, as unlock() does; what that cannot confirm, or send for want of memory, ends by the ttl.
     /// Blocks at most node_timeout.
     ~BasicLock() {
-        if (lease_) detail::Session<Transport, Clock>::drop(std::move(session_), lease_);
+        if (lease_) detail::Client<Transport, Clock>::drop(std::move(client_), lease_);
     }
 
     /// The resource; of several, the first. Empty when moved-from.
@@ -113,13 +113,13 @@ class BasicLock {
 
     /// What is left of the validity; 0 when there is none. Local: no I/O, never blocks.
     [[nodiscard]] std::chrono::nanoseconds remaining() const noexcept {
-        if (!lease_ || session_->is_forked()) return std::chrono::nanoseconds{0};
-        return std::max(std::chrono::nanoseconds{0}, lease_->remaining(session_->now()));
+        if (!lease_ || client_->is_forked()) return std::chrono::nanoseconds{0};
+        return std::max(std::chrono::nanoseconds{0}, lease_->remaining(client_->now()));
     }
 
     /// When the validity ends unless it is extended, on the clock that leases are measured in.
     [[nodiscard]] time_point expires_at() const noexcept {
-        return lease_ && !session_->is_forked() ? lease_->valid_until() : time_point{};
+        return lease_ && !client_->is_forked() ? lease_->valid_until() : time_point{};
     }
 
     /// Triggered when the right to act ends other than by unlock(): the validity is over, by a local timer
@@ -130,10 +130,10 @@ class BasicLock {
     /// run yet; throws std::system_error where it cannot. After the machine was suspended it comes within a
     /// second of the resume; owns_lock() and remaining() are right at once.
     [[nodiscard]] std::stop_token lost() const {
-        if (!lease_ || session_->is_forked()) return {};
+        if (!lease_ || client_->is_forked()) return {};
         std::stop_token token = lease_->lost_token();
         // Also where it was lost between the two: then it is the keeper that tells.
-        if (!token.stop_requested() && lease_->hold() != detail::Hold::released) session_->keep(lease_);
+        if (!token.stop_requested() && lease_->hold() != detail::Hold::released) client_->keep(lease_);
         return token;
     }
 
@@ -147,7 +147,7 @@ class BasicLock {
     /// may or may not have happened then.
     [[nodiscard]] Result<void> extend(std::chrono::milliseconds ttl) {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
-        return session_->extend(lease_, ttl);
+        return client_->extend(lease_, ttl);
     }
 
     /// Deletes the keys on all nodes, and returns when a quorum has answered; blocks at most node_timeout,
@@ -156,7 +156,7 @@ class BasicLock {
     /// keys that are left end by the ttl. In every case this Lock owns nothing afterwards.
     Result<void> unlock() noexcept try {
         if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
-        return session_->release(lease_);
+        return client_->release(lease_);
     } catch (const std::bad_alloc&) {
         return detail::out_of_memory();
     }
@@ -169,9 +169,9 @@ class BasicLock {
     Handoff detach() {
         Handoff handoff;
         if (!lease_) return handoff;
-        if (!session_->let_go(lease_)) return handoff;
+        if (!client_->detach(lease_)) return handoff;
         // From here on no other thread extends or shortens it.
-        const std::chrono::nanoseconds left = -(session_->now() - lease_->valid_until());
+        const std::chrono::nanoseconds left = -(client_->now() - lease_->valid_until());
         handoff.resources = lease_->claim->resources;
         handoff.token = lease_->token;
         if (!lease_->was_shortened()) {
@@ -185,15 +185,15 @@ class BasicLock {
     /// What each node said to the acquisition, votes that came late included. Blocks shortly when others
     /// are driving.
     [[nodiscard]] std::vector<NodeReport> nodes() const {
-        return lease_ ? session_->reports(lease_) : std::vector<NodeReport>{};
+        return lease_ ? client_->reports(lease_) : std::vector<NodeReport>{};
     }
 
    private:
-    SessionPtr session_;
+    ClientPtr client_;
     LeasePtr lease_;
 };
 
 /// The lock of a Redlock on hiredis.
 using Lock = BasicLock<hiredis::Transport, LeaseClock>;
 
-}  // namespace redlock
+}  // namespace redlock::inline v0_1

@@ -14,7 +14,7 @@
 
 #include "redlock/redlock.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 /// Meets the standard's Lockable and TimedLockable requirements: for std::unique_lock, std::lock_guard,
 /// std::scoped_lock and std::lock. One object is a mutex between the threads of this process too. The
@@ -27,23 +27,23 @@ namespace redlock {
 ///
 /// A lease ends by its ttl whether or not it was unlocked: use `.renew = true` where the work may take
 /// longer, and watch lost().
-template <class Transport = hiredis::Transport, class Clock = LeaseClock>
-class Mutex {
+template <class Transport, class Clock>
+class BasicMutex {
    public:
     using lock_type = BasicLock<Transport, Clock>;
 
     /// LockOptions::wait bounds lock(); 0 there means that it waits as long as another holds the resource,
     /// and throws when for a second no quorum could be reached. Throws std::invalid_argument for what
     /// Redlock::lock() would refuse: then no call of this Mutex could ever work.
-    Mutex(Redlock<Transport, Clock>& locks, Resources resources, LockOptions how = {})
+    BasicMutex(BasicRedlock<Transport, Clock>& locks, Resources resources, LockOptions how = {})
         : locks_{locks}, resources_{std::move(resources)}, how_{std::move(how)} {
         if (const auto bad = locks.check(resources_, how_)) {
             throw std::invalid_argument{"redlock: Mutex: " + bad->message()};
         }
     }
-    Mutex(const Mutex&) = delete;
-    Mutex& operator=(const Mutex&) = delete;
-    ~Mutex() = default;
+    BasicMutex(const BasicMutex&) = delete;
+    BasicMutex& operator=(const BasicMutex&) = delete;
+    ~BasicMutex() = default;
 
     /// Waits for its turn among the threads of this process, and then as Redlock::lock() does. Throws
     /// redlock::Error where it cannot, and when a stop is requested.
@@ -116,7 +116,7 @@ class Mutex {
     /// Whose turn it is among the threads of this process, until it has the lock or gives up.
     class Turn {
        public:
-        explicit Turn(Mutex& mutex) : mutex_{&mutex} {}
+        explicit Turn(BasicMutex& mutex) : mutex_{&mutex} {}
         Turn(const Turn&) = delete;
         Turn& operator=(const Turn&) = delete;
         ~Turn() {
@@ -125,7 +125,7 @@ class Mutex {
         void keep(lock_type lock) { std::exchange(mutex_, nullptr)->lock_.emplace(std::move(lock)); }
 
        private:
-        Mutex* mutex_;
+        BasicMutex* mutex_;
     };
 
     [[nodiscard]] Failure held_here() const {
@@ -166,11 +166,11 @@ class Mutex {
     }
 
     /// Then a thread that does not exist here may hold the mutex.
-    [[nodiscard]] bool is_forked() const noexcept { return locks_.session_->is_forked(); }
+    [[nodiscard]] bool is_forked() const noexcept { return locks_.client_->is_forked(); }
 
     /// Whether a wait may end before its time by what the user has set.
     [[nodiscard]] bool may_give_up() const {
-        const RetryPolicy& retry = locks_.session_->options().retry;
+        const RetryPolicy& retry = locks_.client_->options().retry;
         return retry.decide || retry.max_attempts != 0 || how_.wait_unreachable != forever;
     }
 
@@ -210,7 +210,7 @@ class Mutex {
         freed_.notify_one();
     }
 
-    Redlock<Transport, Clock>& locks_;
+    BasicRedlock<Transport, Clock>& locks_;
     const Resources resources_;
     const LockOptions how_;
 
@@ -221,4 +221,7 @@ class Mutex {
     std::optional<lock_type> lock_;        // whose turn it is
 };
 
-}  // namespace redlock
+/// The mutex of a Redlock on hiredis.
+using Mutex = BasicMutex<hiredis::Transport, LeaseClock>;
+
+}  // namespace redlock::inline v0_1

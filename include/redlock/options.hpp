@@ -12,10 +12,10 @@
 #include <string>
 #include <string_view>
 
-#include "redlock/core/printable.hpp"
 #include "redlock/result.hpp"
+#include "redlock/text/printable.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 /// As LockOptions::wait: until the lock is got or a stop is requested.
 inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
@@ -196,4 +196,4 @@ struct LockOptions {
     std::chrono::milliseconds wait_unreachable = forever;
 };
 
-}  // namespace redlock
+}  // namespace redlock::inline v0_1

@@ -15,19 +15,19 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/clock.hpp"
-#include "redlock/core/command.hpp"
-#include "redlock/core/session.hpp"
+#include "redlock/clock.hpp"
 #include "redlock/endpoint.hpp"
 #include "redlock/handoff.hpp"
 #include "redlock/hiredis/transport.hpp"
+#include "redlock/impl/client.hpp"
 #include "redlock/inspect.hpp"
 #include "redlock/lock.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
 #include "redlock/version.hpp"
+#include "redlock/voting/command.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 /// What to lock: one resource, or up to 1,024 taken together, all or none. A name has 1 to 65,536 bytes, all
 /// names of a lock at most 1 MiB. Converts from a string, a brace list of strings and any range of strings.
@@ -59,7 +59,7 @@ class Resources {
 };
 
 template <class Transport, class Clock>
-class Mutex;
+class BasicMutex;
 
 /// Mutual exclusion between processes over N independent Redis or Valkey masters.
 ///
@@ -99,8 +99,8 @@ class Mutex;
 /// std::bad_alloc, and what it was given ends by its ttl; Lock::unlock() and destructors give up instead.
 /// Where it runs out while a thread writes to the nodes and reads from them, for its own call or for others,
 /// the process ends (std::terminate): nobody would do it for those others.
-template <class Transport = hiredis::Transport, class Clock = LeaseClock>
-class Redlock {
+template <class Transport, class Clock>
+class BasicRedlock {
    public:
     using lock_type = BasicLock<Transport, Clock>;
 
@@ -108,40 +108,40 @@ class Redlock {
     /// std::invalid_argument for what can never work: no nodes, the same node twice, a bad URI, an option
     /// out of its range; std::system_error where the process has no file descriptor left. Connects to nothing
     /// yet, and never blocks.
-    explicit Redlock(const Endpoints& nodes, const Options& options = Options::defaults())
-        : Redlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
+    explicit BasicRedlock(const Endpoints& nodes, const Options& options = Options::defaults())
+        : BasicRedlock{std::make_unique<Transport>(nodes.list(), validated(options)), options} {}
 
     /// Redlock({"redis://a", "redis://b"}), which is no copy of one made of that list. The empty pack keeps
     /// it from being an initializer-list constructor, which would be asked before all others: the second
     /// brace list is always the options, and g++ 12 would take `{.client_name = "x"}` for one more URI.
     template <class... Nothing>
     // NOLINTNEXTLINE(google-explicit-constructor): a list of URIs is not turned into a Redlock unasked
-    requires(sizeof...(Nothing) == 0) explicit Redlock(std::initializer_list<Endpoints::Item> nodes,
-                                                       const Nothing&... /*unused*/)
-        : Redlock{Endpoints{nodes}, Options::defaults()} {}
+    requires(sizeof...(Nothing) == 0) explicit BasicRedlock(std::initializer_list<Endpoints::Item> nodes,
+                                                            const Nothing&... /*unused*/)
+        : BasicRedlock{Endpoints{nodes}, Options::defaults()} {}
 
     /// Redlock{"redis://a", "redis://b"}: strings and ranges, all taken together.
     template <detail::NodesLike... More>
-    requires(sizeof...(More) > 0) explicit Redlock(const Endpoints& nodes, const More&... more)
-        : Redlock{Endpoints::all_of({nodes, Endpoints{more}...}), Options::defaults()} {}
+    requires(sizeof...(More) > 0) explicit BasicRedlock(const Endpoints& nodes, const More&... more)
+        : BasicRedlock{Endpoints::all_of({nodes, Endpoints{more}...}), Options::defaults()} {}
 
     /// With a transport of one's own, as tests have.
-    explicit Redlock(std::unique_ptr<Transport> transport, const Options& options = Options::defaults(),
-                     Clock clock = {})
-        : session_{SessionType::make(std::move(transport), std::move(clock), validated(options))} {}
+    explicit BasicRedlock(std::unique_ptr<Transport> transport, const Options& options = Options::defaults(),
+                          Clock clock = {})
+        : client_{ClientType::make(std::move(transport), std::move(clock), validated(options))} {}
 
-    Redlock(Redlock&&) noexcept = default;
-    Redlock& operator=(Redlock&& other) noexcept {
-        Redlock taken{std::move(other)};
-        std::swap(session_, taken.session_);
+    BasicRedlock(BasicRedlock&&) noexcept = default;
+    BasicRedlock& operator=(BasicRedlock&& other) noexcept {
+        BasicRedlock taken{std::move(other)};
+        std::swap(client_, taken.client_);
         return *this;
     }
-    Redlock(const Redlock&) = delete;
-    Redlock& operator=(const Redlock&) = delete;
+    BasicRedlock(const BasicRedlock&) = delete;
+    BasicRedlock& operator=(const BasicRedlock&) = delete;
     /// Calls that have begun on other threads go on, but a lock() that waits ends with errc::cancelled. Its
     /// Locks stay. Does not wait for a callback of lost() that runs, which may go on when this has returned.
-    ~Redlock() {
-        if (session_) session_->close();
+    ~BasicRedlock() {
+        if (client_) client_->close();
     }
 
     /// One attempt: one round trip, whatever the number of nodes.
@@ -155,8 +155,8 @@ class Redlock {
     /// it.
     [[nodiscard]] Result<lock_type> lock(const Resources& resources, const LockOptions& how = {}) {
         if (auto bad = check(resources, how)) return *std::move(bad);
-        const auto session = session_;  // for the length of the call, though this may be destroyed beneath it
-        return locked(session, session->acquire(claim_of(resources), how));
+        const auto client = client_;  // for the length of the call, though this may be destroyed beneath it
+        return locked(client, client->acquire(claim_of(resources), how));
     }
 
     /// Goes on holding what another Lock, here or in another process, gave up by detach(): verifies at a
@@ -185,13 +185,13 @@ class Redlock {
     /// is connected, at most node_timeout.
     [[nodiscard]] Result<Inspection> inspect(std::string_view resource) {
         if (auto bad = check(Resources{resource}, {})) return *std::move(bad);
-        const auto session = session_;
-        return session->inspect(std::string{resource});
+        const auto client = client_;
+        return client->inspect(std::string{resource});
     }
 
    private:
-    using SessionType = detail::Session<Transport, Clock>;
-    friend class Mutex<Transport, Clock>;
+    using ClientType = detail::Client<Transport, Clock>;
+    friend class BasicMutex<Transport, Clock>;
 
     [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
                                           const LockOptions& how,
@@ -204,23 +204,23 @@ class Redlock {
                 return Failure{errc::invalid_argument,
                                "the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53 - 1"};
             }
-            if (session_->options().fencing) fences.push_back(static_cast<std::int64_t>(fence));
+            if (client_->options().fencing) fences.push_back(static_cast<std::int64_t>(fence));
         }
         if (!fences.empty() && fences.size() != resources.names().size()) {
             return Failure{errc::invalid_argument, "there is not one fencing token per resource"};
         }
-        const auto session = session_;
-        return locked(session, session->adopt(claim_of(resources), token, std::move(fences), how));
+        const auto client = client_;
+        return locked(client, client->adopt(claim_of(resources), token, std::move(fences), how));
     }
 
     template <class Lease>
-    [[nodiscard]] static Result<lock_type> locked(std::shared_ptr<SessionType> session, Result<Lease> lease) {
+    [[nodiscard]] static Result<lock_type> locked(std::shared_ptr<ClientType> client, Result<Lease> lease) {
         if (!lease) return std::move(lease).error();
-        return lock_type{std::move(session), *std::move(lease)};
+        return lock_type{std::move(client), *std::move(lease)};
     }
 
     [[nodiscard]] std::shared_ptr<const detail::Claim> claim_of(const Resources& resources) const {
-        const Options& options = session_->options();
+        const Options& options = client_->options();
         auto claim = std::make_shared<detail::Claim>();
         claim->resources = resources.names();
         for (const std::string& name : claim->resources) {
@@ -236,14 +236,14 @@ class Redlock {
     }
 
     [[nodiscard]] typename Clock::time_point now() const {
-        return session_ ? session_->now() : typename Clock::time_point{};
+        return client_ ? client_->now() : typename Clock::time_point{};
     }
 
     [[nodiscard]] std::optional<Failure> check(const Resources& resources, const LockOptions& how) const {
         using namespace std::chrono_literals;
         const auto bad = [](std::string what) { return Failure{errc::invalid_argument, std::move(what)}; };
-        if (!session_) return bad("this Redlock was moved from");
-        if (session_->is_forked()) return SessionType::after_fork();
+        if (!client_) return bad("this Redlock was moved from");
+        if (client_->is_forked()) return ClientType::after_fork();
         if (auto bad_names = check(resources.names())) return bad_names;
         for (const auto& [name, wait] :
              {std::pair{"wait", how.wait}, std::pair{"wait_unreachable", how.wait_unreachable}}) {
@@ -255,7 +255,7 @@ class Redlock {
             return bad("renew_limit is " + std::to_string(how.renew_limit.count()) +
                        " ms, but must be at least the ttl of " + std::to_string(how.ttl.count()) + " ms");
         }
-        return session_->check_ttl(how.ttl);
+        return client_->check_ttl(how.ttl);
     }
 
     /// The numbers before the names, and these not each with each: a script that takes too many would keep
@@ -293,10 +293,13 @@ class Redlock {
     static constexpr std::size_t most_names = 1024;
     static constexpr std::size_t most_bytes = std::size_t{1} << 20U;
 
-    std::shared_ptr<SessionType> session_;
+    std::shared_ptr<ClientType> client_;
 };
 
 template <class Transport>
-Redlock(std::unique_ptr<Transport>, const Options& = {}) -> Redlock<Transport>;
+BasicRedlock(std::unique_ptr<Transport>, const Options& = {}) -> BasicRedlock<Transport, LeaseClock>;
 
-}  // namespace redlock
+/// On hiredis, by the clock that counts suspended time.
+using Redlock = BasicRedlock<hiredis::Transport, LeaseClock>;
+
+}  // namespace redlock::inline v0_1

@@ -15,10 +15,10 @@
 #include <variant>
 #include <vector>
 
-#include "redlock/core/printable.hpp"
+#include "redlock/text/printable.hpp"
 #include "redlock/version.hpp"
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 /// Why an operation did not succeed; in the words of the README's table, which also says what to do.
 enum class errc : std::uint8_t {
@@ -95,12 +95,12 @@ class ErrorCategory final : public std::error_category {
     return {static_cast<int>(code), error_category()};
 }
 
-}  // namespace redlock
+}  // namespace redlock::inline v0_1
 
 template <>
 struct std::is_error_code_enum<redlock::errc> : std::true_type {};
 
-namespace redlock {
+namespace redlock::inline v0_1 {
 
 /// One node's part in one round.
 struct NodeReport {
@@ -269,4 +269,4 @@ class Result<void> {
     std::variant<std::monostate, Failure> state_;
 };
 
-}  // namespace redlock
+}  // namespace redlock::inline v0_1

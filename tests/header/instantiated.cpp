@@ -9,9 +9,9 @@
 #include "redlock/mutex.hpp"
 #include "redlock/redlock.hpp"
 
-template class redlock::Redlock<>;
+template class redlock::BasicRedlock<redlock::hiredis::Transport, redlock::LeaseClock>;
 template class redlock::BasicLock<redlock::hiredis::Transport, redlock::LeaseClock>;
-template class redlock::Mutex<>;
+template class redlock::BasicMutex<redlock::hiredis::Transport, redlock::LeaseClock>;
 template class redlock::Result<redlock::Inspection>;
 
 // A brace list of options, which ends in its user's code.
@@ -25,11 +25,11 @@ int make_with_options() {
 }
 
 // And what is a template of its own, and what is inlined into a caller.
-int use_all(redlock::Redlock<>& locks);
+int use_all(redlock::Redlock& locks);
 
-int use_all(redlock::Redlock<>& locks) {
+int use_all(redlock::Redlock& locks) {
     using namespace std::chrono_literals;
-    redlock::Mutex<> mutex{locks, "mutex", {.wait = 1s}};
+    redlock::Mutex mutex{locks, "mutex", {.wait = 1s}};
     if (mutex.try_lock_for(1s)) mutex.unlock();
     if (mutex.try_lock_until(std::chrono::system_clock::now() + 1s)) mutex.unlock();
     auto lock = locks.try_lock({"a", "b"}, 10s);

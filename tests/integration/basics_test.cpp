@@ -85,7 +85,7 @@ TEST(Scripts, R23_are_known_again_after_script_flush) {
 
 TEST(Fencing, tokens_strictly_increase_across_hand_overs_and_clients) {
     Cluster cluster{5};
-    std::vector<Redlock<>> clients;
+    std::vector<Redlock> clients;
     for (int i = 0; i < 3; ++i) clients.push_back(connect_to(cluster));
     std::uint64_t last = 0;
     for (std::size_t i = 0; i < 60; ++i) {

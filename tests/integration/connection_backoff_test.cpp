@@ -135,7 +135,7 @@ TEST(ConnectionBackoff, R29_one_that_is_dropped_says_why_tells_nothing_and_is_ma
     wire.poll_for(20ms);
     EXPECT_TRUE(wire.downs.empty());
     EXPECT_EQ(wire.connect(), Sent::down);
-    EXPECT_EQ(wire.transport().fault(0).words, "it is a replica, not a master");
+    EXPECT_EQ(wire.transport().fault(0).text, "it is a replica, not a master");
     EXPECT_TRUE(eventually(patience, [&] { return node.connections() == 0; }));
 }
 

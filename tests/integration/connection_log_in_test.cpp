@@ -34,7 +34,7 @@ TEST(ConnectionLogIn, R29_an_error_that_passes_is_no_answer) {
             ASSERT_TRUE(wire.poll_until([&] { return !wire.ups.empty(); })) << question << ": " << words;
             ASSERT_EQ(wire.downs.size(), 1U) << question << ": " << words;
             EXPECT_EQ(wire.downs[0].vote, Vote::refused);
-            EXPECT_EQ(wire.downs[0].words, words);
+            EXPECT_EQ(wire.downs[0].text, words);
             EXPECT_EQ(wire.ups[0].run_id, std::string(40, 'f'));
             EXPECT_EQ(wire.ups[0].scripts, Scripts::by_name);
         }
@@ -74,7 +74,7 @@ void expect_words(const std::string& uri, const std::string& words) {
         ASSERT_FALSE(wire.comes_up());
         ASSERT_EQ(wire.downs.size(), 1U);
         EXPECT_EQ(wire.downs[0].vote, Vote::refused) << uri;
-        EXPECT_EQ(wire.downs[0].words, words) << uri;
+        EXPECT_EQ(wire.downs[0].text, words) << uri;
     }
 }
 
@@ -117,12 +117,12 @@ TEST(ConnectionLogIn, R29_also_in_life_to_nobodys_question) {
         const auto has_noticed = [&] { return wire.connect() != redlock::detail::Sent::accepted; };
         if (is_polled) {
             ASSERT_TRUE(wire.poll_until([&] { return !wire.downs.empty(); }));
-            EXPECT_EQ(wire.downs[0].words, "ERR idle for too long");
+            EXPECT_EQ(wire.downs[0].text, "ERR idle for too long");
         } else {
             ASSERT_TRUE(eventually(patience, has_noticed));
         }
         EXPECT_EQ(wire.transport().fault(0).vote, Vote::refused);
-        EXPECT_EQ(wire.transport().fault(0).words, "ERR idle for too long");
+        EXPECT_EQ(wire.transport().fault(0).text, "ERR idle for too long");
     }
 }
 
@@ -137,10 +137,10 @@ TEST(ConnectionLogIn, R31_the_words_of_a_server_do_not_repeat_user_and_password_
     DrivenTransport wire{{uri}, waits_long()};
     ASSERT_FALSE(wire.comes_up());
     ASSERT_EQ(wire.downs.size(), 1U);
-    EXPECT_TRUE(wire.downs[0].words.starts_with("ERR no ")) << wire.downs[0].words;
-    EXPECT_EQ(wire.downs[0].words.find("horse"), std::string::npos) << wire.downs[0].words;
-    EXPECT_EQ(wire.downs[0].words.find("somebody"), std::string::npos) << wire.downs[0].words;
-    EXPECT_LE(wire.downs[0].words.size(), 256U);
+    EXPECT_TRUE(wire.downs[0].text.starts_with("ERR no ")) << wire.downs[0].text;
+    EXPECT_EQ(wire.downs[0].text.find("horse"), std::string::npos) << wire.downs[0].text;
+    EXPECT_EQ(wire.downs[0].text.find("somebody"), std::string::npos) << wire.downs[0].text;
+    EXPECT_LE(wire.downs[0].text.size(), 256U);
 }
 
 // ---- scripts -------------------------------------------------------------------------------------------
@@ -205,8 +205,7 @@ TEST(ConnectionLogIn, a_reply_with_more_elements_than_any_of_ours_is_refused) {
             static_cast<void>(wire.connect());
             ASSERT_TRUE(wire.poll_until([&] { return !wire.downs.empty(); }));
             EXPECT_EQ(wire.downs[0].vote, Vote::refused);
-            EXPECT_NE(wire.downs[0].words.find("too many elements"), std::string::npos)
-                << wire.downs[0].words;
+            EXPECT_NE(wire.downs[0].text.find("too many elements"), std::string::npos) << wire.downs[0].text;
         }
     }
 }

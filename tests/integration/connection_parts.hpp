@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "redlock/core/command.hpp"
 #include "redlock/hiredis/transport.hpp"
+#include "redlock/voting/command.hpp"
 #include "support/eventually.hpp"
 #include "support/fake_node.hpp"
 
@@ -25,7 +25,7 @@ class DrivenTransport final : private redlock::detail::TransportEvents {
    public:
     struct Down {
         Vote vote;
-        std::string words;
+        std::string text;
     };
 
     explicit DrivenTransport(const std::vector<std::string>& uris, Options options = {})
@@ -88,7 +88,7 @@ class DrivenTransport final : private redlock::detail::TransportEvents {
         when_up();
     }
     void on_down(std::size_t, const redlock::detail::Fault& fault) override {
-        downs.push_back({fault.vote, std::string{fault.words}});
+        downs.push_back({fault.vote, std::string{fault.text}});
         when_down();
     }
     void on_message(std::size_t, std::string_view payload) override { messages.emplace_back(payload); }

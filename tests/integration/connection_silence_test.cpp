@@ -87,7 +87,7 @@ TEST(ConnectionSilence, R19_a_connection_that_answers_nothing_is_ended_and_repla
         EXPECT_GE(std::chrono::steady_clock::now() - before, silence);
         ASSERT_EQ(wire.downs.size(), 1U);
         EXPECT_EQ(wire.downs[0].vote, Vote::timeout);
-        EXPECT_NE(wire.downs[0].words.find("no answer for 2 s"), std::string::npos) << wire.downs[0].words;
+        EXPECT_NE(wire.downs[0].text.find("no answer for 2 s"), std::string::npos) << wire.downs[0].text;
         EXPECT_EQ(killed, Lines{"2 CLIENT KILL ID 101"}) << "before the new one is told of";
         EXPECT_TRUE(wire.is_answered({"SET", "name", "token"}));
         EXPECT_EQ(deaf.node().accepted(), 2U);

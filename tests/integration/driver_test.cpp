@@ -85,7 +85,7 @@ class Stall {
 /// Waits for what another holds, until that is released.
 class WaitingThread {
    public:
-    WaitingThread(Redlock<>& locks, Cluster& cluster, const std::string& name) {
+    WaitingThread(Redlock& locks, Cluster& cluster, const std::string& name) {
         thread_ = std::thread{[&locks, name, this] {
             id_ = ::gettid();
             result_.emplace(locks.lock(name, {.ttl = 1h, .wait = forever}));
@@ -113,8 +113,8 @@ struct Driven {
         EXPECT_TRUE(got(locks->try_lock("warm-up", 5s)));
     }
     Cluster cluster{3};
-    std::optional<Redlock<>> locks;
-    std::optional<Redlock<>> holding;
+    std::optional<Redlock> locks;
+    std::optional<Redlock> holding;
     Stall stall;
 };
 

@@ -128,7 +128,7 @@ TEST(Majority, stopped_the_failure_comes_after_node_timeout_and_nothing_is_left_
 // DESIGN 10: "destructor throws → terminate".
 TEST(Majority, killed_while_a_lock_is_held_its_destructor_is_quiet_and_soon_over) {
     Cluster cluster{3};
-    std::optional<Redlock<>> locks = connect_to(cluster, brisk());
+    std::optional<Redlock> locks = connect_to(cluster, brisk());
     warm_up(*locks);
     std::optional<Lock> lock = locks->try_lock("name", 60s).value();
     cluster.kill_first(3);

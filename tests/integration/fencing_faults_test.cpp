@@ -76,7 +76,7 @@ void be_a_client() {
     Options options;
     options.node_timeout = 100ms;
     options.retry = {.base = 1ms, .cap = 20ms};
-    Redlock<> locks{variable(nodes_variable), options};
+    Redlock locks{variable(nodes_variable), options};
     while (board->acquired < board->wanted) {
         Acquisition one{board->sequence++, 0, 0};
         auto lock = locks.lock("name", {.ttl = 2s, .wait = 5s});
@@ -230,7 +230,7 @@ TEST(FencingFaults, the_clock_is_the_floor_where_a_node_lost_its_data) {
         const std::size_t sleeps = (round + 2) % 3;
         nodes[sleeps].kill();  // never hears of the first
         {
-            Redlock<> locks{nodes.uris(), fencing_options()};
+            Redlock locks{nodes.uris(), fencing_options()};
             const auto lock = locks.lock("name", {.ttl = 10s, .wait = 5s});
             ASSERT_TRUE(lock) << lock.error().message();
             EXPECT_GT(lock->fencing_token(), last);
@@ -241,7 +241,7 @@ TEST(FencingFaults, the_clock_is_the_floor_where_a_node_lost_its_data) {
         nodes[sleeps].restart(Data::discard);
         {
             const std::uint64_t before = static_cast<std::uint64_t>(LeaseClock::wall_us());
-            Redlock<> locks{nodes.uris(), fencing_options()};
+            Redlock locks{nodes.uris(), fencing_options()};
             const auto lock = locks.lock("name", {.ttl = 10s, .wait = 5s});
             ASSERT_TRUE(lock) << lock.error().message();
             EXPECT_GT(lock->fencing_token(), last);

@@ -75,7 +75,7 @@ class SteeredClock : public LeaseClock {
     std::chrono::microseconds error_{0};
 };
 
-using WatchedRedlock = Redlock<WatchedTransport, SteeredClock>;
+using WatchedRedlock = BasicRedlock<WatchedTransport, SteeredClock>;
 
 /// Nodes that have the scripts already, as they have in the long run.
 inline void teach(Cluster& nodes) {

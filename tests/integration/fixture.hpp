@@ -36,12 +36,12 @@ using namespace std::chrono_literals;
     return options;
 }
 
-[[nodiscard]] inline Redlock<> connect_to(const Cluster& cluster, const Options& options = patient()) {
-    return Redlock<>{cluster.uris(), options};
+[[nodiscard]] inline Redlock connect_to(const Cluster& cluster, const Options& options = patient()) {
+    return Redlock{cluster.uris(), options};
 }
 
 // Takes a lock and gives it back, so that all connections are made and every node has answered.
-inline void warm_up(Redlock<>& locks) {
+inline void warm_up(Redlock& locks) {
     const auto lock = locks.lock("warm-up", {.ttl = 60s, .wait = 30s});
     ASSERT_TRUE(lock) << lock.error().message();
     const bool all_answered = eventually(patience, [&] {

@@ -179,7 +179,7 @@ class ForeignCounter : public testing::Test {
     RedisServer& node() { return cluster_[0]; }
 
     Cluster cluster_{1};
-    Redlock<> locks_ = connect_to(cluster_);
+    Redlock locks_ = connect_to(cluster_);
 
    private:
     std::string before_;

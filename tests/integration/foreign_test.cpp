@@ -77,7 +77,7 @@ TEST(Names, may_hold_any_bytes_and_be_large) {
 TEST(Names, R24_two_uris_of_one_server_have_one_vote) {
     RedisServer server{{.tcp = true}};
     RedisServer other;
-    Redlock<> locks{{server.uri(), server.tcp_uri(), other.uri()}, brisk()};
+    Redlock locks{{server.uri(), server.tcp_uri(), other.uri()}, brisk()};
     {
         auto lock = locks.try_lock("name", 60s);
         ASSERT_TRUE(lock) << lock.error().message();
@@ -91,12 +91,12 @@ TEST(Names, R24_two_uris_of_one_server_have_one_vote) {
     ASSERT_FALSE(lock) << "one server of three is no quorum";
     const std::string message = lock.error().message();
     EXPECT_NE(message.find("same server"), std::string::npos) << message;
-    EXPECT_THROW((Redlock<>{{server.uri(), server.uri() + "?db=1"}}), std::invalid_argument);
+    EXPECT_THROW((Redlock{{server.uri(), server.uri() + "?db=1"}}), std::invalid_argument);
 }
 
 TEST(Names, a_database_is_selected) {
     RedisServer server;
-    Redlock<> locks{{server.uri() + "?db=5"}, patient()};
+    Redlock locks{{server.uri() + "?db=5"}, patient()};
     const auto lock = locks.try_lock("name", 60s);
     ASSERT_TRUE(lock) << lock.error().message();
     EXPECT_TRUE(server.keys().empty()) << "of database 0";

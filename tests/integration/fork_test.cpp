@@ -48,7 +48,7 @@ int check_refused(const std::optional<Failure>& failure) {
 
 TEST(Fork, the_child_gets_a_clear_error_and_the_parents_lock_and_connections_are_unharmed) {
     Cluster cluster{3};
-    auto locks = std::make_unique<Redlock<>>(connect_to(cluster));
+    auto locks = std::make_unique<Redlock>(connect_to(cluster));
     std::optional<Lock> lock = locks->try_lock("name", 60s).value();
     ASSERT_TRUE(eventually(patience, [&] { return cluster.count_holding("name") == 3; }));
     const auto connections = cluster[0].info("stats", "total_connections_received");
@@ -88,7 +88,7 @@ TEST(Fork, the_child_gets_a_clear_error_and_the_parents_lock_and_connections_are
 TEST(Fork, a_mutex_throws_in_the_child) {
     Cluster cluster{3};
     auto locks = connect_to(cluster);
-    Mutex<> mutex{locks, "name", {.ttl = 60s}};
+    Mutex mutex{locks, "name", {.ttl = 60s}};
     const std::lock_guard guard{mutex};
     const auto is_refused = [](const auto& call) {
         try {
@@ -102,7 +102,7 @@ TEST(Fork, a_mutex_throws_in_the_child) {
         if (!is_refused([&] { static_cast<void>(mutex.try_lock()); })) return 1;
         if (!is_refused([&] { mutex.lock(); })) return 2;
         try {
-            const Mutex<> another{locks, "other"};
+            const Mutex another{locks, "other"};
         } catch (const std::invalid_argument&) {
             return 0;
         }
@@ -119,7 +119,7 @@ TEST(Fork, a_mutex_can_be_unlocked_in_the_child_though_a_thread_of_the_parent_wa
 #endif
     Cluster cluster{3};
     auto locks = connect_to(cluster);
-    Mutex<> mutex{locks, "name", {.ttl = 60s}};
+    Mutex mutex{locks, "name", {.ttl = 60s}};
     const std::lock_guard guard{mutex};
     std::atomic<bool> is_over{false};
     std::thread busy{[&] {
@@ -141,7 +141,7 @@ TEST(Fork, a_mutex_can_be_unlocked_in_the_child_though_a_thread_of_the_parent_wa
 
 TEST(Fork, the_child_may_destroy_what_it_inherited_while_a_thread_of_the_library_ran_in_the_parent) {
     Cluster cluster{3};
-    auto locks = std::make_unique<Redlock<>>(connect_to(cluster));
+    auto locks = std::make_unique<Redlock>(connect_to(cluster));
     std::optional<Lock> lock = locks->lock("name", {.ttl = 600ms, .renew = true}).value();
     const auto lost = lock->lost();
     for (int i = 0; i < 10; ++i) {
@@ -224,7 +224,7 @@ TEST(Fork, the_child_makes_a_redlock_of_its_own) {
     const auto held = locks.try_lock("name", 60s);
     ASSERT_TRUE(held);
     const auto status = in_child([&] {
-        Redlock<> own = connect_to(cluster);
+        Redlock own = connect_to(cluster);
         if (got(own.try_lock("name", 60s))) return 1;
         return got(own.try_lock("other", 60s)) ? 0 : 2;
     });

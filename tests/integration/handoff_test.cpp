@@ -46,7 +46,7 @@ class Peer : public testing::Environment {
     static bool hold(const std::string& directory) {
         std::istringstream uris{read_all(directory + "uris")};
         const std::vector<std::string> nodes{std::istream_iterator<std::string>{uris}, {}};
-        Redlock<> locks{nodes, holding_options()};
+        Redlock locks{nodes, holding_options()};
         auto lock = locks.adopt(Handoff::parse(read_all(directory + "handoff")), 2s);
         if (!lock) {
             write_whole(directory + "adopted", lock.error().message());
@@ -139,8 +139,8 @@ TEST(HandoffTest, Detach_stops_renewal_and_unlocks_nothing) {
 TEST(HandoffTest, A_renewal_still_under_way_does_not_cut_the_next_holder_short) {
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 0ms};
-    Redlock<> far{proxy.uris(), holding_options()};
-    Redlock<> near{cluster.uris(), holding_options()};
+    Redlock far{proxy.uris(), holding_options()};
+    Redlock near{cluster.uris(), holding_options()};
     auto lock = far.try_lock("name", 5s).value();
     ASSERT_TRUE(lock.extend(5s));
     for (std::size_t i = 0; i < 3; ++i) proxy.hang(i, Direction::to_node);
@@ -247,7 +247,7 @@ TEST(HandoffTest, Without_fencing_it_is_handed_over_as_well) {
     Cluster cluster{3};
     Options plain = holding_options();
     plain.fencing = false;
-    Redlock<> locks{cluster.uris(), plain};
+    Redlock locks{cluster.uris(), plain};
     auto lock = locks.try_lock("name", 10s).value();
     const auto handoff = Handoff::parse(lock.detach().str());
     EXPECT_TRUE(handoff.fencing_tokens.empty());

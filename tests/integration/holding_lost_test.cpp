@@ -194,7 +194,7 @@ TEST(HoldingLost, A_callback_may_use_a_lock_that_another_thread_is_extending) {
 // DESIGN 10: "renewal thread joins itself".
 TEST(HoldingLost, A_callback_may_destroy_the_last_lock_of_a_Redlock_that_is_gone) {
     Cluster cluster{3};
-    auto locks = std::make_unique<Redlock<>>(cluster.uris(), holding_options());
+    auto locks = std::make_unique<Redlock>(cluster.uris(), holding_options());
     auto lock = std::make_unique<Lock>(
         locks->lock("name", {.ttl = short_ttl, .renew = true, .renew_limit = short_ttl}).value());
     std::atomic<bool> is_done{false};
@@ -230,7 +230,7 @@ TEST(HoldingLost, The_token_outlives_lock_and_Redlock) {
     Cluster cluster{3};
     std::stop_token lost;
     {
-        Redlock<> locks{cluster.uris(), holding_options()};
+        Redlock locks{cluster.uris(), holding_options()};
         lost = locks.try_lock("name", 60s).value().lost();
     }
     EXPECT_FALSE(lost.stop_requested());

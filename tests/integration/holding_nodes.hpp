@@ -51,7 +51,7 @@ struct Nodes {
     }
 
     Cluster cluster;
-    Redlock<> locks;
+    Redlock locks;
 };
 
 // Whether something that must not happen does not, for as long as it could.
@@ -99,7 +99,7 @@ class Contender {
         return true;
     }
 
-    Redlock<> locks_;
+    Redlock locks_;
     std::string resource_;
     std::function<bool()> is_held_;
     std::optional<Lock> lock_;

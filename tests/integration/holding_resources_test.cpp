@@ -33,7 +33,7 @@ class HoldingResources : public testing::TestWithParam<bool> {
     }
 
     Cluster cluster{3};
-    Redlock<> locks{cluster.uris(), options()};
+    Redlock locks{cluster.uris(), options()};
 };
 
 INSTANTIATE_TEST_SUITE_P(Fencing, HoldingResources, testing::Bool(),
@@ -109,7 +109,7 @@ TEST_P(HoldingResources, Opposite_orders_never_deadlock) {
     std::atomic<int> together{0};
     std::array<int, 2> granted{};
     const auto contend = [&](std::size_t me, const Resources& names) {
-        Redlock<> own{cluster.uris(), options()};
+        Redlock own{cluster.uris(), options()};
         for (int i = 0; i < tries; ++i) {
             const auto lock = own.try_lock(names, 30s);
             if (!lock) continue;

@@ -18,7 +18,7 @@ TEST(HoldingScripts, R6_the_first_lock_reaches_every_node) {
     for (int i = 0; i < rounds; ++i) {
         const auto name = "name/" + std::to_string(i);
         for (auto& node : cluster) node.query({"SCRIPT", "FLUSH"});
-        Redlock<> locks{cluster.uris(), holding_options()};
+        Redlock locks{cluster.uris(), holding_options()};
         const auto lock = locks.try_lock(name, 60s);
         ASSERT_TRUE(lock);
         ASSERT_TRUE(eventually(3s, [&] { return cluster.count_holding(name) == cluster.size(); }))
@@ -29,7 +29,7 @@ TEST(HoldingScripts, R6_the_first_lock_reaches_every_node) {
 TEST(HoldingScripts, R7_the_first_release_of_a_failed_attempt_reaches_every_node) {
     Cluster cluster{3};
     for (const std::size_t i : {0U, 1U}) cluster[i].query({"SET", "name", "of another", "PX", "60000"});
-    Redlock<> locks{cluster.uris(), holding_options()};
+    Redlock locks{cluster.uris(), holding_options()};
     EXPECT_EQ(locks.try_lock("name", 60s).error(), errc::contended);
     EXPECT_TRUE(eventually(patience, [&] { return cluster.count_holding("name") == 2; }));
 }
@@ -39,12 +39,12 @@ struct FarMinority {
     FarMinority() : cluster{5}, proxy{cluster.uris(), 10ms} {
         auto uris = cluster.uris();
         for (const std::size_t i : far) uris[i] = proxy.uris()[i];
-        locks = std::make_unique<Redlock<>>(uris, holding_options());
+        locks = std::make_unique<Redlock>(uris, holding_options());
     }
     static constexpr std::size_t far[] = {3, 4};
     Cluster cluster;
     DelayProxy proxy;
-    std::unique_ptr<Redlock<>> locks;
+    std::unique_ptr<Redlock> locks;
 };
 
 TEST(HoldingScripts, R23_a_slower_node_is_renewed_too) {

@@ -28,7 +28,7 @@ struct FarNodes {
     FarNodes()
         : cluster{3},
           proxy{cluster.uris(), 2ms},
-          locks{std::make_unique<Redlock<>>(proxy.uris(), holding_options())} {}
+          locks{std::make_unique<Redlock>(proxy.uris(), holding_options())} {}
 
     // Ends the client, which drains, and waits until what is in the proxy has arrived.
     void drain() {
@@ -38,7 +38,7 @@ struct FarNodes {
 
     Cluster cluster;
     DelayProxy proxy;
-    std::unique_ptr<Redlock<>> locks;
+    std::unique_ptr<Redlock> locks;
 };
 
 // One lease that is renewed back to 30 s within milliseconds: a shorter ttl by hand makes it due at once. A
@@ -93,7 +93,7 @@ TEST(HoldingUnlock, R13_unlock_against_extend_of_another_thread_leaves_no_key) {
 
 TEST(HoldingUnlock, A_lock_goes_on_being_renewed_when_its_Redlock_is_gone) {
     Cluster cluster{3};
-    auto locks = std::make_unique<Redlock<>>(cluster.uris(), holding_options());
+    auto locks = std::make_unique<Redlock>(cluster.uris(), holding_options());
     std::vector<Lock> held;
     for (const auto* name : {"a", "b"})
         held.push_back(locks->lock(name, {.ttl = short_ttl, .renew = true}).value());
@@ -150,7 +150,7 @@ TEST(HoldingUnlock, All_leases_are_renewed_by_one_thread) {
 TEST(HoldingUnlock, R18_what_is_left_at_the_end_of_a_Redlock_is_released) {
     Cluster cluster{5};
     {
-        Redlock<> locks{cluster.uris(), holding_options()};
+        Redlock locks{cluster.uris(), holding_options()};
         std::vector<Lock> held;
         for (int i = 0; i < 50; ++i) {
             held.push_back(locks.lock("name/" + std::to_string(i), {.ttl = 30s, .renew = true}).value());

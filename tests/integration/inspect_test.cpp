@@ -141,7 +141,7 @@ TEST_F(InspectTest, A_foreign_clients_lock_is_seen_and_so_is_one_that_never_ends
 TEST_F(InspectTest, R25_what_would_not_be_granted_is_not_available) {
     Options options = holding_options();
     options.restart_quarantine = 1h;
-    Redlock<> locks{cluster().uris(), options};
+    Redlock locks{cluster().uris(), options};
     const auto seen = locks.inspect("name").value();
     EXPECT_EQ(seen.state, State::undecided) << "all of them have just started";
     for (const auto& node : seen.nodes) EXPECT_EQ(node.report.vote, Vote::quarantined);

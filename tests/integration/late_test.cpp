@@ -48,7 +48,7 @@ TEST(Late, R7_a_set_that_lands_after_we_gave_up_is_undone) {
 TEST(Late, R20_a_release_that_was_lost_with_its_connection_comes_with_the_next_one) {
     Cluster cluster{3};
     DelayProxy proxy{{cluster[0].uri()}, 0ms};
-    Redlock<> locks{{proxy.uris()[0], cluster[1].uri(), cluster[2].uri()}, patient()};
+    Redlock locks{{proxy.uris()[0], cluster[1].uri(), cluster[2].uri()}, patient()};
     warm_up(locks);
     auto lock = locks.try_lock("name", 60s);
     ASSERT_TRUE(lock) << lock.error().message();
@@ -69,7 +69,7 @@ TEST(Late, R20_a_release_that_was_lost_with_its_connection_comes_with_the_next_o
 TEST(Late, R20_a_set_on_a_replaced_connection_leaves_no_key) {
     Cluster cluster{3};
     DelayProxy proxy{{cluster[0].uri()}, 0ms};
-    Redlock<> locks{{proxy.uris()[0], cluster[1].uri(), cluster[2].uri()}, patient()};
+    Redlock locks{{proxy.uris()[0], cluster[1].uri(), cluster[2].uri()}, patient()};
     warm_up(locks);
     cluster[0].pause();
     {
@@ -100,7 +100,7 @@ TEST(Late, R20_the_first_thing_a_new_connection_does_is_to_end_the_old_one) {
     });
     Options options = patient();
     options.fencing = false;
-    Redlock<> locks{{good[0].uri(), good[1].uri(), node.uri()}, options};
+    Redlock locks{{good[0].uri(), good[1].uri(), node.uri()}, options};
     EXPECT_TRUE(eventually(patience, [&] {
         EXPECT_TRUE(locks.try_lock("name", 60s));
         return node.count("SET") >= 2;

@@ -13,7 +13,7 @@ namespace {
 
 // Locks on two good nodes and the one at `uri`; returns what that one said.
 NodeReport report_of(Cluster& two_good, const std::string& uri, const Options& options = patient()) {
-    Redlock<> locks{{two_good[0].uri(), two_good[1].uri(), uri}, options};
+    Redlock locks{{two_good[0].uri(), two_good[1].uri(), uri}, options};
     auto lock = locks.try_lock("name", 60s);
     EXPECT_TRUE(lock) << lock.error().message();
     if (!lock) return lock.error().nodes().at(2);
@@ -59,7 +59,7 @@ TEST(Refusal, R26_a_replica) {
     Cluster good{2};
     RedisServer master{{.tcp = true}};
     RedisServer replica;
-    Redlock<> locks{{good[0].uri(), good[1].uri(), replica.uri()}, patient()};
+    Redlock locks{{good[0].uri(), good[1].uri(), replica.uri()}, patient()};
     warm_up(locks);
     replica.query({"REPLICAOF", "127.0.0.1", std::to_string(master.port())});
     ASSERT_TRUE(eventually(patience, [&] { return replica.info("replication", "role") == "slave"; }));
@@ -116,7 +116,7 @@ TEST(Misbehaviour, of_every_node_fails_within_node_timeout_and_a_little) {
         const FakeNode a = make(Family::unix_socket);
         const FakeNode b = make(Family::tcp);
         const FakeNode c = make(Family::unix_socket);
-        Redlock<> locks{{a.uri(), b.uri(), c.uri()}, brisk()};
+        Redlock locks{{a.uri(), b.uri(), c.uri()}, brisk()};
         const auto before = std::chrono::steady_clock::now();
         const auto lock = locks.try_lock("name", 60s);
         ASSERT_FALSE(lock);
@@ -155,7 +155,7 @@ TEST(Misbehaviour, a_reply_that_nobody_asked_for_ends_the_connection) {
     FakeNode node = agreeable_node();
     Options options = patient();
     options.fencing = false;  // a node that does not count would cost a second round, and then its vote
-    Redlock<> locks{{good[0].uri(), good[1].uri(), node.uri()}, options};
+    Redlock locks{{good[0].uri(), good[1].uri(), node.uri()}, options};
     warm_up(locks);
     ASSERT_EQ(node.accepted(), 1U);
     node.push(":1\r\n");
@@ -171,7 +171,7 @@ TEST(Misbehaviour, R22_a_node_that_hangs_up_is_not_called_again_before_the_backo
     const FakeNode node = closing_node();
     Options options = patient();
     options.reconnect_min = options.reconnect_max = 1h;
-    Redlock<> locks{{good[0].uri(), good[1].uri(), node.uri()}, options};
+    Redlock locks{{good[0].uri(), good[1].uri(), node.uri()}, options};
     for (int i = 0; i < 50; ++i) EXPECT_TRUE(locks.try_lock("name", 60s));
     EXPECT_TRUE(eventually(patience, [&] { return node.accepted() > 0; }));
     for (int i = 0; i < 50; ++i) EXPECT_TRUE(locks.try_lock("name", 60s));
@@ -181,7 +181,7 @@ TEST(Misbehaviour, R22_a_node_that_hangs_up_is_not_called_again_before_the_backo
 // DESIGN 10: "never reconnects; printf per operation".
 TEST(Misbehaviour, the_library_prints_nothing) {
     Cluster good{2};
-    Redlock<> locks{{good[0].uri(), good[1].uri(), dead_unix_uri()}, brisk()};
+    Redlock locks{{good[0].uri(), good[1].uri(), dead_unix_uri()}, brisk()};
     ::testing::internal::CaptureStdout();
     ::testing::internal::CaptureStderr();
     const bool is_locked = got(locks.try_lock("name", 60s));
@@ -211,7 +211,7 @@ TEST(Misbehaviour, R21_a_connection_that_closes_raises_no_SIGPIPE) {
             family);
         Options options = brisk();
         options.fencing = false;
-        Redlock<> locks{{node.uri()}, options};
+        Redlock locks{{node.uri()}, options};
         for (int i = 0; i < 20; ++i) {
             const auto lock = locks.lock("name", {.ttl = 60s, .wait = 5s});
             EXPECT_TRUE(lock) << lock.error().message();

@@ -23,9 +23,9 @@ class MutexTest : public testing::Test {
     [[nodiscard]] bool is_free(const std::string& name) { return got(locks.try_lock(name, 30s)); }
 
     Cluster cluster{3};
-    Redlock<> locks{cluster.uris(), holding_options()};
-    Redlock<> others{cluster.uris(), holding_options()};
-    Mutex<> mutex{locks, "name", {.ttl = 30s}};
+    Redlock locks{cluster.uris(), holding_options()};
+    Redlock others{cluster.uris(), holding_options()};
+    Mutex mutex{locks, "name", {.ttl = 30s}};
 };
 
 TEST_F(MutexTest, A_lock_guard_holds_the_resource_for_its_scope) {
@@ -52,7 +52,7 @@ TEST_F(MutexTest, A_unique_lock_may_be_tried_deferred_and_unlocked) {
 }
 
 TEST_F(MutexTest, A_scoped_lock_takes_two_in_any_order) {
-    Mutex<> second{locks, "second", {.ttl = 30s}};
+    Mutex second{locks, "second", {.ttl = 30s}};
     std::atomic<int> inside{0};
     std::atomic<int> together{0};
     const auto work = [&](auto& a, auto& b) {
@@ -71,9 +71,9 @@ TEST_F(MutexTest, A_scoped_lock_takes_two_in_any_order) {
 TEST_F(MutexTest, Lock_over_two_of_two_processes_never_deadlocks) {
     std::atomic<int> inside{0};
     std::atomic<int> together{0};
-    const auto work = [&](Redlock<>& from, const char* first, const char* second) {
-        Mutex<> a{from, first, {.ttl = 30s}};
-        Mutex<> b{from, second, {.ttl = 30s}};
+    const auto work = [&](Redlock& from, const char* first, const char* second) {
+        Mutex a{from, first, {.ttl = 30s}};
+        Mutex b{from, second, {.ttl = 30s}};
         for (int i = 0; i < 20; ++i) {
             std::lock(a, b);
             if (++inside != 1) ++together;
@@ -176,7 +176,7 @@ TEST_F(MutexTest, Throws_when_the_nodes_are_dead_and_works_when_they_are_back) {
 }
 
 TEST_F(MutexTest, Lock_gives_up_after_the_wait_that_it_was_made_with) {
-    Mutex<> hasty{locks, "name", {.ttl = 30s, .wait = 150ms}};
+    Mutex hasty{locks, "name", {.ttl = 30s, .wait = 150ms}};
     {
         const auto held = others.try_lock("name", 30s);
         EXPECT_THROW(hasty.lock(), Error);
@@ -189,7 +189,7 @@ TEST_F(MutexTest, Lock_gives_up_after_the_wait_that_it_was_made_with) {
 
 TEST_F(MutexTest, A_stop_ends_the_wait_for_another_client) {
     std::stop_source stop;
-    Mutex<> stoppable{locks, "name", {.ttl = 30s, .wait = forever, .stop = stop.get_token()}};
+    Mutex stoppable{locks, "name", {.ttl = 30s, .wait = forever, .stop = stop.get_token()}};
     const auto held = others.try_lock("name", 30s);
     std::thread waiter{[&] {
         try {
@@ -205,7 +205,7 @@ TEST_F(MutexTest, A_stop_ends_the_wait_for_another_client) {
 
 TEST_F(MutexTest, A_stop_ends_the_wait_for_a_thread_of_the_same_process) {
     std::stop_source stop;
-    Mutex<> stoppable{locks, "name", {.ttl = 30s, .wait = 3s, .stop = stop.get_token()}};
+    Mutex stoppable{locks, "name", {.ttl = 30s, .wait = 3s, .stop = stop.get_token()}};
     stoppable.lock();
     std::thread waiter{[&] {
         try {
@@ -231,7 +231,7 @@ TEST_F(MutexTest, Unlock_is_quiet_where_the_nodes_are_not_to_be_reached) {
 }
 
 TEST_F(MutexTest, Holds_several_resources_and_renews_them) {
-    Mutex<> both{locks, {"a", "b"}, {.ttl = short_ttl, .renew = true}};
+    Mutex both{locks, {"a", "b"}, {.ttl = short_ttl, .renew = true}};
     const std::lock_guard guard{both};
     const auto is_lost = [&] { return !both.held().owns_lock(); };
     EXPECT_TRUE(never_within(900ms, is_lost));

@@ -98,7 +98,7 @@ TEST(Resolver, R22_an_answer_that_takes_longer_than_a_connection_may_is_used_all
     options.connect_timeout = 20ms;
     options.reconnect_max = options.reconnect_min = 5ms;
     const std::string name{slow_names};
-    Redlock<> locks{"redis://" + name + ":" + std::to_string(server.port()), options};
+    Redlock locks{"redis://" + name + ":" + std::to_string(server.port()), options};
     const auto says_that_it_took_too_long = [&] {
         const auto lock = locks.try_lock("name", 60s);
         EXPECT_FALSE(lock);
@@ -117,14 +117,14 @@ TEST(Resolver, A_name_is_asked_for_once_at_a_time_by_all_of_a_process) {
     options.connect_timeout = 20ms;
     const std::string name = "shared.slow.redlock.test";
     const std::string uri = "redis://" + name + ":" + std::to_string(server.port());
-    for (int i = 0; i < 20; ++i) EXPECT_FALSE(got(Redlock<>{uri, options}.try_lock("name", 60s)));
+    for (int i = 0; i < 20; ++i) EXPECT_FALSE(got(Redlock{uri, options}.try_lock("name", 60s)));
     EXPECT_TRUE(eventually(patience, [&] { return slow_resolver().count(name) > 0; }));
-    Redlock<> one{uri, options};
-    Redlock<> other{uri, options};
-    for (Redlock<>* locks : {&one, &other}) EXPECT_FALSE(got(locks->try_lock("name", 60s)));
+    Redlock one{uri, options};
+    Redlock other{uri, options};
+    for (Redlock* locks : {&one, &other}) EXPECT_FALSE(got(locks->try_lock("name", 60s)));
     EXPECT_EQ(slow_resolver().count(name), 1) << "a thread for each would be as many as there are calls";
     slow_resolver().answer(name);
-    for (Redlock<>* locks : {&one, &other}) {
+    for (Redlock* locks : {&one, &other}) {
         EXPECT_TRUE(eventually(patience, [&] { return got(locks->try_lock("name", 60s)); }));
     }
 }
@@ -136,7 +136,7 @@ TEST(Resolver, A_name_that_hangs_keeps_no_other_from_being_looked_up) {
         servers.emplace_back(ServerOptions{.tcp = true});
         uris.push_back("redis://" + name + ":" + std::to_string(servers.back().port()));
     }
-    Redlock<> locks{uris, brisk()};
+    Redlock locks{uris, brisk()};
     EXPECT_TRUE(eventually(patience, [&] { return got(locks.try_lock("name", 60s)); }));
     slow_resolver().answer("hung.slow.redlock.test");
 }
@@ -149,12 +149,12 @@ TEST(Resolver, A_forked_child_does_not_wait_for_what_its_parent_looks_up) {
     RedisServer server{{.tcp = true}};
     const std::string name = "forked.slow.redlock.test";
     const std::string uri = "redis://" + name + ":" + std::to_string(server.port());
-    EXPECT_FALSE(got(Redlock<>{uri, brisk()}.try_lock("name", 60s)));
+    EXPECT_FALSE(got(Redlock{uri, brisk()}.try_lock("name", 60s)));
     ASSERT_TRUE(eventually(patience, [&] { return slow_resolver().count(name) == 1; }));
     const pid_t child = ::fork();
     if (child == 0) {
         slow_resolver().answer(name);
-        Redlock<> locks{uri, brisk()};
+        Redlock locks{uri, brisk()};
         ::_exit(eventually(patience / 2, [&] { return got(locks.try_lock("name", 60s)); }) ? 0 : 1);
     }
     int status = 0;
@@ -186,7 +186,7 @@ class [[maybe_unused]] NoThreads {
     pthread_attr_t usual_{};
 };
 
-NodeReport report_of_last(Redlock<>& locks) { return locks.inspect("name").value().nodes.back().report; }
+NodeReport report_of_last(Redlock& locks) { return locks.inspect("name").value().nodes.back().report; }
 
 TEST(Resolver, Where_no_thread_can_be_had_the_other_nodes_go_on_and_the_report_says_so) {
 #if REDLOCK_TEST_IS_SANITIZED
@@ -200,7 +200,7 @@ TEST(Resolver, Where_no_thread_can_be_had_the_other_nodes_go_on_and_the_report_s
     }
     Options options = brisk();
     options.reconnect_max = options.reconnect_min = 5ms;
-    Redlock<> locks{uris, options};
+    Redlock locks{uris, options};
     {
         const NoThreads none;
         EXPECT_TRUE(eventually(patience, [&] { return got(locks.try_lock("name", 60s)); }));
@@ -216,7 +216,7 @@ TEST(Resolver, A_node_whose_name_is_not_known_for_a_while_is_looked_for_where_it
     RedisServer server{{.tcp = true}};
     Options options = brisk();
     options.reconnect_max = options.reconnect_min = 5ms;
-    Redlock<> locks{std::string{"redis://"} + unsure_name + ":" + std::to_string(server.port()), options};
+    Redlock locks{std::string{"redis://"} + unsure_name + ":" + std::to_string(server.port()), options};
     EXPECT_TRUE(eventually(patience, [&] { return got(locks.try_lock("name", 60s)); }));
     const auto is_reconnected = [&] {
         server.query({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"});
@@ -230,7 +230,7 @@ TEST(Resolver, A_node_whose_name_is_not_known_for_a_while_is_looked_for_where_it
 #endif
     slow_resolver().be_sure(false);
     EXPECT_TRUE(is_reconnected());
-    Redlock<> newcomer{std::string{"redis://"} + unsure_name + ":" + std::to_string(server.port()), options};
+    Redlock newcomer{std::string{"redis://"} + unsure_name + ":" + std::to_string(server.port()), options};
     EXPECT_EQ(newcomer.try_lock("other", 60s).error(), errc::unreachable) << "it was nowhere yet";
     slow_resolver().be_sure(true);
 }
@@ -343,7 +343,7 @@ TEST(Addresses, R29_the_most_telling_of_all_reasons_is_given) {
          {reason_with(refusing("NOAUTH x"), silent), reason_with(silent, refusing("NOAUTH x")),
           reason_with(closing(), refusing("NOAUTH x")), reason_with(refusing("NOAUTH x"), closing())}) {
         EXPECT_EQ(reason.vote, Vote::refused);
-        EXPECT_EQ(reason.words, "NOAUTH x");
+        EXPECT_EQ(reason.text, "NOAUTH x");
     }
     EXPECT_EQ(reason_with(silent, closing()).vote, Vote::timeout);
     EXPECT_EQ(reason_with(closing(), silent).vote, Vote::timeout);

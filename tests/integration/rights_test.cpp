@@ -30,8 +30,8 @@ class LimitedUser {
         if (node().query(rule).text != "OK") throw std::runtime_error("the node does not take the rule");
     }
 
-    [[nodiscard]] Redlock<> connect(const Options& options = soon_again(), const std::string& query = "") {
-        return Redlock<>{{"unix://locks:secret@" + node().socket_path() + query}, options};
+    [[nodiscard]] Redlock connect(const Options& options = soon_again(), const std::string& query = "") {
+        return Redlock{{"unix://locks:secret@" + node().socket_path() + query}, options};
     }
 
     // What the node refused: commands, keys and channels.
@@ -68,7 +68,7 @@ class LimitedUser {
     }
 
     void hold(const Options& options) {
-        Redlock<> locks = connect(options);
+        Redlock locks = connect(options);
         static_cast<void>(locks.inspect("orders/1"));
         auto lock = locks.try_lock("orders/1", 60s);
         if (!lock) return;
@@ -76,8 +76,8 @@ class LimitedUser {
         static_cast<void>(lock->extend(120s));
     }
     void wait_and_be_called() {
-        Redlock<> holding = connect();
-        Redlock<> locks = connect();
+        Redlock holding = connect();
+        Redlock locks = connect();
         auto held = holding.try_lock("orders/1", 60s).value();
         std::stop_source source;
         auto waiting = wait_in_thread(locks, "orders/1", {.wait = forever, .stop = source.get_token()});
@@ -88,7 +88,7 @@ class LimitedUser {
     }
     // Whoever has lost its connection ends that one at the node first.
     void reconnect() {
-        Redlock<> locks = connect();
+        Redlock locks = connect();
         static_cast<void>(locks.try_lock("orders/1", 60s));
         node().query({"CLIENT", "KILL", "USER", "locks"});
         EXPECT_TRUE(eventually_or_refused([&] {

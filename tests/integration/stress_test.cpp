@@ -73,7 +73,7 @@ class StressLong : public ::testing::Test {
     }
 
     // Until the end: a lock on a random resource, the state it protects, and unlock.
-    void work(Redlock<>& locks, unsigned seed, std::chrono::steady_clock::time_point end) {
+    void work(Redlock& locks, unsigned seed, std::chrono::steady_clock::time_point end) {
         std::mt19937 random{seed};
         while (std::chrono::steady_clock::now() < end) {
             const std::size_t i = random() % resource_count;
@@ -102,7 +102,7 @@ TEST_F(StressLong, no_two_holders_nobody_stuck_and_no_key_left) {
     Options options;
     options.node_timeout = 500ms;
     options.reconnect_max = 100ms;
-    std::vector<Redlock<>> clients;
+    std::vector<Redlock> clients;
     for (int i = 0; i < 4; ++i) clients.push_back(connect_to(cluster, options));
     const unsigned seed = told_seed("stress");
     SCOPED_TRACE("seed " + std::to_string(seed));

@@ -33,7 +33,7 @@ TEST_P(Suspend, R15_lost_is_told_soon_after_the_resume) {
     Cluster cluster{3};
     const SuspendedClock clock;
     const Options options = patient();
-    Redlock<hiredis::Transport, SuspendedClock> locks{
+    BasicRedlock<hiredis::Transport, SuspendedClock> locks{
         std::make_unique<hiredis::Transport>(Endpoints{cluster.uris()}.list(), options), options, clock};
     ASSERT_TRUE(locks.lock("warm-up", {.ttl = 60s, .wait = 30s}));
     cluster.pause_first(GetParam());

@@ -29,7 +29,7 @@ TEST(Threads, a_thousand_contended_cycles_leave_no_key_and_no_two_holders) {
     Cluster cluster{3};
     Options options = patient();
     options.retry = {.base = 1ms, .cap = 10ms};
-    std::vector<Redlock<>> clients;
+    std::vector<Redlock> clients;
     for (int i = 0; i < 3; ++i) clients.push_back(connect_to(cluster, options));
     constexpr std::size_t threads = 6;
     constexpr std::size_t cycles = 168;
@@ -114,7 +114,7 @@ TEST(Threads, a_stop_ends_a_waiting_lock_at_once) {
 
 TEST(Threads, a_redlock_may_go_before_its_locks_and_they_work_on) {
     Cluster cluster{3};
-    std::optional<Redlock<>> locks = connect_to(cluster);
+    std::optional<Redlock> locks = connect_to(cluster);
     std::vector<Lock> held;
     for (const char* name : {"a", "b", "c"}) held.push_back(locks->try_lock(name, 60s).value());
     locks.reset();

@@ -51,7 +51,7 @@ TEST(WaitingCalls, a_release_between_the_failed_attempt_and_the_queue_is_not_mis
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 500us};
     auto holding = connect_to(cluster, called_only());
-    Redlock<> locks{proxy.uris(), called_only()};
+    Redlock locks{proxy.uris(), called_only()};
     constexpr int tries = 120;
     for (int i = -1; i < tries; ++i) {  // the first makes the connections
         auto held = holding.lock("name", for_long).value();
@@ -72,7 +72,7 @@ TEST(WaitingCalls, a_call_that_is_lost_ends_in_the_backstop) {
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 0us};
     auto holding = connect_to(cluster, soon_again());
-    Redlock<> locks{proxy.uris(), soon_again()};
+    Redlock locks{proxy.uris(), soon_again()};
     auto held = holding.try_lock("name", 1h).value();
     auto waiting = wait_in_thread(locks, "name");
     ASSERT_TRUE(are_queued(cluster, "name", 1));

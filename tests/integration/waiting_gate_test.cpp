@@ -30,7 +30,7 @@ class CountingClock : public LeaseClock {
 // so that nothing asks the clock but those who come.
 class WaitingGate : public testing::Test {
    protected:
-    using Locks = Redlock<hiredis::Transport, CountingClock>;
+    using Locks = BasicRedlock<hiredis::Transport, CountingClock>;
 
     void SetUp() override {
         held = holding.try_lock("name", 1h).value();
@@ -55,7 +55,7 @@ class WaitingGate : public testing::Test {
 
     Cluster cluster{3};
     CountingClock clock;
-    Redlock<> holding = connect_to(cluster, plain());
+    Redlock holding = connect_to(cluster, plain());
     Locks locks{std::make_unique<hiredis::Transport>(Endpoints{cluster.uris()}.list(), plain()), plain(),
                 clock};
     std::optional<Lock> held;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "integration/fixture.hpp"
-#include "redlock/core/command.hpp"
+#include "redlock/voting/command.hpp"
 
 namespace redlock::test {
 

@@ -46,7 +46,7 @@ TEST(WaitingPermissions, try_lock_extend_and_unlock_need_none_that_waiting_needs
         for (const bool fencing : {true, false}) {
             Options options = patient();
             options.fencing = fencing;
-            Redlock<> locks{cluster.tcp_uris(user.name + ":secret"), options};
+            Redlock locks{cluster.tcp_uris(user.name + ":secret"), options};
             auto lock = locks.try_lock("name", 60s);
             ASSERT_TRUE(lock) << user.name << ": " << lock.error().message();
             EXPECT_TRUE(lock->extend(60s)) << user.name;
@@ -64,8 +64,8 @@ TEST(WaitingPermissions, who_lacks_them_waits_a_little_longer) {
     Cluster cluster = with_users();
     for (const User& user : users()) {
         const auto uris = cluster.tcp_uris(user.name + ":secret");
-        Redlock<> holding{uris, soon_again()};
-        Redlock<> locks{uris, soon_again()};
+        Redlock holding{uris, soon_again()};
+        Redlock locks{uris, soon_again()};
         occupy(cluster, "name", 1h);
         const auto before = cluster.command_stat("evalsha");
         auto waiting = wait_in_thread(locks, "name");

@@ -56,7 +56,7 @@ TEST(WaitingQueue, ends_by_itself_where_those_who_stood_in_it_are_gone) {
 std::vector<std::size_t> order_of_turns(Cluster& cluster) {
     constexpr std::size_t count = 5;
     auto holding = connect_to(cluster, called_only());
-    std::vector<Redlock<>> clients;
+    std::vector<Redlock> clients;
     for (std::size_t i = 0; i < count; ++i) clients.push_back(connect_to(cluster, called_only()));
     auto held = holding.try_lock("name", 1h).value();
     std::vector<std::size_t> order;  // guarded by the lock itself
@@ -90,8 +90,8 @@ TEST(WaitingQueue, a_waiter_cancelled_as_it_is_called_leaves_the_lock_to_the_nex
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 300us};
     auto holding = connect_to(cluster, called_only());
-    Redlock<> first{proxy.uris(), called_only()};
-    Redlock<> second{proxy.uris(), called_only()};
+    Redlock first{proxy.uris(), called_only()};
+    Redlock second{proxy.uris(), called_only()};
     constexpr int tries = 60;
     for (int i = 0; i < tries; ++i) {
         auto held = holding.lock("name", for_long).value();

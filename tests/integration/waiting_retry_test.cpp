@@ -40,7 +40,7 @@ std::vector<double> delays_of_attempts(const std::string& uri) {
     options.retry = {.base = 60ms, .cap = 60ms, .multiplier = 1, .max_attempts = attempts_noted};
     auto transport = std::make_unique<NotingTransport>(uri, options);
     const auto& times = transport->times;
-    Redlock<NotingTransport> locks{std::move(transport), options};
+    BasicRedlock<NotingTransport, LeaseClock> locks{std::move(transport), options};
     static_cast<void>(locks.lock("name", {.ttl = 1h, .wait = 60s}));
     std::vector<double> delays;
     for (std::size_t i = 1; i < times.size(); ++i) {
@@ -64,7 +64,7 @@ class Other : public testing::Environment {
             file.close();
             std::filesystem::rename(parts.at(2) + ".part", parts.at(2));
         } else {
-            Redlock<> locks{parts.at(1), soon_again()};
+            Redlock locks{parts.at(1), soon_again()};
             static_cast<void>(locks.lock("name", {.ttl = 1h, .wait = forever}));
         }
         std::_Exit(0);

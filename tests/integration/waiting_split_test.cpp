@@ -65,7 +65,7 @@ TEST(WaitingSplit, contenders_at_different_distances_all_get_their_turns) {
                 auto uris = distances[0]->uris();
                 uris[i] = cluster.uris()[i];
                 uris[(i + 1) % count] = distances[1]->uris()[(i + 1) % count];
-                Redlock<> locks{uris, options};
+                Redlock locks{uris, options};
                 for (int n = 0; n < 10; ++n) {
                     auto lock = locks.lock("name", {.ttl = 1h, .wait = 60s});
                     if (lock) section.pass();

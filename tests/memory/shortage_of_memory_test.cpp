@@ -72,7 +72,7 @@ class ExemptTransport : public ScriptedTransport {
     }
 };
 
-using FrugalRedlock = Redlock<ExemptTransport, ManualClock>;
+using FrugalRedlock = BasicRedlock<ExemptTransport, ManualClock>;
 using FrugalLock = BasicLock<ExemptTransport, ManualClock>;
 
 // Five nodes, and a client that has done everything before.

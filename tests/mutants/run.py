@@ -102,7 +102,7 @@ class Mutant:
 
     def thread_tests(self):
         """Those of many threads on sockets that it is about: of which thread drives, and of what they inherit."""
-        tests = {"include/redlock/core/engine.hpp": "driver", "include/redlock/core/threads.hpp": "threads"}
+        tests = {"include/redlock/engine/engine.hpp": "driver", "include/redlock/system/threads.hpp": "threads"}
         return [name for path, name in tests.items()
                 if not self.edits or any(edit.path == path for edit in self.edits)]
 

@@ -14,9 +14,9 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/keeper.hpp"
-#include "redlock/core/protocol.hpp"
-#include "redlock/core/waiting.hpp"
+#include "redlock/algorithm/protocol.hpp"
+#include "redlock/renewal/renewer.hpp"
+#include "redlock/waiting/contention.hpp"
 #include "sim/handovers.hpp"
 #include "sim/history.hpp"
 #include "sim/network.hpp"
@@ -326,7 +326,7 @@ class SimClient {
 
     /// Holds it no longer, without a word to the nodes. From then on its keys may be left behind.
     Task<bool> hand_over(SimLeasePtr lease, Random& random) {
-        const bool is_handed_on = co_await waiting_.let_go(lease);
+        const bool is_handed_on = co_await waiting_.detach(lease);
         if (is_over_) co_return false;
         if (lease->hold() == detail::Hold::held) co_return co_await release(lease);
         keeper_.forget(*lease);
@@ -476,8 +476,8 @@ class SimClient {
 
     Engine engine_;
     detail::Protocol<SimTransport, SimClock> protocol_;
-    detail::Waiting<SimTransport, SimClock> waiting_;
-    detail::Keeper<SimTransport, SimClock> keeper_;
+    detail::Contention<SimTransport, SimClock> waiting_;
+    detail::Renewer<SimTransport, SimClock> keeper_;
 
     std::deque<Worker> workers_;
     std::vector<ActiveCall> calls_;

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "redlock/core/clock.hpp"
+#include "redlock/clock.hpp"
 
 namespace redlock::sim {
 

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/token.hpp"
+#include "redlock/token.hpp"
 #include "sim/random.hpp"
 
 namespace redlock::sim {

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/lease.hpp"
+#include "redlock/algorithm/lease.hpp"
 #include "sim/clock.hpp"
 #include "sim/plan.hpp"
 #include "sim/timeline.hpp"

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/command.hpp"
+#include "redlock/voting/command.hpp"
 #include "sim/model_store.hpp"
 
 namespace redlock::sim {
@@ -389,7 +389,7 @@ class ModelRedis {
             if (!store_.has(scope.resources[i], scope.arguments[0])) continue;
             freed += static_cast<std::size_t>(del(scope.resources[i]));
             if (scope.arguments.size() <= 1 + i || !permissions_.queues) continue;
-            has_called |= call_next(scope.arguments[1 + i], scope.resources[i]);
+            has_called |= notify_next(scope.arguments[1 + i], scope.resources[i]);
         }
         if (freed < scope.resources.size()) return ModelReply::number(0);
         return ModelReply::number(has_called ? 2 : 1);
@@ -438,13 +438,13 @@ class ModelRedis {
             if (store_.queue_left(scope.companions[i]).value_or(-2) < 0) continue;
             const bool was_there = store_.erase_member(scope.companions[i], scope.arguments[0]);
             if (was_there || exists(scope.resources[i])) continue;
-            call_next(scope.companions[i], scope.resources[i]);
+            notify_next(scope.companions[i], scope.resources[i]);
         }
         return ModelReply::number(1);
     }
 
     /// Takes the first out of the queue that somebody hears, and says whether there is one.
-    bool call_next(std::string_view queue, std::string_view resource) {
+    bool notify_next(std::string_view queue, std::string_view resource) {
         if (store_.pttl(queue) < 0) return false;
         for (int i = 0; i < calls_max; ++i) {
             const std::string first = store_.first_member(queue);

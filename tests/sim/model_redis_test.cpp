@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/command.hpp"
+#include "redlock/voting/command.hpp"
 #include "sim/model_redis.hpp"
 #include "sim/random.hpp"
 #include "support/redis_client.hpp"

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "redlock/core/transport.hpp"
+#include "redlock/engine/transport.hpp"
 #include "sim/clock.hpp"
 #include "sim/model_redis.hpp"
 #include "sim/timeline.hpp"

@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "redlock/core/quorum.hpp"
 #include "redlock/options.hpp"
+#include "redlock/voting/quorum.hpp"
 #include "sim/clock.hpp"
 #include "sim/random.hpp"
 

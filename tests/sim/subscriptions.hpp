@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/transport.hpp"
+#include "redlock/engine/transport.hpp"
 #include "sim/network.hpp"
 #include "sim/port.hpp"
 

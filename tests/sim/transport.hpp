@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/transport.hpp"
+#include "redlock/engine/transport.hpp"
 #include "sim/network.hpp"
 #include "sim/port.hpp"
 #include "sim/subscriptions.hpp"
@@ -37,7 +37,7 @@ class SimTransport {
     [[nodiscard]] std::size_t size() const noexcept { return ports_.size(); }
     [[nodiscard]] std::string_view endpoint(std::size_t node) const noexcept { return ports_[node].name; }
     [[nodiscard]] detail::Fault fault(std::size_t node) const noexcept {
-        return {ports_[node].fault, ports_[node].words};
+        return {ports_[node].fault, ports_[node].text};
     }
 
     detail::Sent connect(std::size_t node) {
@@ -55,7 +55,7 @@ class SimTransport {
     void drop(std::size_t node, const detail::Fault& fault) {
         NodePort& port = ports_[node];
         port.has_answered = false;
-        close(node, fault.vote, fault.words);
+        close(node, fault.vote, fault.text);
     }
     void keep_trying(std::size_t node, bool is_wanted) { ports_[node].is_wanted = is_wanted; }
 
@@ -176,7 +176,7 @@ class SimTransport {
         std::string name;
         bool is_wanted = false;  ///< whenever it can be had
         Vote fault = Vote::unreachable;
-        std::string words = "not connected yet";
+        std::string text = "not connected yet";
         detail::NodeInfo info;
         ConnectionId previous = no_connection;  ///< the last one that was up, and the server it was to
         std::string previous_run_id;
@@ -219,20 +219,20 @@ class SimTransport {
         events.on_reply(node, plain);
     }
 
-    void fail(std::size_t node, Vote vote, std::string_view words, detail::TransportEvents& events) {
-        close(node, vote, words);
+    void fail(std::size_t node, Vote vote, std::string_view text, detail::TransportEvents& events) {
+        close(node, vote, text);
         events.on_down(node, fault(node));
     }
 
-    void close(std::size_t node, Vote vote, std::string_view words) {
+    void close(std::size_t node, Vote vote, std::string_view text) {
         NodePort& port = ports_[node];
         port.fail(network_, random_);
         port.fault = vote;
-        port.words = words;
+        port.text = text;
         port.out.clear();
         has_lost_node_ = true;
         network_.timeline().note(network_.now(), "  client ", client_, ": no connection to node ", node, ", ",
-                                 words);
+                                 text);
     }
 
     Network& network_;
@@ -248,6 +248,6 @@ class SimTransport {
     bool is_shut_ = false;
 };
 
-static_assert(detail::Transport<SimTransport>);
+static_assert(detail::IsTransport<SimTransport>);
 
 }  // namespace redlock::sim

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "redlock/core/command.hpp"
+#include "redlock/voting/command.hpp"
 #include "unit/memory_node.hpp"
 
 namespace redlock::detail {

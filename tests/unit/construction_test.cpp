@@ -79,10 +79,10 @@ TEST(Construction, every_form_compiles_and_connects_to_nothing) {
     const Redlock two_in_parentheses({"redis://a", "redis://b"});
     const Redlock without_inner_braces{"redis://a", "redis://b"};
     const Redlock of_several_lists{"redis://a,redis://b", Names{"redis://c"}};
-    const Redlock<> in_braces_and_parentheses({{"redis://a"}});
-    static_assert(std::is_same_v<decltype(one), const Redlock<>>);
-    static_assert(std::is_same_v<decltype(three), const Redlock<>>);
-    static_assert(std::is_same_v<decltype(commas), const Redlock<>>);
+    const Redlock in_braces_and_parentheses({{"redis://a"}});
+    static_assert(std::is_same_v<decltype(one), const Redlock>);
+    static_assert(std::is_same_v<decltype(three), const Redlock>);
+    static_assert(std::is_same_v<decltype(commas), const Redlock>);
 }
 
 // On g++ 12 an initializer-list constructor would take the value of the one field for a URI. A name that is
@@ -90,7 +90,7 @@ TEST(Construction, every_form_compiles_and_connects_to_nothing) {
 template <class Nodes>
 void expect_options_after(const Nodes& nodes) {
     EXPECT_NE(complaint([&] {
-                  Redlock<> locks{nodes, {.client_name = "a b"}};
+                  Redlock locks{nodes, {.client_name = "a b"}};
               }).find("Options::client_name"),
               std::string::npos);
     EXPECT_NE(complaint([&] {
@@ -134,38 +134,38 @@ TEST(Construction, the_second_brace_list_is_the_options) {
     EXPECT_TRUE(is_about_the_name([] { Redlock locks{{"redis://a"}, {.client_name = "a b"}}; }));
     EXPECT_TRUE(is_about_the_name([] { Redlock locks{{"redis://a", "redis://b"}, {.client_name = "a b"}}; }));
     EXPECT_TRUE(is_about_the_name([] {
-        Redlock<> locks({"redis://a", "redis://b", "redis://c"}, {.client_name = "a b"});
+        Redlock locks({"redis://a", "redis://b", "redis://c"}, {.client_name = "a b"});
     }));
     const std::string node = "redis://a";
-    EXPECT_TRUE(is_about_the_name([&] { Redlock<> locks{{node, "redis://b"}, {.client_name = "a b"}}; }));
+    EXPECT_TRUE(is_about_the_name([&] { Redlock locks{{node, "redis://b"}, {.client_name = "a b"}}; }));
 }
 
 TEST(Construction, N_0_is_refused) {
-    EXPECT_NE(complaint([] { Redlock<> locks{Names{}}; }).find("empty"), std::string::npos);
-    EXPECT_NE(complaint([] { Redlock<> locks{""}; }).find("empty"), std::string::npos);
+    EXPECT_NE(complaint([] { Redlock locks{Names{}}; }).find("empty"), std::string::npos);
+    EXPECT_NE(complaint([] { Redlock locks{""}; }).find("empty"), std::string::npos);
     for (const char* uris : {",", "redis://a,", ",redis://a", "redis://a,,redis://b", " "}) {
-        EXPECT_NE(complaint([&] { Redlock<> locks{uris}; }).find("an empty URI"), std::string::npos) << uris;
+        EXPECT_NE(complaint([&] { Redlock locks{uris}; }).find("an empty URI"), std::string::npos) << uris;
     }
 }
 
 TEST(Construction, the_same_node_twice_is_refused_and_named) {
     const std::string message = complaint([] {
-        Redlock<> locks{{"redis://a", "redis://b", "redis://u:hunter2@A:6379/3"}};
+        Redlock locks{{"redis://a", "redis://b", "redis://u:hunter2@A:6379/3"}};
     });
     EXPECT_NE(message.find("redis://a:6379/3 is there twice"), std::string::npos) << message;
     EXPECT_EQ(message.find("hunter2"), std::string::npos);
-    EXPECT_NE(complaint([] { Redlock<> locks{"unix:///a,unix:///a?db=1"}; }), "");
-    EXPECT_NE(complaint([] { Redlock<> locks{"redis://a,redis://b", "redis://a"}; }), "");
-    EXPECT_NE(complaint([] { Redlock<> locks{"redis://a\n"}; }).find("'redis://***': "), std::string::npos);
+    EXPECT_NE(complaint([] { Redlock locks{"unix:///a,unix:///a?db=1"}; }), "");
+    EXPECT_NE(complaint([] { Redlock locks{"redis://a,redis://b", "redis://a"}; }), "");
+    EXPECT_NE(complaint([] { Redlock locks{"redis://a\n"}; }).find("'redis://***': "), std::string::npos);
 }
 
 TEST(Construction, a_bad_uri_or_option_is_refused_by_name) {
     EXPECT_NE(complaint([] {
-                  Redlock<> locks{{"redis://a", "redis://b:x"}};
+                  Redlock locks{{"redis://a", "redis://b:x"}};
               }).find("node 2 of 2: bad URI 'redis://***'"),
               std::string::npos);
     EXPECT_NE(complaint([] {
-                  Redlock<> locks{{"redis://a"}, {.node_timeout = -1ms}};
+                  Redlock locks{{"redis://a"}, {.node_timeout = -1ms}};
               }).find("Options::node_timeout is -1 ms"),
               std::string::npos);
 }
@@ -267,7 +267,7 @@ static_assert(!std::is_constructible_v<Resources, Token>);
 static_assert(!std::is_constructible_v<Token, std::string>);
 
 template <class... Arguments>
-constexpr bool can_adopt = requires(Redlock<>& locks, const Arguments&... arguments) {
+constexpr bool can_adopt = requires(Redlock& locks, const Arguments&... arguments) {
     locks.adopt(arguments...);
 };
 static_assert(can_adopt<const char*, Token, std::chrono::milliseconds>);
@@ -275,7 +275,7 @@ static_assert(!can_adopt<Token, const char*, std::chrono::milliseconds>);
 static_assert(!can_adopt<const char*, const char*, std::chrono::milliseconds>);
 
 template <class... Arguments>
-constexpr bool can_try_lock = requires(Redlock<>& locks, const Arguments&... arguments) {
+constexpr bool can_try_lock = requires(Redlock& locks, const Arguments&... arguments) {
     locks.try_lock(arguments...);
 };
 static_assert(can_try_lock<const char*, std::chrono::seconds>);
@@ -284,7 +284,7 @@ static_assert(!can_try_lock<const char*, int>, "a number without a unit");
 
 static_assert(!std::is_copy_constructible_v<Lock> && !std::is_copy_assignable_v<Lock>);
 static_assert(std::is_nothrow_move_constructible_v<Lock> && std::is_nothrow_move_assignable_v<Lock>);
-static_assert(std::is_nothrow_destructible_v<Lock> && std::is_nothrow_destructible_v<Redlock<>>);
+static_assert(std::is_nothrow_destructible_v<Lock> && std::is_nothrow_destructible_v<Redlock>);
 static_assert(!std::is_convertible_v<Lock, bool>);
 static_assert(noexcept(std::declval<Lock&>().unlock()));
 

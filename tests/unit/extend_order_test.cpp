@@ -284,7 +284,7 @@ TEST(ExtendOrder, R11_who_asks_while_one_is_under_way_is_not_served_by_its_answe
 TEST(ExtendOrder, R10_what_an_extension_under_way_shortens_is_not_handed_on_without_fencing) {
     Slow nodes;
     const auto extension = nodes.client.start_extend(nodes.lease, 1s);
-    const auto letting_go = nodes.client.start_let_go(nodes.lease);
+    const auto letting_go = nodes.client.start_detach(nodes.lease);
     nodes.client.pass(20ms);
     ASSERT_TRUE(extension->is_done && letting_go->is_done);
     EXPECT_FALSE(letting_go->task.take());
@@ -298,7 +298,7 @@ TEST(ExtendOrder, R13_what_waits_when_the_lease_is_handed_on_ends_with_lost_and_
     const auto first = nodes.client.start_extend(nodes.lease, 20s);
     const auto second = nodes.client.start_extend(nodes.lease, 1s);
     nodes.client.pass(2ms);
-    const auto letting_go = nodes.client.start_let_go(nodes.lease);
+    const auto letting_go = nodes.client.start_detach(nodes.lease);
     nodes.client.pass(30ms);
     ASSERT_TRUE(first->is_done && second->is_done && letting_go->is_done);
     EXPECT_TRUE(letting_go->task.take()) << "the shorter one was never sent";

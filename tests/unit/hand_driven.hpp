@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/keeper.hpp"
-#include "redlock/core/protocol.hpp"
-#include "redlock/core/waiting.hpp"
+#include "redlock/algorithm/protocol.hpp"
+#include "redlock/renewal/renewer.hpp"
+#include "redlock/waiting/contention.hpp"
 #include "unit/scripted_world.hpp"
 
 namespace redlock::test {
@@ -78,7 +78,7 @@ class HandDriven {
     [[nodiscard]] auto start_unlock(const LeasePtr& lease) {
         return start(waiting_.release(lease, detail::Unconnected::takes_longer));
     }
-    [[nodiscard]] auto start_let_go(const LeasePtr& lease) { return start(waiting_.let_go(lease)); }
+    [[nodiscard]] auto start_detach(const LeasePtr& lease) { return start(waiting_.detach(lease)); }
     void keep(const LeasePtr& lease) { keeper_.keep(lease); }
     // Nothing is left to be done for a node.
     [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }
@@ -103,8 +103,8 @@ class HandDriven {
     World& world_;
     Engine engine_;
     Protocol protocol_;
-    detail::Waiting<ScriptedTransport, ManualClock> waiting_;
-    detail::Keeper<ScriptedTransport, ManualClock> keeper_;
+    detail::Contention<ScriptedTransport, ManualClock> waiting_;
+    detail::Renewer<ScriptedTransport, ManualClock> keeper_;
 };
 
 }  // namespace redlock::test

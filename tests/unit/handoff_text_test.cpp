@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/token.hpp"
+#include "redlock/token.hpp"
 
 namespace redlock::test {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Until when keys of ours may be somewhere, and what is owed for them, rule R34.
-#include "redlock/core/keys.hpp"
+#include "redlock/engine/key_records.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,13 +9,13 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/owed.hpp"
+#include "redlock/engine/pending_releases.hpp"
 #include "unit/hand_driven.hpp"
 
 namespace redlock::test {
 namespace {
 
-using Keys = detail::Keys<ManualClock::time_point>;
+using Keys = detail::KeyRecords<ManualClock::time_point>;
 using Link = detail::Link<ManualClock::time_point>;
 
 ManualClock::time_point hour_and(Nanoseconds more) { return ManualClock::time_point{1h + more}; }
@@ -90,7 +90,7 @@ TEST(Keys, R34_a_confirmed_release_ends_the_record) {
 // ---- the releases that follow from it
 // -----------------------------------------------------------------------
 
-using Owed = detail::OwedReleases<ManualClock::time_point>;
+using Owed = detail::PendingReleases<ManualClock::time_point>;
 
 std::shared_ptr<detail::Round<ManualClock::time_point>> release_of(std::shared_ptr<Keys> keys,
                                                                    std::size_t name_size = 4) {

@@ -5,14 +5,14 @@
 #include <memory>
 #include <string>
 
-#include "redlock/core/lease.hpp"
+#include "redlock/algorithm/lease.hpp"
 #include "unit/scripted_world.hpp"
 
 namespace redlock::test {
 namespace {
 
+using detail::ExtensionStart;
 using detail::Hold;
-using detail::Start;
 using Time = ManualClock::time_point;
 using Lease = detail::Lease<Time>;
 
@@ -28,7 +28,7 @@ Options without_drift() {
     return options;
 }
 
-Start begin(Lease& lease, Lease::Extension& extension, Nanoseconds since_start) {
+ExtensionStart begin(Lease& lease, Lease::Extension& extension, Nanoseconds since_start) {
     return lease.begin_extension(extension, at(since_start), without_drift());
 }
 
@@ -38,10 +38,10 @@ Lease::Extension extension_by(std::chrono::milliseconds ttl, Nanoseconds since_s
 }
 
 // As one whose turn is called.
-Start begin_in_line(Lease& lease, Lease::Extension& extension, Nanoseconds since_start) {
-    extension.turn = std::make_shared<detail::Wait<Time>>(extension.latest);
+ExtensionStart begin_in_line(Lease& lease, Lease::Extension& extension, Nanoseconds since_start) {
+    extension.turn = std::make_shared<detail::Suspended<Time>>(extension.latest);
     lease.line_up(extension.turn);
-    EXPECT_EQ(lease.call_next(), extension.turn);
+    EXPECT_EQ(lease.next_in_line(), extension.turn);
     return begin(lease, extension, since_start);
 }
 
@@ -63,7 +63,7 @@ TEST(Lease, is_held_until_its_validity_ends) {
 TEST(Lease, an_extension_that_carried_in_time_moves_the_end) {
     const auto lease = lease_until(10s);
     auto extension = extension_by(20s, 5s);
-    ASSERT_EQ(begin(*lease, extension, 5s), Start::begun);
+    ASSERT_EQ(begin(*lease, extension, 5s), ExtensionStart::begun);
     EXPECT_EQ(lease->valid_until(), at(10s)) << "not before it is carried";
     EXPECT_TRUE(lease->end_extension(extension, true, at(6s)));
     EXPECT_EQ(lease->valid_until(), new_end(25s));
@@ -72,12 +72,12 @@ TEST(Lease, an_extension_that_carried_in_time_moves_the_end) {
 TEST(Lease, R10_an_extension_that_was_not_carried_or_came_too_late_moves_nothing) {
     const auto lease = lease_until(10s);
     auto first = extension_by(20s, 5s);
-    ASSERT_EQ(begin(*lease, first, 5s), Start::begun);
+    ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     EXPECT_FALSE(lease->end_extension(first, false, at(6s)));
-    EXPECT_EQ(lease->call_next(), nullptr);
+    EXPECT_EQ(lease->next_in_line(), nullptr);
     EXPECT_EQ(lease->valid_until(), at(10s));
     auto second = extension_by(20s, 9s);
-    ASSERT_EQ(begin(*lease, second, 9s), Start::begun);
+    ASSERT_EQ(begin(*lease, second, 9s), ExtensionStart::begun);
     EXPECT_FALSE(lease->end_extension(second, true, at(10s)));
     EXPECT_EQ(lease->valid_until(), at(10s));
 }
@@ -86,7 +86,7 @@ TEST(Lease, R10_a_sooner_end_counts_from_before_the_send_whatever_comes_back) {
     for (const bool carried : {true, false}) {
         const auto lease = lease_until(10s);
         auto extension = extension_by(2s, 5s);
-        ASSERT_EQ(begin(*lease, extension, 5s), Start::begun);
+        ASSERT_EQ(begin(*lease, extension, 5s), ExtensionStart::begun);
         EXPECT_TRUE(extension.is_sooner);
         EXPECT_EQ(lease->valid_until(), new_end(7s));
         EXPECT_EQ(lease->end_extension(extension, carried, at(6s)), carried);
@@ -99,34 +99,34 @@ TEST(Lease, R33_one_extension_is_under_way_at_a_time) {
     const auto lease = lease_until(10s);
     auto first = extension_by(20s, 5s);
     auto second = extension_by(30s, 5s);
-    ASSERT_EQ(begin(*lease, first, 5s), Start::begun);
-    EXPECT_EQ(begin(*lease, second, 5s), Start::busy);
-    EXPECT_EQ(lease->call_next(), nullptr) << "the first has not ended";
+    ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
+    EXPECT_EQ(begin(*lease, second, 5s), ExtensionStart::busy);
+    EXPECT_EQ(lease->next_in_line(), nullptr) << "the first has not ended";
     EXPECT_TRUE(lease->end_extension(first, true, at(5s)));
-    EXPECT_EQ(begin(*lease, second, 5s), Start::busy) << "those in line come before";
-    EXPECT_EQ(lease->call_next(), nullptr);
-    EXPECT_EQ(begin(*lease, second, 5s), Start::begun);
+    EXPECT_EQ(begin(*lease, second, 5s), ExtensionStart::busy) << "those in line come before";
+    EXPECT_EQ(lease->next_in_line(), nullptr);
+    EXPECT_EQ(begin(*lease, second, 5s), ExtensionStart::begun);
 }
 
 TEST(Lease, R33_the_turn_goes_to_the_first_in_line_and_on_from_one_that_does_not_take_it) {
     const auto lease = lease_until(10s);
     auto first = extension_by(20s, 5s);
-    ASSERT_EQ(begin(*lease, first, 5s), Start::begun);
+    ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     auto second = extension_by(30s, 5s);
     auto third = extension_by(40s, 5s);
-    second.turn = std::make_shared<detail::Wait<Time>>(second.latest);
-    third.turn = std::make_shared<detail::Wait<Time>>(third.latest);
+    second.turn = std::make_shared<detail::Suspended<Time>>(second.latest);
+    third.turn = std::make_shared<detail::Suspended<Time>>(third.latest);
     lease->line_up(second.turn);
     lease->line_up(third.turn);
     EXPECT_TRUE(lease->end_extension(first, true, at(5s)));
-    EXPECT_EQ(lease->call_next(), second.turn);
+    EXPECT_EQ(lease->next_in_line(), second.turn);
     auto late = extension_by(50s, 5s);
-    EXPECT_EQ(begin(*lease, late, 5s), Start::busy) << "it is called, but not for this one";
-    EXPECT_EQ(begin(*lease, second, 6s), Start::busy) << "its time is over";
-    EXPECT_EQ(lease->call_next(), third.turn);
-    EXPECT_EQ(begin(*lease, third, 5500ms), Start::begun);
+    EXPECT_EQ(begin(*lease, late, 5s), ExtensionStart::busy) << "it is called, but not for this one";
+    EXPECT_EQ(begin(*lease, second, 6s), ExtensionStart::busy) << "its time is over";
+    EXPECT_EQ(lease->next_in_line(), third.turn);
+    EXPECT_EQ(begin(*lease, third, 5500ms), ExtensionStart::begun);
     EXPECT_EQ(third.started, at(5500ms)) << "and not when it was asked for";
-    EXPECT_EQ(lease->call_next(), nullptr);
+    EXPECT_EQ(lease->next_in_line(), nullptr);
     EXPECT_TRUE(lease->end_extension(third, true, at(5600ms)));
     EXPECT_EQ(lease->valid_until(), new_end(45500ms));
 }
@@ -135,30 +135,31 @@ TEST(Lease, R33_of_two_that_ask_for_the_same_one_serves_both_where_it_was_begun_
     for (const bool is_in_time : {true, false}) {
         const auto lease = lease_until(10s);
         auto first = extension_by(20s, 5s);
-        ASSERT_EQ(begin(*lease, first, 5s), Start::begun);
+        ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
         auto second = extension_by(20s, is_in_time ? 5s : 5s + 1ns);
         EXPECT_TRUE(lease->end_extension(first, true, at(5100ms)));
-        EXPECT_EQ(begin_in_line(*lease, second, 5100ms), is_in_time ? Start::needless : Start::begun);
+        EXPECT_EQ(begin_in_line(*lease, second, 5100ms),
+                  is_in_time ? ExtensionStart::needless : ExtensionStart::begun);
     }
 }
 
 TEST(Lease, R33_none_is_served_by_one_that_was_begun_before_it_asked) {
     const auto lease = lease_until(10s);
     auto first = extension_by(20'100ms, 5s);
-    ASSERT_EQ(begin(*lease, first, 5s), Start::begun);
+    ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     auto second = extension_by(20s, 5050ms);
     EXPECT_TRUE(lease->end_extension(first, true, at(5150ms)));
-    EXPECT_EQ(begin_in_line(*lease, second, 5200ms), Start::begun) << "though it lasts long enough";
+    EXPECT_EQ(begin_in_line(*lease, second, 5200ms), ExtensionStart::begun) << "though it lasts long enough";
 }
 
 TEST(Lease, R33_none_is_served_by_one_that_failed_or_asked_for_less_or_for_more) {
     for (const auto ttl : {19s, 20s, 21s}) {
         const auto lease = lease_until(10s);
         auto first = extension_by(ttl, 5s);
-        ASSERT_EQ(begin(*lease, first, 5s), Start::begun);
+        ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
         auto second = extension_by(20s, 5s);
         EXPECT_EQ(lease->end_extension(first, ttl != 20s, at(5100ms)), ttl != 20s);
-        EXPECT_EQ(begin_in_line(*lease, second, 5100ms), Start::begun);
+        EXPECT_EQ(begin_in_line(*lease, second, 5100ms), ExtensionStart::begun);
         EXPECT_EQ(second.is_sooner, ttl == 21s);
     }
 }
@@ -167,14 +168,14 @@ TEST(Lease, R33_a_renewal_asks_for_what_it_gives_when_its_turn_has_come) {
     const auto lease = lease_until(10s);
     lease->renewal = {10s, at(20s)};
     auto first = extension_by(12s, 5s);
-    ASSERT_EQ(begin(*lease, first, 5s), Start::begun);
+    ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     Lease::Extension renewal{std::nullopt, at(5s), at(6s)};
     EXPECT_TRUE(lease->end_extension(first, true, at(5s)));
-    EXPECT_EQ(begin_in_line(*lease, renewal, 5s), Start::needless) << "it would shorten";
-    EXPECT_EQ(lease->call_next(), nullptr);
+    EXPECT_EQ(begin_in_line(*lease, renewal, 5s), ExtensionStart::needless) << "it would shorten";
+    EXPECT_EQ(lease->next_in_line(), nullptr);
     EXPECT_EQ(lease->valid_until(), new_end(17s));
     Lease::Extension next{std::nullopt, at(12s), at(13s)};
-    ASSERT_EQ(begin(*lease, next, 12s), Start::begun);
+    ASSERT_EQ(begin(*lease, next, 12s), ExtensionStart::begun);
     EXPECT_EQ(next.ttl, 8s) << "up to its limit";
     EXPECT_FALSE(next.is_sooner);
 }
@@ -182,11 +183,11 @@ TEST(Lease, R33_a_renewal_asks_for_what_it_gives_when_its_turn_has_come) {
 TEST(Lease, extensions_one_after_the_other_do_not_touch_each_other) {
     const auto lease = lease_until(10s);
     auto shorter = extension_by(4s, 5s);
-    ASSERT_EQ(begin(*lease, shorter, 5s), Start::begun);
+    ASSERT_EQ(begin(*lease, shorter, 5s), ExtensionStart::begun);
     ASSERT_TRUE(lease->end_extension(shorter, true, at(6s)));
-    EXPECT_EQ(lease->call_next(), nullptr);
+    EXPECT_EQ(lease->next_in_line(), nullptr);
     auto longer = extension_by(20s, 6s);
-    ASSERT_EQ(begin(*lease, longer, 6s), Start::begun);
+    ASSERT_EQ(begin(*lease, longer, 6s), ExtensionStart::begun);
     EXPECT_TRUE(lease->end_extension(longer, true, at(7s)));
     EXPECT_EQ(lease->valid_until(), new_end(26s));
 }
@@ -194,12 +195,12 @@ TEST(Lease, extensions_one_after_the_other_do_not_touch_each_other) {
 TEST(Lease, R13_after_a_release_has_begun_nothing_extends) {
     const auto lease = lease_until(10s);
     auto under_way = extension_by(20s, 5s);
-    ASSERT_EQ(begin(*lease, under_way, 5s), Start::begun);
+    ASSERT_EQ(begin(*lease, under_way, 5s), ExtensionStart::begun);
     EXPECT_EQ(lease->begin_release(at(6s)), Hold::held);
     EXPECT_FALSE(lease->end_extension(under_way, true, at(6s)));
-    EXPECT_EQ(lease->call_next(), nullptr);
+    EXPECT_EQ(lease->next_in_line(), nullptr);
     auto later = extension_by(20s, 7s);
-    EXPECT_EQ(begin(*lease, later, 7s), Start::over);
+    EXPECT_EQ(begin(*lease, later, 7s), ExtensionStart::over);
     EXPECT_LE(lease->remaining(at(7s)), 0ns);
     bool has_run = false;
     lease->while_held([&] { has_run = true; });
@@ -224,7 +225,7 @@ TEST(Lease, lost_stays_lost_and_nothing_extends_it) {
     lease->tell_lost();
     EXPECT_TRUE(token.stop_requested());
     auto extension = extension_by(20s, 2s);
-    EXPECT_EQ(begin(*lease, extension, 2s), Start::over);
+    EXPECT_EQ(begin(*lease, extension, 2s), ExtensionStart::over);
     EXPECT_EQ(lease->begin_release(at(3s)), Hold::lost);
 }
 

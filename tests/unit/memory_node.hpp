@@ -16,8 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/command.hpp"
-#include "redlock/core/transport.hpp"
+#include "redlock/engine/transport.hpp"
+#include "redlock/voting/command.hpp"
 
 namespace redlock::test {
 

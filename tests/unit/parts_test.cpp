@@ -13,10 +13,10 @@
 #include <type_traits>
 #include <vector>
 
-#include "redlock/core/clock.hpp"
-#include "redlock/core/sha1.hpp"
-#include "redlock/core/timers.hpp"
-#include "redlock/core/token.hpp"
+#include "redlock/clock.hpp"
+#include "redlock/engine/timers.hpp"
+#include "redlock/token.hpp"
+#include "redlock/voting/sha1.hpp"
 
 namespace redlock {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "redlock/core/quorum.hpp"
+#include "redlock/voting/quorum.hpp"
 
 namespace redlock::detail {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "redlock/core/command.hpp"
+#include "redlock/voting/command.hpp"
 
 namespace redlock::detail {
 namespace {
@@ -83,7 +83,7 @@ TEST(Vote, of_lists_that_no_script_of_ours_returns) {
     for (const auto& elements : strange) {
         const Answer answer = read_reply(Kind::acquire, list(elements));
         EXPECT_EQ(answer.vote, Vote::refused) << elements.size();
-        EXPECT_FALSE(answer.words.empty());
+        EXPECT_FALSE(answer.text.empty());
     }
 }
 
@@ -102,7 +102,7 @@ TEST(Vote, of_the_other_scripts_only_1_is_yes) {
         const std::int64_t other = kind == Kind::release ? 3 : 2;
         for (const Reply& reply : {number(other), number(-2), nil, text("OK"), text("1"), list(elements)}) {
             EXPECT_EQ(read_reply(kind, reply).vote, Vote::refused);
-            EXPECT_FALSE(read_reply(kind, reply).words.empty());
+            EXPECT_FALSE(read_reply(kind, reply).text.empty());
         }
     }
 }
@@ -111,7 +111,7 @@ TEST(Vote, R26_of_an_error_is_a_refusal_in_the_nodes_words) {
     for (const Kind kind : all_kinds) {
         const Answer answer = read_reply(kind, error("OOM command not allowed"));
         EXPECT_EQ(answer.vote, Vote::refused);
-        EXPECT_EQ(answer.words, "OOM command not allowed");
+        EXPECT_EQ(answer.text, "OOM command not allowed");
     }
 }
 
@@ -128,11 +128,11 @@ TEST(Vote, the_words_of_an_error_are_without_what_was_said_in_the_request) {
         std::string echo = "ERR";
         for (const std::string_view argument : command.arguments())
             echo.append(" '").append(argument).append("'");
-        const std::string words = read_reply(command, error(echo)).words;
+        const std::string words = read_reply(command, error(echo)).text;
         for (const std::string_view secret : {"orders/42", "invoices", token_text.c_str(), "fedcba98"}) {
             EXPECT_EQ(words.find(secret), std::string::npos) << words;
         }
-        EXPECT_EQ(read_reply(command, error("NOPERM no permissions")).words, "NOPERM no permissions");
+        EXPECT_EQ(read_reply(command, error("NOPERM no permissions")).text, "NOPERM no permissions");
         EXPECT_EQ(read_reply(command, error("NOPERM no permissions")).vote, Vote::refused);
     }
 }
@@ -140,7 +140,7 @@ TEST(Vote, the_words_of_an_error_are_without_what_was_said_in_the_request) {
 TEST(Vote, numbers_and_flags_of_a_request_are_no_secrets) {
     for (const Command& command : all_commands()) {
         const std::string words = "ERR 1750000000000001 is not above exactly 86400000 or 10000";
-        EXPECT_EQ(read_reply(command, error(words)).words, words);
+        EXPECT_EQ(read_reply(command, error(words)).text, words);
     }
 }
 
@@ -150,7 +150,7 @@ TEST(Vote, a_token_of_digits_is_a_secret_all_the_same) {
     const Claim one{{"name"}, {"{name}:f"}, {}};
     const std::vector<std::int64_t> fences{1};
     const Command command = commit_command(one, Token::parse("12345678"), 24h, fences);
-    EXPECT_EQ(read_reply(command, error("ERR 12345678 is wrong")).words, "ERR *** is wrong");
+    EXPECT_EQ(read_reply(command, error("ERR 12345678 is wrong")).text, "ERR *** is wrong");
 }
 
 }  // namespace

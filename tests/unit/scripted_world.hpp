@@ -295,7 +295,7 @@ class World {
         ++node.connection;
         ++node.drops;
         node.is_troubled = true;
-        node.why = fault.words;
+        node.why = fault.text;
         node.retry_at = clock.now() + backoff;
     }
 
@@ -480,9 +480,9 @@ class ScriptedTransport {
     std::vector<std::string> names_;
 };
 
-static_assert(detail::Transport<ScriptedTransport>);
+static_assert(detail::IsTransport<ScriptedTransport>);
 
-using ScriptedRedlock = Redlock<ScriptedTransport, ManualClock>;
+using ScriptedRedlock = BasicRedlock<ScriptedTransport, ManualClock>;
 
 // Waiting is by delays alone: nothing is published here.
 template <class SomeOptions>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // R31: the words of a server are shown without our own arguments.
-#include "redlock/core/words.hpp"
+#include "redlock/text/scrub.hpp"
 
 #include <gtest/gtest.h>
 

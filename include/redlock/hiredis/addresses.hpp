@@ -12,7 +12,7 @@
 #include "redlock/endpoint.hpp"
 #include "redlock/hiredis/resolver.hpp"
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// A name is looked up anew for every connect, and all that it leads to is tried in one (R22): first what
 /// worked last time, last what was of no use. While it cannot be looked up, what worked last time is all
@@ -67,7 +67,7 @@ class Addresses {
         useless_.clear();
     }
     /// What was ready turned out to be of no use.
-    void on_disappointment() { useless_ = std::exchange(proven_, {}); }
+    void on_useless() { useless_ = std::exchange(proven_, {}); }
 
    private:
     const Endpoint& endpoint_;
@@ -79,4 +79,4 @@ class Addresses {
     std::string useless_;
 };
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

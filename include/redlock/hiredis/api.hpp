@@ -13,7 +13,7 @@
 #pragma GCC diagnostic pop
 #endif
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// Frees what redisCommand() returns.
 struct FreeReply {
@@ -21,4 +21,4 @@ struct FreeReply {
 };
 using ReplyPtr = std::unique_ptr<redisReply, FreeReply>;
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <cstdint>
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// The delay before the next try doubles with each failure, with jitter, until a request was answered (R22).
 class Backoff {
@@ -43,4 +43,4 @@ class Backoff {
     Clock::time_point until_{};
 };
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

@@ -16,17 +16,17 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/command.hpp"
-#include "redlock/core/transport.hpp"
 #include "redlock/endpoint.hpp"
-#include "redlock/hiredis/attempt.hpp"
+#include "redlock/engine/transport.hpp"
 #include "redlock/hiredis/backoff.hpp"
-#include "redlock/hiredis/line.hpp"
+#include "redlock/hiredis/connect_attempt.hpp"
 #include "redlock/hiredis/replies.hpp"
 #include "redlock/hiredis/resolver.hpp"
+#include "redlock/hiredis/stream.hpp"
 #include "redlock/options.hpp"
+#include "redlock/voting/command.hpp"
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// It has a line that is in use, or an attempt to get one, or neither; or both, where the line has been
 /// silent for so long that it may be dead. See detail::Transport for what the functions promise.
@@ -38,23 +38,23 @@ class Connection {
     Connection(Endpoint endpoint, const Options& options, std::shared_ptr<WakeUp> wake_up,
                std::string channel = {})
         : name_{endpoint.display()},
-          way_{std::move(endpoint), options, std::move(wake_up), std::move(channel)},
+          route_{std::move(endpoint), options, std::move(wake_up), std::move(channel)},
           backoff_{options.reconnect_min, options.reconnect_max},
           silence_limit_{
               std::max<std::chrono::milliseconds>(std::chrono::seconds{2}, 10 * options.node_timeout)},
           is_wanted_{is_subscription()} {}
 
     [[nodiscard]] const std::string& name() const noexcept { return name_; }
-    [[nodiscard]] const Endpoint& endpoint() const noexcept { return way_.endpoint; }
-    [[nodiscard]] bool is_up() const noexcept { return line_.has_value(); }
-    [[nodiscard]] detail::Fault fault() const noexcept { return {fault_.vote, fault_.words}; }
-    [[nodiscard]] bool is_promising() const noexcept { return attempt_ && !line_ && backoff_.is_clear(); }
+    [[nodiscard]] const Endpoint& endpoint() const noexcept { return route_.endpoint; }
+    [[nodiscard]] bool is_up() const noexcept { return stream_.has_value(); }
+    [[nodiscard]] detail::Fault fault() const noexcept { return {fault_.vote, fault_.text}; }
+    [[nodiscard]] bool is_promising() const noexcept { return attempt_ && !stream_ && backoff_.is_clear(); }
 
     void drop(const detail::Fault& fault) {
-        fault_ = {fault.vote, std::string{fault.words}};
+        fault_ = {fault.vote, std::string{fault.text}};
         attempt_.reset();
-        close_line();
-        way_.addresses.on_disappointment();
+        close_stream();
+        route_.addresses.on_useless();
         backoff_.grow(Clock::now());
     }
 
@@ -62,26 +62,26 @@ class Connection {
 
     /// Begins to connect where there is no connection, unless the backoff forbids it.
     detail::Sent connect() {
-        if (line_ && has_ended_idle()) end_idle();
-        if (line_) return detail::Sent::accepted;
+        if (stream_ && has_ended_idle()) end_idle();
+        if (stream_) return detail::Sent::accepted;
         if (!attempt_ && !backoff_.forbids(Clock::now())) begin_attempt();
         return attempt_ ? detail::Sent::connecting : detail::Sent::down;
     }
 
     detail::Sent send(std::string_view request) {
-        if (!line_) return connect();
-        line_->say(request);
+        if (!stream_) return connect();
+        stream_->say(request);
         if (unanswered_++ == 0) asked_at_ = Clock::now();
         return detail::Sent::accepted;
     }
 
     /// Bytes to write, or a connection being made.
     [[nodiscard]] bool unfinished() const noexcept {
-        return line_ ? line_->has_unwritten() : attempt_.has_value();
+        return stream_ ? stream_->has_unwritten() : attempt_.has_value();
     }
 
     void flush() {
-        if (line_) line_->flush();
+        if (stream_) stream_->flush();
         if (attempt_) attempt_->flush();
     }
 
@@ -89,21 +89,21 @@ class Connection {
 
     /// Before the waiting: what is to be done without an event, and the sockets to wait for.
     void prepare(std::vector<pollfd>& watched) {
-        if (is_wanted_ && !line_ && !attempt_) connect();
+        if (is_wanted_ && !stream_ && !attempt_) connect();
         flush();
-        watched_line_ = line_serial_;
+        watched_stream_ = stream_serial_;
         watched_attempt_ = attempt_serial_;
         watched.push_back(
-            {line_ ? line_->fd() : -1, static_cast<short>(unfinished() ? POLLIN | POLLOUT : POLLIN), 0});
+            {stream_ ? stream_->fd() : -1, static_cast<short>(unfinished() ? POLLIN | POLLOUT : POLLIN), 0});
         watched.push_back(attempt_ ? attempt_->interest() : pollfd{-1, 0, 0});
     }
     static constexpr std::size_t sockets = 2;  ///< that it adds
 
     /// When to look again though nothing happens.
     [[nodiscard]] std::optional<Clock::time_point> deadline() const noexcept {
-        if (line_ && line_->is_broken()) return Clock::time_point{};
+        if (stream_ && stream_->is_broken()) return Clock::time_point{};
         if (attempt_) return attempt_->deadline();
-        if (line_) return silent_until();
+        if (stream_) return silent_until();
         if (is_wanted_) return backoff_.until();
         return std::nullopt;
     }
@@ -111,63 +111,63 @@ class Connection {
     /// Does what can be done now, and tells it. Who is told may call drop(), connect() and send() at once:
     /// after each telling this may be another line or attempt than before, as their serial numbers say.
     void advance(const pollfd* ready, std::size_t node, detail::TransportEvents& events) {
-        if (line_ && watched_line_ == line_serial_ &&
-            ((ready[0].revents & ~POLLOUT) != 0 || line_->is_broken())) {
+        if (stream_ && watched_stream_ == stream_serial_ &&
+            ((ready[0].revents & ~POLLOUT) != 0 || stream_->is_broken())) {
             receive(node, events);
         }
-        if (!line_ && !attempt_) return;
+        if (!stream_ && !attempt_) return;
         const auto now = Clock::now();
         if (attempt_) {
             advance_attempt(watched_attempt_ == attempt_serial_ ? ready[1].revents : short{0}, now, node,
                             events);
         } else {
-            mind_silence(now);
+            check_silence(now);
         }
     }
 
     /// In a forked child: closes its copy of the sockets, and touches nothing that another thread may have
     /// been changing when the process was forked.
     void abandon() const noexcept {
-        if (line_) ::close(line_->fd());
+        if (stream_) ::close(stream_->fd());
         if (attempt_) attempt_->abandon();
     }
 
    private:
-    [[nodiscard]] bool is_subscription() const noexcept { return !way_.channel.empty(); }
+    [[nodiscard]] bool is_subscription() const noexcept { return !route_.channel.empty(); }
 
     // ---- idle --------------------------------------------------------------------------------------
 
     /// A server that closes idle connections, or was restarted, must not cost the next round its vote.
     [[nodiscard]] bool has_ended_idle() const noexcept {
         constexpr auto recently = std::chrono::milliseconds{5};
-        if (is_subscription() || unanswered_ > 0 || line_->has_unwritten()) return false;
-        return Clock::now() - heard_at_ >= recently && line_->has_news();
+        if (is_subscription() || unanswered_ > 0 || stream_->has_unwritten()) return false;
+        return Clock::now() - heard_at_ >= recently && stream_->has_news();
     }
 
     void end_idle() {
         ReplyPtr reply;
         fault_ = {Vote::unreachable, "the node closed the connection"};
-        if (line_->receive() == Line::Received::bytes && line_->next(reply) == Line::Next::reply) {
+        if (stream_->receive() == Stream::Received::bytes && stream_->next(reply) == Stream::Next::reply) {
             fault_ = unasked(*reply);
         }
-        end_line();
+        end_stream();
     }
 
     [[nodiscard]] Reason unasked(const redisReply& reply) const {
         if (reply.type != REDIS_REPLY_ERROR) return {Vote::refused, "it sent a reply that nobody asked for"};
-        return {Vote::refused, without_secrets(text_of(reply), way_.endpoint)};
+        return {Vote::refused, without_secrets(text_of(reply), route_.endpoint)};
     }
 
     // ---- attempts ----------------------------------------------------------------------------------
 
     void begin_attempt() {
         ++attempt_serial_;
-        attempt_.emplace(way_);
-        if (attempt_->stage() == Attempt::Stage::failed) end_attempt();
+        attempt_.emplace(route_);
+        if (attempt_->stage() == ConnectAttempt::Stage::failed) end_attempt();
     }
 
     void end_attempt() {
-        if (!line_) fault_ = attempt_->reason();
+        if (!stream_) fault_ = attempt_->reason();
         attempt_.reset();
         backoff_.grow(Clock::now());
     }
@@ -175,32 +175,32 @@ class Connection {
     void advance_attempt(short ready, Clock::time_point now, std::size_t node,
                          detail::TransportEvents& events) {
         attempt_->advance(ready, now);
-        if (attempt_->stage() == Attempt::Stage::ready) return come_up(node, events);
-        if (attempt_->stage() != Attempt::Stage::failed) return;
+        if (attempt_->stage() == ConnectAttempt::Stage::ready) return come_up(node, events);
+        if (attempt_->stage() != ConnectAttempt::Stage::failed) return;
         end_attempt();
-        if (!line_) tell_down(node, events);
+        if (!stream_) tell_down(node, events);
     }
 
     void come_up(std::size_t node, detail::TransportEvents& events) {
-        if (line_ && !replace_line(node, events)) return;
+        if (stream_ && !replace_stream(node, events)) return;
         const detail::NodeInfo info = attempt_->log_in().info();
-        way_.previous = attempt_->log_in().identity();
-        way_.addresses.on_success();
-        line_ = attempt_->take_line();
+        route_.previous = attempt_->log_in().identity();
+        route_.addresses.on_success();
+        stream_ = attempt_->take_stream();
         attempt_.reset();
-        const std::uint64_t serial = ++line_serial_;
+        const std::uint64_t serial = ++stream_serial_;
         up_since_ = heard_at_ = Clock::now();
         if (!is_subscription()) events.on_up(node, info);
-        if (line_serial_ != serial || !take_replies(node, events)) return;
-        line_->flush();
+        if (stream_serial_ != serial || !take_replies(node, events)) return;
+        stream_->flush();
     }
 
     /// The old line has been silent and the new one is ready. While this is told there is no line. False
     /// when whoever was told wants no new one.
-    bool replace_line(std::size_t node, detail::TransportEvents& events) {
+    bool replace_stream(std::size_t node, detail::TransportEvents& events) {
         const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - silent_since());
         fault_ = {Vote::timeout, "no answer for " + std::to_string(seconds.count()) + " s"};
-        close_line();
+        close_stream();
         const std::uint64_t serial = attempt_serial_;
         tell_down(node, events);
         return attempt_ && attempt_serial_ == serial;
@@ -219,14 +219,14 @@ class Connection {
 
     /// A second connection is made beside the line, which stays in use: it may be no more than slow. To a
     /// subscription something is said first, that it is sure to answer and every subscriber may say.
-    void mind_silence(Clock::time_point now) {
+    void check_silence(Clock::time_point now) {
         const auto until = silent_until();
         if (!until || now < *until) return;
         if (unanswered_ > 0) return begin_attempt();
         detail::RequestWriter writer{2};
-        writer.arg("SUBSCRIBE").arg(way_.channel);
-        line_->say(std::move(writer).take());
-        line_->flush();
+        writer.arg("SUBSCRIBE").arg(route_.channel);
+        stream_->say(std::move(writer).take());
+        stream_->flush();
         unanswered_ = 1;
         asked_at_ = now;
     }
@@ -249,25 +249,25 @@ class Connection {
 
     void receive(std::size_t node, detail::TransportEvents& events) {
         do {
-            const Line::Received received = line_->receive();
-            if (received == Line::Received::nothing) break;
-            if (received == Line::Received::end)
-                return fail({Vote::unreachable, line_->error()}, node, events);
+            const Stream::Received received = stream_->receive();
+            if (received == Stream::Received::nothing) break;
+            if (received == Stream::Received::end)
+                return fail({Vote::unreachable, stream_->error()}, node, events);
             note_sign_of_life();
             if (!take_replies(node, events)) return;
-        } while (line_->may_hold_more());
-        if (line_->is_broken()) fail({Vote::unreachable, "the node closed the connection"}, node, events);
+        } while (stream_->may_hold_more());
+        if (stream_->is_broken()) fail({Vote::unreachable, "the node closed the connection"}, node, events);
     }
 
     /// False when the line has ended over it.
     bool take_replies(std::size_t node, detail::TransportEvents& events) {
-        const std::uint64_t serial = line_serial_;
+        const std::uint64_t serial = stream_serial_;
         ReplyPtr reply;
-        while (line_serial_ == serial) {
-            const Line::Next next = line_->next(reply);
-            if (next == Line::Next::none) return true;
-            if (next == Line::Next::rubbish) {
-                fail({Vote::refused, line_->error()}, node, events);
+        while (stream_serial_ == serial) {
+            const Stream::Next next = stream_->next(reply);
+            if (next == Stream::Next::none) return true;
+            if (next == Stream::Next::rubbish) {
+                fail({Vote::refused, stream_->error()}, node, events);
             } else if (is_subscription()) {
                 take_message(*reply, node, events);
             } else if (unanswered_ == 0) {
@@ -293,44 +293,44 @@ class Connection {
 
     void fail(Reason reason, std::size_t node, detail::TransportEvents& events) {
         fault_ = std::move(reason);
-        end_line();
+        end_stream();
         tell_down(node, events);
     }
 
     void tell_down(std::size_t node, detail::TransportEvents& events) {
         if (is_subscription()) return;
         const Reason reason = fault_;  // what this decides may connect anew at once, and note another fault
-        events.on_down(node, {reason.vote, reason.words});
+        events.on_down(node, {reason.vote, reason.text});
     }
 
     /// One that answered was well a moment ago, and the next try is at once. One that took the log-in and
     /// no more is a failure like any other (R22), unless it lasted for long.
-    void end_line() {
+    void end_stream() {
         if (!has_answered_) backoff_.grow(up_since_);
-        close_line();
+        close_stream();
     }
 
-    void close_line() noexcept {
-        ++line_serial_;
-        line_.reset();
+    void close_stream() noexcept {
+        ++stream_serial_;
+        stream_.reset();
         unanswered_ = 0;
         has_answered_ = false;
     }
 
     std::string name_;
-    Way way_;
+    Route route_;
     Backoff backoff_;
     std::chrono::milliseconds silence_limit_;
     bool is_wanted_;  ///< poll() is to connect by itself
 
-    std::optional<Attempt> attempt_;
+    std::optional<ConnectAttempt> attempt_;
     std::uint64_t attempt_serial_ = 0;
     std::uint64_t watched_attempt_ = 0;  ///< the one that poll was asked about
     Reason fault_{Vote::unreachable, "not connected yet"};
 
-    std::optional<Line> line_;
-    std::uint64_t line_serial_ = 0;  ///< a new one with every beginning and end
-    std::uint64_t watched_line_ = 0;
+    std::optional<Stream> stream_;
+    std::uint64_t stream_serial_ = 0;  ///< a new one with every beginning and end
+    std::uint64_t watched_stream_ = 0;
     Clock::time_point up_since_{};
     Clock::time_point heard_at_{};  ///< last
     Clock::time_point asked_at_{};  ///< the oldest request that is unanswered, if none was answered since
@@ -339,4 +339,4 @@ class Connection {
     std::vector<detail::Reply> elements_;
 };
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

@@ -14,13 +14,13 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/words.hpp"
 #include "redlock/fencing.hpp"
 #include "redlock/hiredis/api.hpp"
 #include "redlock/hiredis/replies.hpp"
 #include "redlock/result.hpp"
+#include "redlock/text/scrub.hpp"
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// Keeps SIGPIPE from the application while a thread writes through hiredis, whose version 0.14 can raise it.
 class NoSigpipe {
@@ -50,9 +50,9 @@ class NoSigpipe {
     bool was_pending_ = false;
 };
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis
 
-namespace redlock::detail {
+namespace redlock::inline v0_1::detail {
 
 /// Nothing where the connection failed.
 [[nodiscard]] inline hiredis::ReplyPtr ask(redisContext& connection, const std::vector<std::string>& words) {
@@ -98,9 +98,9 @@ namespace redlock::detail {
     return Failure{errc::unknown, scrubbed(words_of_node, secrets)};
 }
 
-}  // namespace redlock::detail
+}  // namespace redlock::inline v0_1::detail
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// Runs one command, such as {"SET", key, value}, unless the token is late; gives its reply. The key of the
 /// command is its first argument; `fence` is the key that remembers the largest token, on the same node.
@@ -133,4 +133,4 @@ namespace redlock::hiredis {
                               std::move(secrets));
 }
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// A queue of bytes. What is left is moved only when at least as much has gone before it, so that a long
 /// backlog costs time in proportion to its length, however small the pieces that the socket takes.
@@ -35,4 +35,4 @@ class OutBuffer {
     std::size_t gone_ = 0;
 };
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

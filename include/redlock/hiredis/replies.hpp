@@ -8,10 +8,10 @@
 #include <string_view>
 #include <vector>
 
-#include "redlock/core/transport.hpp"
+#include "redlock/engine/transport.hpp"
 #include "redlock/hiredis/api.hpp"
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 [[nodiscard]] inline std::string_view text_of(const redisReply& reply) noexcept {
     return reply.str == nullptr ? std::string_view{} : std::string_view{reply.str, reply.len};
@@ -106,4 +106,4 @@ class LimitedReplies {
     return plain;
 }
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

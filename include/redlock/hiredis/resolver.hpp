@@ -23,11 +23,11 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/fork.hpp"
-#include "redlock/core/threads.hpp"
+#include "redlock/system/fork.hpp"
+#include "redlock/system/threads.hpp"
 #include "redlock/version.hpp"
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// A file descriptor that becomes readable when signal() is called, from any thread.
 class WakeUp {
@@ -41,7 +41,7 @@ class WakeUp {
 
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
-    void signal() const noexcept {
+    void wake() const noexcept {
         const std::uint64_t one = 1;
         [[maybe_unused]] const auto written = ::write(fd_, &one, sizeof one);  // full is readable too
     }
@@ -73,7 +73,7 @@ class LookupState {
     /// Is signalled when it ends, at once where it has; unless nobody wants it any more by then.
     void tell(const std::shared_ptr<WakeUp>& wake_up) {
         const std::lock_guard lock{mutex_};
-        if (outcome_) return wake_up->signal();
+        if (outcome_) return wake_up->wake();
         std::erase_if(listeners_, [](const auto& listener) { return listener.expired(); });
         listeners_.push_back(wake_up);
     }
@@ -82,7 +82,7 @@ class LookupState {
         const std::lock_guard lock{mutex_};
         outcome_ = std::move(outcome);
         for (const auto& listener : listeners_) {
-            if (const auto wake_up = listener.lock()) wake_up->signal();
+            if (const auto wake_up = listener.lock()) wake_up->wake();
         }
     }
 
@@ -171,4 +171,4 @@ class Lookups {
            ::inet_pton(AF_INET6, host.c_str(), address.data()) == 1;
 }
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

@@ -21,12 +21,12 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/core/transport.hpp"
 #include "redlock/endpoint.hpp"
+#include "redlock/engine/transport.hpp"
 #include "redlock/hiredis/connection.hpp"
 #include "redlock/options.hpp"
 
-namespace redlock::hiredis {
+namespace redlock::inline v0_1::hiredis {
 
 /// One non-blocking connection per node. See detail::Transport for what each function promises.
 class Transport {
@@ -63,7 +63,8 @@ class Transport {
     [[nodiscard]] bool poll(detail::TransportEvents& events,
                             std::optional<std::chrono::nanoseconds> timeout) {
         if (channel_ != wanted_channel_) subscribe();
-        const std::shared_ptr<Waiting> waiting = waiting_;  // no other thread's, whoever drives afterwards
+        const std::shared_ptr<Contention> waiting =
+            contention_;  // no other thread's, whoever drives afterwards
         auto& sockets = waiting->sockets;
         sockets.clear();
         sockets.push_back({waiting->eviction.fd(), POLLIN, 0});
@@ -87,17 +88,17 @@ class Transport {
 
     [[nodiscard]] bool take_over() {
         constexpr std::chrono::milliseconds lateness{1};  // of a timer
-        const std::shared_ptr<Waiting> waiting = waiting_;
+        const std::shared_ptr<Contention> waiting = contention_;
         const bool is_late = waiting->until && Connection::Clock::now() - *waiting->until > lateness;
         std::vector<pollfd> sockets;  // a copy: the kernel writes to the other
         for (const pollfd& socket : waiting->sockets) sockets.push_back({socket.fd, socket.events, 0});
         if (!is_late && ::poll(sockets.data(), sockets.size(), 0) <= 0) return false;
         try {
-            waiting_ = std::make_shared<Waiting>();
+            contention_ = std::make_shared<Contention>();
         } catch (const std::system_error&) {  // no more descriptors
             return false;
         }
-        waiting->eviction.signal();
+        waiting->eviction.wake();
         return true;
     }
 
@@ -113,7 +114,7 @@ class Transport {
         for (const Connection& subscriber : subscribers_) subscriber.abandon();
     }
 
-    void wake() const noexcept { wake_up_->signal(); }
+    void wake() const noexcept { wake_up_->wake(); }
 
     void random(std::span<unsigned char> bytes) const {
         if (::getentropy(bytes.data(), bytes.size()) != 0) {
@@ -146,7 +147,7 @@ class Transport {
     }
 
     /// What one thread waits for. Another that takes over makes one of its own.
-    struct Waiting {
+    struct Contention {
         std::vector<pollfd> sockets;
         std::optional<Connection::Clock::time_point> until;
         WakeUp eviction;
@@ -170,9 +171,9 @@ class Transport {
     std::string channel_;
     std::string wanted_channel_;          ///< from the next poll on
     std::deque<Connection> subscribers_;  ///< none, or one per node
-    std::shared_ptr<Waiting> waiting_ = std::make_shared<Waiting>();
+    std::shared_ptr<Contention> contention_ = std::make_shared<Contention>();
 };
 
-static_assert(detail::Transport<Transport>);
+static_assert(detail::IsTransport<Transport>);
 
-}  // namespace redlock::hiredis
+}  // namespace redlock::inline v0_1::hiredis

@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-bool work(redlock::Redlock<>& locks) {
+bool work(redlock::Redlock& locks) {
     using namespace std::chrono_literals;
 #ifdef RIGHT
     const auto lock = locks.lock("orders/42", {.ttl = 5s});

@@ -4,8 +4,8 @@
 
 void work() {
 #ifdef RIGHT
-    const redlock::Redlock<> locks{"redis://a", {.client_name = "billing"}};
+    const redlock::Redlock locks{"redis://a", {.client_name = "billing"}};
 #else
-    const redlock::Redlock<> locks{"redis://a", {"redis://b"}};  // the options, whose first is no text
+    const redlock::Redlock locks{"redis://a", {"redis://b"}};  // the options, whose first is no text
 #endif
 }

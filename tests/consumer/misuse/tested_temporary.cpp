@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-int work(redlock::Redlock<>& locks) {
+int work(redlock::Redlock& locks) {
     using namespace std::chrono_literals;
 #ifdef RIGHT
     if (auto lock = locks.try_lock("orders/42", 5s)) return 1;

@@ -6,7 +6,7 @@
 #include <iostream>
 #include <string>
 
-std::string try_it(redlock::Redlock<>& locks, std::chrono::milliseconds ttl);
+std::string try_it(redlock::Redlock& locks, std::chrono::milliseconds ttl);
 
 int main() {
     using namespace std::chrono_literals;

@@ -5,9 +5,9 @@
 #include <chrono>
 #include <string>
 
-std::string try_it(redlock::Redlock<>& locks, std::chrono::milliseconds ttl);
+std::string try_it(redlock::Redlock& locks, std::chrono::milliseconds ttl);
 
-std::string try_it(redlock::Redlock<>& locks, std::chrono::milliseconds ttl) {
+std::string try_it(redlock::Redlock& locks, std::chrono::milliseconds ttl) {
     auto lock = locks.try_lock("orders/43", ttl);
     return lock ? std::string{"locked"} : lock.error().message();
 }

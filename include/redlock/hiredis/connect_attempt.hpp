@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connect to a node: over all its addresses, each with a log-in.
+#pragma once
+
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "redlock/endpoint.hpp"
+#include "redlock/engine/transport.hpp"
+#include "redlock/hiredis/addresses.hpp"
+#include "redlock/hiredis/login.hpp"
+#include "redlock/hiredis/resolver.hpp"
+#include "redlock/hiredis/stream.hpp"
+#include "redlock/options.hpp"
+
+namespace redlock::inline v0_1::hiredis {
+
+/// How a node is reached, and what is remembered of that from one connect to the next.
+struct Route {
+    using Clock = std::chrono::steady_clock;
+
+    Route(Endpoint node, const Options& how, std::shared_ptr<WakeUp> wake_up, std::string subscribed_channel)
+        : endpoint{std::move(node)},
+          options{how},
+          channel{std::move(subscribed_channel)},
+          addresses{endpoint, std::move(wake_up)} {}
+    Route(const Route&) = delete;
+    Route& operator=(const Route&) = delete;
+
+    const Endpoint endpoint;
+    const Options& options;
+    const std::string channel;  ///< empty: for requests
+    Addresses addresses;
+    Identity previous{};                       ///< the last connection that was ready
+    Clock::time_point ask_about_scripts_at{};  ///< not before
+};
+
+/// Why it failed, as a vote and in words.
+struct Reason {
+    Vote vote = Vote::unreachable;
+    std::string text;
+};
+
+/// Ends as `ready` or `failed`, at the latest when connect_timeout is over. What fails at one address leads
+/// to the next at once; who is silent has its share of the time.
+class ConnectAttempt {
+   public:
+    using Clock = Route::Clock;
+    enum class Stage : std::uint8_t { looking_up, connecting, logging_in, ready, failed };
+
+    explicit ConnectAttempt(Route& route)
+        : route_{route}, until_{Clock::now() + route.options.connect_timeout} {
+        route_.addresses.begin();
+        if (!route_.addresses.is_looking_up()) try_next();
+    }
+
+    [[nodiscard]] Stage stage() const noexcept { return stage_; }
+    /// Of one that failed: the most telling of all.
+    [[nodiscard]] const Reason& reason() const noexcept { return *reason_; }
+    [[nodiscard]] const Login& log_in() const noexcept { return *login_; }
+    /// Of one that is ready.
+    [[nodiscard]] Stream take_stream() { return *std::move(stream_); }
+    /// Whether the former connection is as good as ended.
+    [[nodiscard]] bool has_ended_previous() const noexcept {
+        return stage_ >= Stage::logging_in && login_ && login_->has_ended_previous();
+    }
+
+    [[nodiscard]] pollfd interest() const noexcept {
+        if (!stream_) return {-1, 0, 0};
+        const bool wants_to_write = stage_ == Stage::connecting || stream_->has_unwritten();
+        return {stream_->fd(), static_cast<short>(wants_to_write ? POLLIN | POLLOUT : POLLIN), 0};
+    }
+    [[nodiscard]] Clock::time_point deadline() const noexcept {
+        if (stream_ && stream_->is_broken()) return {};
+        return stage_ == Stage::looking_up ? until_ : std::min(until_, address_until_);
+    }
+    void flush() {
+        if (stage_ == Stage::logging_in) stream_->flush();
+    }
+    void abandon() const noexcept {
+        if (stream_) ::close(stream_->fd());
+    }
+
+    /// Does what can be done now. `ready` is what poll() said of the socket.
+    void advance(short ready, Clock::time_point now) {
+        if (stage_ == Stage::looking_up) take_addresses();
+        if (stage_ == Stage::connecting && (ready & (POLLOUT | POLLERR | POLLHUP)) != 0) {
+            finish_connect();
+        } else if (stage_ == Stage::logging_in && ((ready & ~POLLOUT) != 0 || stream_->is_broken())) {
+            receive();
+        }
+        if (stage_ == Stage::ready || stage_ == Stage::failed) return;
+        if (now >= until_) {
+            note({Vote::timeout, within(route_.options.connect_timeout)});
+            fail();
+        } else if (stage_ != Stage::looking_up && now >= address_until_) {
+            const auto share =
+                std::chrono::duration_cast<std::chrono::milliseconds>(address_until_ - opened_);
+            note({Vote::timeout, within(share) + " at " + route_.addresses.current()});
+            try_next();
+        }
+    }
+
+   private:
+    static std::string within(std::chrono::milliseconds limit) {
+        return "no connection within " + std::to_string(limit.count()) + " ms";
+    }
+
+    void take_addresses() {
+        std::string error;
+        if (!route_.addresses.take(error)) return;
+        if (route_.addresses.left() == 0) note({Vote::unreachable, "host name: " + error});
+        try_next();
+    }
+
+    void try_next() {
+        stream_.reset();
+        while (route_.addresses.left() > 0) {
+            const auto share = static_cast<std::int64_t>(route_.addresses.left());
+            route_.addresses.next();
+            opened_ = Clock::now();
+            address_until_ = opened_ + std::max(Clock::duration::zero(), until_ - opened_) / share;
+            if (open(opened_ >= route_.ask_about_scripts_at)) return;
+        }
+        fail();
+    }
+
+    /// Begins to connect to the current address.
+    bool open(bool asks_about_scripts) {
+        asks_about_scripts_ = asks_about_scripts;
+        const std::string& address = route_.addresses.current();
+        stream_ = route_.endpoint.scheme() == Endpoint::Scheme::unix_socket
+                      ? Stream::to_socket(address)
+                      : Stream::to_address(address, route_.endpoint.port());
+        if (stream_->is_open()) {
+            stage_ = Stage::connecting;
+            return true;
+        }
+        note({Vote::unreachable, stream_->error()});
+        stream_.reset();
+        return false;
+    }
+
+    void finish_connect() {
+        const bool is_connected = stream_->finish_connect();
+        login_.emplace(route_.endpoint, route_.options, route_.channel, route_.previous);
+        stage_ = Stage::logging_in;
+        if (is_connected) return login_->begin(*stream_, asks_about_scripts_ && route_.channel.empty());
+        const std::string why = stream_->error();
+        if (!has_said_why()) hang_up({Vote::unreachable, why});
+    }
+
+    /// A peer that ends a connection before a word from us may have said why.
+    bool has_said_why() {
+        ReplyPtr reply;
+        if (stream_->receive() != Stream::Received::bytes || stream_->next(reply) != Stream::Next::reply)
+            return false;
+        if (reply->type != REDIS_REPLY_ERROR) return false;
+        hang_up({Vote::refused, without_secrets(text_of(*reply), route_.endpoint)});
+        return true;
+    }
+
+    void receive() {
+        do {
+            const Stream::Received received = stream_->receive();
+            if (received == Stream::Received::nothing) break;
+            if (received == Stream::Received::end) return hang_up(last_text(stream_->error()));
+            if (!take_replies()) return;
+        } while (stream_->may_hold_more());
+        if (stream_->is_broken()) hang_up(last_text("the node closed the connection"));
+    }
+
+    /// False when the log-in has ended, in whatever way.
+    bool take_replies() {
+        ReplyPtr reply;
+        for (;;) {
+            switch (stream_->next(reply)) {
+                case Stream::Next::none: return true;
+                case Stream::Next::rubbish: return refuse(stream_->error());
+                case Stream::Next::reply: break;
+            }
+            if (login_->is_over()) return refuse("it sent a reply that nobody asked for");
+            switch (login_->take(*reply, *stream_)) {
+                case Login::Outcome::going_on: break;
+                case Login::Outcome::done: return accept();
+                case Login::Outcome::failed: return refuse(login_->text());
+            }
+        }
+    }
+
+    /// At another address there may be a node that is of use.
+    bool accept() {
+        const detail::NodeInfo& info = login_->info();
+        if (!info.is_master) return refuse("it is a replica, not a master");
+        if (info.scripts == detail::Scripts::never && route_.addresses.left() > 0) {
+            return refuse("it runs no scripts: " + info.scripts_refusal);
+        }
+        stage_ = Stage::ready;
+        return false;
+    }
+
+    bool refuse(const std::string& text) {
+        note({Vote::refused, text});
+        try_next();
+        return false;
+    }
+
+    /// What a server said before it hung up is the reason.
+    [[nodiscard]] Reason last_text(const std::string& otherwise) const {
+        if (!login_->text().empty()) return {Vote::refused, login_->text()};
+        return {Vote::unreachable, otherwise};
+    }
+
+    /// Who hangs up on the questions about scripts is not asked them again, for a while.
+    void hang_up(Reason reason) {
+        constexpr auto a_while = std::chrono::minutes{1};
+        if (asks_about_scripts_ && login_->is_at_scripts()) {
+            route_.ask_about_scripts_at = Clock::now() + a_while;
+            if (open(false)) return;
+        } else {
+            note(std::move(reason));
+        }
+        try_next();
+    }
+
+    void note(Reason reason) {
+        const auto weight = [](Vote vote) {
+            return vote == Vote::refused ? 2 : vote == Vote::timeout ? 1 : 0;
+        };
+        if (reason_ && weight(reason.vote) <= weight(reason_->vote)) return;
+        reason_ = std::move(reason);
+    }
+
+    void fail() {
+        stream_.reset();
+        stage_ = Stage::failed;
+    }
+
+    Route& route_;
+    Clock::time_point until_;
+    Clock::time_point opened_{};
+    Clock::time_point address_until_{};
+    Stage stage_ = Stage::looking_up;
+    bool asks_about_scripts_ = true;
+    std::optional<Stream> stream_;
+    std::optional<Login> login_;
+    std::optional<Reason> reason_;
+};
+
+}  // namespace redlock::inline v0_1::hiredis

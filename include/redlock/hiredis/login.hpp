@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is said on a new connection before it may be used, and what the node says of itself.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "redlock/endpoint.hpp"
+#include "redlock/engine/transport.hpp"
+#include "redlock/hiredis/replies.hpp"
+#include "redlock/hiredis/stream.hpp"
+#include "redlock/options.hpp"
+#include "redlock/text/scrub.hpp"
+#include "redlock/voting/command.hpp"
+
+namespace redlock::inline v0_1::hiredis {
+
+/// A connection as its server knows it: the id means that connection only in the same server process.
+struct Identity {
+    std::int64_t id = 0;
+    std::string run_id;
+};
+
+/// The words of a server, which may repeat ours (R31).
+[[nodiscard]] inline std::string without_secrets(std::string_view text, const Endpoint& endpoint) {
+    const std::array<std::string_view, 2> secrets{endpoint.password(), endpoint.user()};
+    return detail::scrubbed(text, secrets);
+}
+
+/// All of it in one write. Where there was a connection before, in two: that one is to be ended first, which
+/// takes knowing whether this is the same server.
+class Login {
+   public:
+    enum class Outcome : std::uint8_t { going_on, done, failed };
+
+    /// Of a subscription, where there is a channel. `previous` is the connection to end first (R20).
+    Login(const Endpoint& endpoint, const Options& options, std::string_view channel, Identity previous)
+        : endpoint_{endpoint}, options_{options}, channel_{channel}, previous_{std::move(previous)} {}
+
+    void begin(Stream& stream, bool asks_about_scripts) {
+        if (!endpoint_.user().empty()) {
+            say(stream, Step::auth, {"AUTH", endpoint_.user(), endpoint_.password()});
+        } else if (!endpoint_.password().empty()) {
+            say(stream, Step::auth, {"AUTH", endpoint_.password()});
+        }
+        say(stream, Step::info_server, {"INFO", "server"});
+        say(stream, Step::info_replication, {"INFO", "replication"});
+        say(stream, Step::id, {"CLIENT", "ID"});
+        if (channel_.empty()) prepare_for_requests(stream);
+        asks_about_scripts_ = asks_about_scripts;
+        if (previous_.id == 0) say_rest(stream);
+        stream.flush();
+    }
+
+    /// Takes the reply to the first question that has none. Where it failed, words() say why.
+    [[nodiscard]] Outcome take(const redisReply& reply, Stream& stream) {
+        const Step step = steps_.front();
+        steps_.pop_front();
+        text_.clear();
+        if (reply.type == REDIS_REPLY_ERROR) {
+            text_ = without_secrets(text_of(reply), endpoint_);
+            if (!may_be_refused(step, text_of(reply))) return Outcome::failed;
+        }
+        note(step, reply);
+        if (steps_.empty() && !has_said_rest_) {
+            if (must_end_previous()) end_previous(stream);
+            say_rest(stream);
+            stream.flush();
+        }
+        return steps_.empty() ? Outcome::done : Outcome::going_on;
+    }
+
+    /// The last reply, where it was an error: the reason, should the server hang up now (R29).
+    [[nodiscard]] const std::string& text() const noexcept { return text_; }
+    [[nodiscard]] bool is_over() const noexcept { return steps_.empty(); }
+    /// Whether all was answered but for what was said about scripts, which some take for an attack.
+    [[nodiscard]] bool is_at_scripts() const noexcept {
+        return !steps_.empty() && is_about_scripts(steps_.front());
+    }
+    /// Whether it has begun to end the former connection.
+    [[nodiscard]] bool has_ended_previous() const noexcept { return has_ended_previous_; }
+    [[nodiscard]] const detail::NodeInfo& info() const noexcept { return info_; }
+    [[nodiscard]] Identity identity() const { return {id_, info_.run_id}; }
+
+   private:
+    enum class Step : std::uint8_t {
+        auth,
+        info_server,
+        info_replication,
+        id,
+        set_name,
+        select,
+        load,
+        by_name,
+        by_text,
+        kill,
+        subscribe
+    };
+
+    [[nodiscard]] static bool is_about_scripts(Step step) noexcept {
+        return step == Step::load || step == Step::by_name || step == Step::by_text;
+    }
+
+    void say(Stream& stream, Step step, std::initializer_list<std::string_view> text) {
+        detail::RequestWriter writer{text.size()};
+        for (const std::string_view word : text) writer.arg(word);
+        stream.say(std::move(writer).take());
+        steps_.push_back(step);
+    }
+
+    /// SELECT is confirmed before the first request goes out.
+    void prepare_for_requests(Stream& stream) {
+        if (!options_.client_name.empty())
+            say(stream, Step::set_name, {"CLIENT", "SETNAME", options_.client_name});
+        if (endpoint_.db() != 0) say(stream, Step::select, {"SELECT", std::to_string(endpoint_.db())});
+    }
+
+    /// What comes after the end of the former connection.
+    void say_rest(Stream& stream) {
+        has_said_rest_ = true;
+        if (!channel_.empty()) return say(stream, Step::subscribe, {"SUBSCRIBE", channel_});
+        if (!asks_about_scripts_) return;
+        for (const detail::Script* script : detail::all_scripts)
+            say(stream, Step::load, {"SCRIPT", "LOAD", script->text});
+        // Without keys neither does anything, and no right to keys is needed. Some proxies want an argument.
+        const auto& sha1 = detail::release_script.sha1;
+        say(stream, Step::by_name, {"EVALSHA", {sha1.data(), sha1.size()}, "0", "-"});
+        say(stream, Step::by_text, {"EVAL", "return 1", "0", "-"});
+    }
+
+    [[nodiscard]] bool must_end_previous() const noexcept {
+        return previous_.id != 0 && !info_.run_id.empty() && info_.run_id == previous_.run_id;
+    }
+
+    /// What is still queued on the connection before this one must not run later.
+    void end_previous(Stream& stream) {
+        say(stream, Step::kill, {"CLIENT", "KILL", "ID", std::to_string(previous_.id)});
+        has_ended_previous_ = true;
+    }
+
+    /// Whether the connection is of use though the node said that.
+    [[nodiscard]] static bool may_be_refused(Step step, std::string_view text) noexcept {
+        using namespace std::string_view_literals;
+        // A script that may be run, but not at the moment, or that is not known yet.
+        constexpr std::array of_data{"NOSCRIPT"sv, "OOM"sv, "MISCONF"sv, "READONLY"sv, "NOREPLICAS"sv};
+        if (step == Step::auth || step == Step::select || step == Step::subscribe) return false;
+        return is_lasting_refusal(text) || (is_about_scripts(step) && begins_with_any(text, of_data));
+    }
+
+    void note(Step step, const redisReply& reply) {
+        const std::string_view text = text_of(reply);
+        if (reply.type == REDIS_REPLY_ERROR) {
+            if (is_about_scripts(step)) note_script_refusal(step, text);
+        } else if (step == Step::info_server) {
+            info_.run_id = info_field(text, "run_id:");
+            const std::string uptime = info_field(text, "uptime_in_seconds:");
+            std::int64_t seconds = 0;
+            std::from_chars(uptime.data(), uptime.data() + uptime.size(), seconds);
+            info_.uptime = std::chrono::seconds{seconds};
+        } else if (step == Step::info_replication) {
+            const std::string role = info_field(text, "role:");
+            info_.is_master = role.empty() || role == "master";
+        } else if (step == Step::id) {
+            id_ = reply.integer;
+        }
+    }
+
+    /// An error about the number of keys or arguments says nothing of scripts that have keys.
+    void note_script_refusal(Step step, std::string_view text) {
+        const bool is_about_form =
+            text.find("key") != std::string_view::npos || text.find("argument") != std::string_view::npos;
+        const bool is_refused = is_lasting_refusal(text) && (text.starts_with("NOPERM") || !is_about_form);
+        if (step == Step::load || !is_refused) return;
+        if (step == Step::by_name) {
+            info_.scripts = detail::Scripts::by_text;
+        } else if (info_.scripts == detail::Scripts::by_text) {
+            info_.scripts = detail::Scripts::never;
+            info_.scripts_refusal = text_;
+        }
+    }
+
+    [[nodiscard]] static std::string info_field(std::string_view info, std::string_view name) {
+        for (std::size_t at = info.find(name); at != std::string_view::npos; at = info.find(name, at + 1)) {
+            if (at != 0 && info[at - 1] != '\n') continue;
+            const std::size_t begin = at + name.size();
+            return std::string{info.substr(begin, info.find_first_of("\r\n", begin) - begin)};
+        }
+        return {};
+    }
+
+    const Endpoint& endpoint_;
+    const Options& options_;
+    std::string_view channel_;
+    Identity previous_;
+    std::deque<Step> steps_;  ///< still unanswered
+    detail::NodeInfo info_;
+    std::int64_t id_ = 0;
+    std::string text_;
+    bool has_ended_previous_ = false;
+    bool has_said_rest_ = false;
+    bool asks_about_scripts_ = false;
+};
+
+}  // namespace redlock::inline v0_1::hiredis

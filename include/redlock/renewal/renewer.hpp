@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// Renewal and deadlines of the leases held: what is due when. The thread is in background.hpp.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "redlock/algorithm/lease.hpp"
+#include "redlock/algorithm/protocol.hpp"
+#include "redlock/engine/engine.hpp"
+#include "redlock/engine/task.hpp"
+#include "redlock/engine/timers.hpp"
+
+namespace redlock::inline v0_1::detail {
+
+/// Told that something is due sooner than it was, or that a renewal has ended; and of the time in which
+/// callbacks of users run.
+struct KeeperNews {
+    virtual void on_news() = 0;
+    virtual void on_calling_back(bool is_calling_back) = 0;
+
+   protected:
+    ~KeeperNews() = default;
+};
+
+/// Thread-safe. The mutex guards the heap; it is not held during I/O, callbacks or news.
+template <class Transport, class Clock>
+class Renewer final : private LeaseWatch<typename Clock::time_point> {
+   public:
+    using EngineType = Engine<Transport, Clock>;
+    using ProtocolType = Protocol<Transport, Clock>;
+    using TimePoint = typename Clock::time_point;
+    using LeaseType = Lease<TimePoint>;
+    using LeasePtr = std::shared_ptr<LeaseType>;
+
+    Renewer(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {
+        protocol_.set_watch(this);
+    }
+    Renewer(const Renewer&) = delete;
+    Renewer& operator=(const Renewer&) = delete;
+    ~Renewer() = default;
+
+    void set_news(KeeperNews* news) noexcept { news_ = news; }
+
+    /// Watches over a lease until it is forgotten or lost: lost() at the end of its validity, and renewal
+    /// before that where the lease asks for it.
+    void keep(const LeasePtr& lease) {
+        {
+            const std::lock_guard lock{mutex_};
+            if (leases_.has(*lease)) return;
+            lease->deadline = due_time(*lease);
+            leases_.add(lease);
+        }
+        tell_news();
+    }
+
+    void forget(LeaseType& lease) {
+        const std::lock_guard lock{mutex_};
+        leases_.remove(lease);
+    }
+
+    /// Looks after all leases that are due. Returns when the next one is.
+    std::optional<TimePoint> tick() {
+        std::unique_lock lock{mutex_};
+        while (!leases_.empty()) {
+            const TimePoint now = engine_.now();
+            const LeasePtr lease = leases_.due(now);
+            if (!lease) return leases_.next_due();
+            if (lease->remaining(now).count() <= 0) {
+                leases_.remove(*lease);
+                if (lease->hold() == Hold::released) continue;
+                lock.unlock();
+                lease->lose();
+                if (news_ != nullptr) news_->on_calling_back(true);
+                lease->tell_lost();
+                if (news_ != nullptr) news_->on_calling_back(false);
+                lock.lock();
+                continue;
+            }
+            const bool begins = !lease->is_renewing && lease->renewal_ttl(now, engine_.options());
+            lease->is_renewing = lease->is_renewing || begins;
+            lease->deadline = due_time(*lease);
+            leases_.update(*lease);
+            if (!begins) continue;
+            ++renewals_;
+            lock.unlock();
+            auto* renewal = new Renewal{*this, lease};  // deletes itself
+            renewal->task.start(*renewal);
+            lock.lock();
+        }
+        return std::nullopt;
+    }
+
+    /// How many renewals are under way.
+    [[nodiscard]] std::size_t renewals() const {
+        const std::lock_guard lock{mutex_};
+        return renewals_;
+    }
+
+   private:
+    /// A renewal that nobody waits for. What it asks for is settled when its turn has come: the holder may
+    /// have extended the lease meanwhile.
+    struct Renewal final : TaskDone {
+        Renewer& renewer;
+        LeasePtr lease;
+        Task<Result<void>> task;
+        Renewal(Renewer& owner, LeasePtr what)
+            : renewer{owner}, lease{std::move(what)}, task{owner.protocol_.extend(lease, std::nullopt)} {}
+        void on_task_done() noexcept override {
+            renewer.on_renewed(*lease);
+            delete this;
+        }
+    };
+
+    /// When a third of what a renewal gives is used up; nearer the end, at a third of what is left, again and
+    /// again; at the end where nothing can be gained.
+    [[nodiscard]] TimePoint due_time(const LeaseType& lease) const {
+        constexpr std::chrono::nanoseconds soonest = std::chrono::milliseconds{1};
+        const TimePoint now = engine_.now();
+        if (lease.hold() != Hold::held) return now;
+        const std::chrono::nanoseconds left = lease.remaining(now);
+        if (!lease.renewal) return lease.valid_until();
+        const std::chrono::nanoseconds full = validity_of(lease.renewal->ttl, {}, engine_.options());
+        const TimePoint next = now + std::max(soonest, left - 2 * (std::min(left, full) / 3));
+        const bool can_gain =
+            !lease.is_renewing && left > soonest && lease.renewal_ttl(next, engine_.options());
+        return can_gain ? next : lease.valid_until();
+    }
+
+    void on_renewed(LeaseType& lease) noexcept {
+        {
+            const std::lock_guard lock{mutex_};
+            --renewals_;
+            lease.is_renewing = false;
+            reschedule(lease);
+        }
+        tell_news();
+    }
+
+    void on_deadline_moved(LeaseType& lease) override {
+        {
+            const std::lock_guard lock{mutex_};
+            if (!leases_.has(lease)) return;
+            reschedule(lease);
+        }
+        tell_news();
+    }
+
+    void tell_news() {
+        if (news_ != nullptr) news_->on_news();
+    }
+
+    void reschedule(LeaseType& lease) {
+        lease.deadline = due_time(lease);
+        leases_.update(lease);
+    }
+
+    EngineType& engine_;
+    ProtocolType& protocol_;
+    KeeperNews* news_ = nullptr;
+
+    mutable std::mutex mutex_;
+    Timers<LeaseType> leases_;
+    std::size_t renewals_ = 0;  ///< under way
+};
+
+}  // namespace redlock::inline v0_1::detail

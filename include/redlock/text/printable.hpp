@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Texts that end in a log: one line, and nothing in them that does more than show.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <string>
+#include <string_view>
+
+namespace redlock::inline v0_1::detail {
+
+/// At most so many bytes, cut between two characters where the text is UTF-8.
+[[nodiscard]] inline std::string_view cut_to(std::string_view text, std::size_t longest) noexcept {
+    if (text.size() <= longest) return text;
+    std::size_t end = longest;
+    while (end + 3 > longest && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+    return text.substr(0, end);
+}
+
+/// A name within a sentence: a long one is cut.
+[[nodiscard]] inline std::string in_quotes(std::string_view name) {
+    const std::string_view shown = cut_to(name, 64);
+    return "'" + std::string{shown} + (shown.size() < name.size() ? "…'" : "'");
+}
+
+/// What a text begins with.
+struct Character {
+    char32_t code = 0;
+    std::size_t size = 1;  ///< in bytes
+    bool is_valid = true;  ///< false: one byte that is not UTF-8
+};
+
+/// Of a text that is not empty.
+[[nodiscard]] inline Character first_character(std::string_view text) noexcept {
+    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
+    if (byte(0) < 0x80U) return {byte(0), 1, true};
+    const std::size_t size = byte(0) >= 0xF0U ? 4 : byte(0) >= 0xE0U ? 3 : 2;
+    constexpr char32_t least_of_size[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (byte(0) < 0xC0U || byte(0) > 0xF7U || text.size() < size) return {byte(0), 1, false};
+    char32_t code = byte(0) & (0x7FU >> size);
+    for (std::size_t i = 1; i < size; ++i) {
+        if ((byte(i) & 0xC0U) != 0x80U) return {byte(0), 1, false};
+        code = code << 6U | (byte(i) & 0x3FU);
+    }
+    const bool is_surrogate = code >= 0xD800 && code <= 0xDFFF;
+    if (code < least_of_size[size] || code > 0x10FFFF || is_surrogate) return {byte(0), 1, false};
+    return {code, size, true};
+}
+
+/// Whether it breaks a line, drives a terminal, changes the direction of what stands around it, or cannot be
+/// seen.
+[[nodiscard]] inline bool is_control(char32_t code) noexcept {
+    struct Range {
+        char32_t first;
+        char32_t last;
+    };
+    constexpr Range controls[] = {
+        {0x00, 0x1F},        // C0
+        {0x7F, 0x9F},        // delete, C1
+        {0xAD, 0xAD},        // soft hyphen
+        {0x34F, 0x34F},      // joiner
+        {0x61C, 0x61C},      // direction
+        {0x115F, 0x1160},    // fillers
+        {0x180E, 0x180E},    // separator
+        {0x200B, 0x200B},    // space without width; its two neighbours are part of words
+        {0x200E, 0x200F},    // direction
+        {0x2028, 0x202E},    // line, paragraph, direction
+        {0x2060, 0x206F},    // joiner, direction
+        {0x3164, 0x3164},    // filler
+        {0xFEFF, 0xFEFF},    // byte order mark
+        {0xFFA0, 0xFFA0},    // filler
+        {0xFFF9, 0xFFFB},    // annotations
+        {0xE0000, 0xE007F},  // tags
+    };
+    return std::any_of(std::begin(controls), std::end(controls),
+                       [code](const Range& range) { return code >= range.first && code <= range.last; });
+}
+
+/// The bytes of controls, and those that are not UTF-8, are written as \xNN.
+[[nodiscard]] inline std::string printable(std::string_view text) {
+    std::string plain;
+    while (!text.empty()) {
+        const Character first = first_character(text);
+        const std::string_view bytes = text.substr(0, first.size);
+        text.remove_prefix(first.size);
+        if (first.is_valid && !is_control(first.code)) {
+            plain.append(bytes);
+            continue;
+        }
+        for (const char letter : bytes) {
+            const auto byte = static_cast<unsigned char>(letter);
+            plain.append("\\x").append({"0123456789abcdef"[byte >> 4U], "0123456789abcdef"[byte & 0xFU]});
+        }
+    }
+    return plain;
+}
+
+}  // namespace redlock::inline v0_1::detail
