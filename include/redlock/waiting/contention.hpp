@@ -165,11 +165,11 @@ class Contention {
             last->set_attempts(waiter.attempts);
             note_failure(waiter, started, timing.took);
             if (is_unreachable_too_long(waiter)) co_return *std::move(last);
-            const std::optional<TimePoint> next = co_await next_attempt(waiter);
-            if (!next) co_return *std::move(last);
+            if (!co_await next_attempt(waiter)) co_return *std::move(last);
             if (waiter.notices >= quorum_of(engine_.size())) continue;
             // [15] a random delay desynchronises clients that try at the same time
-            const Verdict verdict = co_await engine_.suspend(waiter.suspend_until(*next), waiter.call);
+            const auto suspended = waiter.suspend_until(waiter.next_attempt);
+            const Verdict verdict = co_await engine_.suspend(suspended, waiter.call);
             waiter.suspended.reset();
             if (verdict == Verdict::cancelled) {
                 co_return cancelled(*waiter.claim, waiter.attempts, last->nodes());
@@ -213,22 +213,24 @@ class Contention {
         co_return true;
     }
 
-    /// Lets waiters of other processes try first, and enters the queues behind them.
+    /// Lets waiters of other processes try first, and enters the queues behind them. False: it was notified.
     Task<bool> yield_to_remote(WaiterType& waiter) {
         constexpr std::chrono::nanoseconds grace = std::chrono::microseconds{100};
         const TimePoint yielded = engine_.now() + waiter.round + grace;
         const TimePoint until = first_of(yielded, waiter.last_start());
         co_await engine_.suspend(waiter.suspend_until(until), waiter.call);
-        const TimePoint again = co_await node_queue_.enlist(waiter, engine_.now());
-        if (waiter.notices == 0) co_await engine_.suspend(waiter.suspend_until(again), waiter.call);
+        waiter.next_attempt = engine_.now();
+        co_await node_queue_.enlist(waiter);
+        if (waiter.notices > 0) co_return false;
+        co_await engine_.suspend(waiter.suspend_until(waiter.next_attempt), waiter.call);
         co_return true;
     }
 
-    /// By the retry policy; later where a release will notify. None: no further attempt.
-    Task<std::optional<TimePoint>> next_attempt(WaiterType& waiter) {
+    /// When it begins: by the retry policy, later where a release will notify. False: there is none.
+    Task<bool> next_attempt(WaiterType& waiter) {
         const RetryPolicy& retry = engine_.options().retry;
         const Failure& failure = *waiter.failure;
-        if (!may_retry(retry, failure, waiter.attempts)) co_return std::nullopt;
+        if (!may_retry(retry, failure, waiter.attempts)) co_return false;
         std::optional<std::chrono::nanoseconds> delay;
         if (retry.decide) {
             const Aside aside{*this, waiter};
@@ -237,13 +239,15 @@ class Contention {
         } else {
             delay = delay_after(waiter.attempts, retry, waiter.round, draw_fraction());
         }
-        if (!delay) co_return std::nullopt;
+        if (!delay) co_return false;
         const auto by_policy = waiter.budget.next_attempt(*delay, waiter.round, engine_.now());
-        if (!by_policy) co_return std::nullopt;
-        TimePoint next = *by_policy;
-        if (failure == errc::contended && waiter.is_first()) next = co_await node_queue_.enlist(waiter, next);
+        if (!by_policy) co_return false;
+        TimePoint& next = waiter.next_attempt;
+        next = *by_policy;
+        if (failure == errc::contended && waiter.is_first()) co_await node_queue_.enlist(waiter);
         if (waiter.notices > 0) next = first_of(next, engine_.now() + waiter.round);
-        co_return first_of(next, patience_end(waiter).value_or(next));
+        next = first_of(next, patience_end(waiter).value_or(next));
+        co_return true;
     }
 
     /// After an attempt that failed.
@@ -255,8 +259,10 @@ class Contention {
             queue.silent_since.reset();
         } else if (!queue.silent_since) {
             queue.silent_since = started;
-            // It counts for those behind too. From the back: one that ends its wait now leaves the queue.
-            for (std::size_t i = queue.waiters.size(); i-- > 0;) resume(queue.waiters[i]);
+            // It counts for those behind too. One that ends its wait then leaves the queue.
+            for (WaiterType* behind = queue.first; behind != nullptr;) {
+                resume(std::exchange(behind, behind->next));
+            }
         }
     }
 

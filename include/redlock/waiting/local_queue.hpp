@@ -3,7 +3,6 @@
 // the network. Nothing here sends anything or resumes anybody: functions return the waiter to resume.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -51,12 +50,15 @@ struct Waiter {
     const TimeBudget<TimePoint> budget;
     Call* const call;
     LocalQueue<TimePoint>* queue = nullptr;
+    Waiter* previous = nullptr;  ///< in the queue
+    Waiter* next = nullptr;
     std::shared_ptr<Suspended<TimePoint>> suspended{};  ///< what it was last suspended on
 
     // Its attempts.
     std::uint32_t attempts = 0;         ///< that failed
     std::optional<Failure> failure{};   ///< why it does not have the lock yet
     std::chrono::nanoseconds round{0};  ///< how long the last attempt took that a quorum answered
+    TimePoint next_attempt{};           ///< when it begins at the latest
     std::optional<std::size_t> lead{};  ///< the node that the next attempt asks first
     std::vector<bool> silent_leads;     ///< the nodes that did not answer when they were asked first
     bool must_yield = false;            ///< before the next attempt, to waiters of other processes
@@ -72,7 +74,7 @@ struct Waiter {
     unsigned attempts_at_once = 0;        ///< since it last entered
     std::chrono::nanoseconds interval = first_interval;  ///< to the next look without a notice
 
-    [[nodiscard]] bool is_first() const noexcept { return queue->waiters.front() == this; }
+    [[nodiscard]] bool is_first() const noexcept { return queue->first == this; }
 
     /// When its last attempt begins.
     [[nodiscard]] TimePoint last_start() const { return budget.last_start(round); }
@@ -87,20 +89,34 @@ struct Waiter {
 template <class TimePoint>
 struct LocalQueue {
     const std::string* name = nullptr;
-    std::vector<Waiter<TimePoint>*> waiters{};  ///< the first contends
-    std::size_t aside = 0;                      ///< more waiters, whose users decide whether they go on
-    std::shared_ptr<Lease<TimePoint>> held{};   ///< what one of them got, while the others wait for its end
+    Waiter<TimePoint>* first = nullptr;  ///< it contends
+    Waiter<TimePoint>* last = nullptr;
+    std::size_t aside = 0;                     ///< more waiters, whose users decide whether they go on
+    std::shared_ptr<Lease<TimePoint>> held{};  ///< what one of them got, while the others wait for its end
     /// When the first of their latest attempts began that no quorum answered; none: one answered the last.
     std::optional<TimePoint> silent_since{};
     unsigned handovers = 0;  ///< from one of them to the next
 
     // What outlives the waiters; see LocalQueues::remember.
     bool is_remembered = false;
+    LocalQueue* next_remembered = nullptr;
     std::optional<TimePoint> yield_until{};   ///< a waiter elsewhere was notified: it comes first until then
     std::chrono::nanoseconds yield_round{0};  ///< how long the release took that notified it
     std::optional<TimePoint> polled_until{};  ///< some holder notified nobody: looking is by the retry policy
 
-    [[nodiscard]] bool is_empty() const noexcept { return waiters.empty() && aside == 0; }
+    [[nodiscard]] bool is_empty() const noexcept { return first == nullptr && aside == 0; }
+
+    void insert_behind(Waiter<TimePoint>* previous, Waiter<TimePoint>& waiter) noexcept {
+        waiter.previous = previous;
+        waiter.next = previous != nullptr ? previous->next : first;
+        (waiter.previous != nullptr ? waiter.previous->next : first) = &waiter;
+        (waiter.next != nullptr ? waiter.next->previous : last) = &waiter;
+    }
+
+    void remove(Waiter<TimePoint>& waiter) noexcept {
+        (waiter.previous != nullptr ? waiter.previous->next : first) = waiter.next;
+        (waiter.next != nullptr ? waiter.next->previous : last) = waiter.previous;
+    }
 };
 
 /// One string per list of resources. A name may have any byte.
@@ -126,7 +142,7 @@ class LocalQueues {
 
     void join(WaiterType& waiter) {
         QueueType& queue = queue_of(*waiter.claim);
-        queue.waiters.push_back(&waiter);
+        queue.insert_behind(queue.last, waiter);
         waiter.queue = &queue;
         waiter_count_.fetch_add(1, std::memory_order_relaxed);
     }
@@ -136,7 +152,7 @@ class LocalQueues {
         waiter_count_.fetch_sub(1, std::memory_order_relaxed);
         QueueType& queue = *waiter.queue;
         const bool was_first = waiter.is_first();
-        queue.waiters.erase(std::find(queue.waiters.begin(), queue.waiters.end(), &waiter));
+        queue.remove(waiter);
         if (queue.is_empty()) {
             queue.held.reset();
             queue.silent_since.reset();
@@ -144,23 +160,23 @@ class LocalQueues {
             erase_unused(queue);
             return nullptr;
         }
-        return was_first && !queue.waiters.empty() ? queue.waiters.front() : nullptr;
+        return was_first ? queue.first : nullptr;
     }
 
     /// While its user decides whether it goes on, which may take long and may want the same resources, other
     /// waiters come before it. Returns the one that is first now; null: there is none.
     WaiterType* step_aside(WaiterType& waiter) {
         QueueType& queue = *waiter.queue;
-        queue.waiters.erase(std::find(queue.waiters.begin(), queue.waiters.end(), &waiter));
+        queue.remove(waiter);
         ++queue.aside;
-        return queue.waiters.empty() ? nullptr : queue.waiters.front();
+        return queue.first;
     }
 
     /// Behind the one that is first by then.
     void step_back(WaiterType& waiter) {
         QueueType& queue = *waiter.queue;
         --queue.aside;
-        queue.waiters.insert(queue.waiters.begin() + (queue.waiters.empty() ? 0 : 1), &waiter);
+        queue.insert_behind(queue.first, waiter);
     }
 
     /// Before a release is sent. Returns the waiter whose attempt may follow it; null: there is none.
@@ -169,10 +185,9 @@ class LocalQueues {
         if (entry == queues_.end()) return nullptr;
         QueueType& queue = entry->second;
         queue.held.reset();
-        if (queue.waiters.empty()) return nullptr;
-        WaiterType& first = *queue.waiters.front();
-        first.must_yield = ++queue.handovers % handovers_max == 0;
-        return &first;
+        if (queue.first == nullptr) return nullptr;
+        queue.first->must_yield = ++queue.handovers % handovers_max == 0;
+        return queue.first;
     }
 
     /// After a release that notified a waiter of another process: a waiter of this process that comes right
@@ -198,16 +213,20 @@ class LocalQueues {
         queue.polled_until = until;
     }
 
-    [[nodiscard]] bool remembers() const noexcept { return !remembered_.empty(); }
+    [[nodiscard]] bool remembers() const noexcept { return remembered_ != nullptr; }
 
     void forget_expired(TimePoint now) {
-        for (std::size_t i = remembered_.size(); i-- > 0;) {
-            QueueType& queue = *remembered_[i];
+        QueueType** link = &remembered_;
+        while (*link != nullptr) {
+            QueueType& queue = **link;
             if (queue.yield_until && (now - *queue.yield_until).count() >= 0) queue.yield_until.reset();
             if (queue.polled_until && (now - *queue.polled_until).count() >= 0) queue.polled_until.reset();
-            if (queue.yield_until || queue.polled_until) continue;
+            if (queue.yield_until || queue.polled_until) {
+                link = &queue.next_remembered;
+                continue;
+            }
+            *link = queue.next_remembered;
             queue.is_remembered = false;
-            remembered_.erase(remembered_.begin() + static_cast<std::ptrdiff_t>(i));
             if (queue.is_empty()) erase_unused(queue);
         }
     }
@@ -223,8 +242,8 @@ class LocalQueues {
     }
 
     void remember(QueueType& queue) {
-        if (!queue.is_remembered) remembered_.push_back(&queue);
-        queue.is_remembered = true;
+        if (std::exchange(queue.is_remembered, true)) return;
+        queue.next_remembered = std::exchange(remembered_, &queue);
     }
 
     void erase_unused(QueueType& queue) {
@@ -232,7 +251,7 @@ class LocalQueues {
     }
 
     std::map<std::string, QueueType> queues_;
-    std::vector<QueueType*> remembered_;
+    QueueType* remembered_ = nullptr;
     std::atomic<std::size_t> waiter_count_{0};
 };
 

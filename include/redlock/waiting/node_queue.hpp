@@ -37,20 +37,23 @@ class NodeQueue {
     NodeQueue(EngineType& engine, LocalQueues<TimePoint>& local_queues)
         : engine_{engine}, local_queues_{local_queues} {}
 
-    /// Has a waiter enter the queues on all nodes, unless the resources turn out to be free. Returns when to
-    /// try again without a notice; `next` where it could not enter.
-    Task<TimePoint> enlist(WaiterType& waiter, TimePoint next) {
-        if (waiter.claim->queues.empty()) co_return next;
+    /// Has a waiter enter the queues on all nodes, unless the resources turn out to be free. Its next
+    /// attempt, which is to be set before, becomes later when it entered, and earlier when they are free.
+    /// Returns whether it entered.
+    Task<bool> enlist(WaiterType& waiter) {
+        if (waiter.claim->queues.empty()) co_return false;
         // Until a quorum of the nodes can notify; if that takes too long, it enters before its next attempt.
         listen();
-        const TimePoint limit = first_of(next, engine_.now() + engine_.options().node_timeout);
+        const TimePoint limit = first_of(waiter.next_attempt, engine_.now() + engine_.options().node_timeout);
         std::chrono::nanoseconds pause = timer_lateness;
         while (engine_.transport().listening() < quorum_of(engine_.size())) {
             const TimePoint now = engine_.now();
-            if ((now - limit).count() >= 0) co_return next;
+            if ((now - limit).count() >= 0) co_return false;
             const TimePoint until = first_of(limit, now + std::exchange(pause, 2 * pause));
             const Verdict verdict = co_await engine_.suspend(waiter.suspend_until(until), waiter.call);
-            if (verdict != Verdict::timed_out) co_return engine_.now();
+            if (verdict == Verdict::timed_out) continue;
+            waiter.next_attempt = engine_.now();
+            co_return false;
         }
         const auto round = enter(waiter);
         const Verdict verdict = co_await engine_.verdict_of(round, waiter.call);
@@ -61,13 +64,15 @@ class NodeQueue {
         if (verdict == Verdict::carried) {
             waiter.attempts_at_once = 0;
             note_report(waiter, queue_report_of(round->ballots, round->tally.quorum(), longest_interval()));
-            co_return first_of(next_look(waiter, round->started, next), waiter.last_start());
+            const TimePoint look = next_look(waiter, round->started);
+            waiter.next_attempt = first_of(look, waiter.last_start());
+            co_return true;
         }
         // So many nodes are free that nobody can hold it: the next attempt begins at once. It may fail all
         // the same, since a node that answers this may still refuse to vote. So not again and again.
         const bool is_free = round->tally.denied() > engine_.size() - round->tally.quorum();
-        if (is_free && ++waiter.attempts_at_once <= attempts_at_once_max) co_return engine_.now();
-        co_return next;
+        if (is_free && ++waiter.attempts_at_once <= attempts_at_once_max) waiter.next_attempt = engine_.now();
+        co_return false;
     }
 
     /// Has a waiter leave the queues, after each attempt and at the end. A notice that it got and did not use
@@ -77,7 +82,8 @@ class NodeQueue {
         waiter.was_notified = waiter.was_notified || waiter.notices > 0;
         waiter.notices = 0;
         const std::uint64_t number = std::exchange(waiter.number, 0);
-        enlisted_.erase(enlisted_.begin() + static_cast<std::ptrdiff_t>(position_of(number)));
+        enlisted_[position_of(number)] = enlisted_.back();
+        enlisted_.pop_back();
         const TimePoint now = engine_.now();
         engine_.post(engine_.make_round(delist_command(*waiter.claim, name_of(number)), now, now));
     }
@@ -152,16 +158,18 @@ class NodeQueue {
     /// When the first of the waits in this process ends.
     [[nodiscard]] static TimePoint first_end(const WaiterType& waiter) {
         TimePoint end = waiter.last_start();
-        for (const WaiterType* other : waiter.queue->waiters) end = first_of(end, other->last_start());
+        for (const WaiterType* other = waiter.queue->first; other != nullptr; other = other->next) {
+            end = first_of(end, other->last_start());
+        }
         return end;
     }
 
     /// At the end of the holder's lease. Before that too, since a holder may release it and notify nobody:
     /// soon and then less and less often, but again while there is time left for all that wait behind it. By
     /// the retry policy where that is the user's own, or where such holders were seen.
-    [[nodiscard]] TimePoint next_look(WaiterType& waiter, TimePoint started, TimePoint by_policy) {
+    [[nodiscard]] TimePoint next_look(WaiterType& waiter, TimePoint started) const {
         const TimePoint at_end = started + delay_to_end_of_lease(*waiter.report, waiter.round);
-        TimePoint before = by_policy;
+        TimePoint before = waiter.next_attempt;  // by the retry policy
         if (!engine_.options().retry.decide && !waiter.queue->polled_until) {
             const std::chrono::nanoseconds half = -(started - first_end(waiter)) / 2;
             before = started + std::min(waiter.interval, std::max(half, first_interval));
