@@ -84,6 +84,7 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     }
     [[nodiscard]] auto start_detach(const LeasePtr& lease) { return start(contention_.detach(lease)); }
     void keep(const LeasePtr& lease) { renewer_.keep(lease); }
+    void notify(std::size_t node, std::string_view payload) { on_notice(node, payload); }
     // Nothing is left to be done for a node.
     [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }
 
