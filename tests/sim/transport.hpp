@@ -121,7 +121,11 @@ class SimTransport {
     void abandon() const noexcept {}
 
     void random(std::span<unsigned char> bytes) const {
-        for (unsigned char& byte : bytes) byte = static_cast<unsigned char>(random_.next());
+        if (Hooks* hooks = network_.plan().hooks; hooks != nullptr) {
+            hooks->fill(bytes);
+        } else {
+            for (unsigned char& byte : bytes) byte = static_cast<unsigned char>(random_.next());
+        }
         if (bytes.size() == Token::byte_count) {
             tokens_.push_back(Token{std::span<const unsigned char, Token::byte_count>{bytes}}.str());
         }
@@ -194,7 +198,7 @@ class SimTransport {
                 return network_.send_to_node(port.connection, {Message::Kind::kill, port.previous});
             }
             case Message::Kind::killed: return come_up(node, events);
-            case Message::Kind::reply: port.answer(); return tell(node, message.reply, events);
+            case Message::Kind::reply: port.answer(); return note(node, message.reply, events);
             default: return fail(node, Vote::unreachable, "the node closed the connection", events);
         }
     }
@@ -209,7 +213,7 @@ class SimTransport {
         flush();
     }
 
-    void tell(std::size_t node, const ModelReply& reply, detail::TransportEvents& events) {
+    void note(std::size_t node, const ModelReply& reply, detail::TransportEvents& events) {
         detail::Reply plain{reply.kind, reply.integer, reply.text, {}};
         elements_.clear();
         for (const std::int64_t element : reply.elements) {
