@@ -105,7 +105,7 @@ struct Request {
     if (request.name == "acquire") {
         return "stores " + token + " for " + left + ", counter " + names.fence(reply.elements[1]);
     }
-    if (request.name == "commit") return "counter " + names.fence(request.number(2));
+    if (request.name == "commit") return "sets the counter to " + names.fence(request.number(2));
     return (request.name == "extend" ? "keeps " : "stores ") + token + " for " + left;
 }
 

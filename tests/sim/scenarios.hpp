@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <ostream>
 #include <string>
 
 #include "sim/scenario.hpp"
@@ -307,6 +308,10 @@ inline std::string lease_lost() {
 struct NamedScenario {
     const char* name;
     std::string (*timeline)();
+
+    friend std::ostream& operator<<(std::ostream& out, const NamedScenario& scenario) {
+        return out << scenario.name;
+    }
 };
 
 inline constexpr std::array all{

@@ -74,10 +74,8 @@ TEST(TimelineFiles, each_has_a_scenario_and_a_line_in_the_README) {
         const auto is_its = [&](const NamedScenario& scenario) {
             return timeline_file(scenario) == entry.path();
         };
-        EXPECT_EQ(
-            std::count_if(redlock::sim::scenarios::all.begin(), redlock::sim::scenarios::all.end(), is_its),
-            1)
-            << name;
+        const auto& all = redlock::sim::scenarios::all;
+        EXPECT_EQ(std::count_if(all.begin(), all.end(), is_its), 1) << name;
         EXPECT_NE(readme.find("(" + name + ")"), std::string::npos) << name;
     }
 }
