@@ -15,8 +15,8 @@ class SimNode;
 
 /// The two ends of a connection.
 struct Ends {
-    std::uint32_t client;
-    std::uint32_t node;
+    std::uint32_t client = 0;
+    std::uint32_t node = 0;
     std::uint32_t connection = UINT32_MAX;  ///< any
 };
 

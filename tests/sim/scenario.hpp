@@ -33,9 +33,9 @@ class Scenario {
         bool notify = true;
     };
 
-    /// `about`: what it shows, in a few lines.
-    Scenario(std::string about, const Setup& setup)
-        : about_{std::move(about)},
+    /// `about`: what it shows, in a few lines, with a line's end before the first and after the last.
+    Scenario(std::string_view about, const Setup& setup)
+        : about_{about.substr(1)},
           timeline_{now_, zero, epoch_us + 1000 * zero_ms - first_fence},
           plan_{make_plan(setup)},
           network_{plan_, now_, queue_, unused_} {

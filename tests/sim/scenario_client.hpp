@@ -42,7 +42,7 @@ class ScenarioClient {
     ScenarioClient(const ScenarioClient&) = delete;
     ScenarioClient& operator=(const ScenarioClient&) = delete;
 
-    // ---- for its steps -----------------------------------------------------------------------------
+    // ---- for its steps; without a lease nothing happens ----------------------------------------------
 
     detail::Task<SimLeasePtr> lock(LockOptions how) {
         const bool is_one_attempt = how.wait.count() == 0;
@@ -66,6 +66,7 @@ class ScenarioClient {
     }
 
     detail::Task<bool> extend(SimLeasePtr lease, milliseconds ttl) {
+        if (!lease) co_return false;
         timeline_.note(index_, "extend to " + std::to_string(ttl.count()) + " ms");
         const auto result = co_await protocol_.extend(lease, ttl);
         for (Watched& watched : watched_) {
@@ -76,6 +77,7 @@ class ScenarioClient {
     }
 
     detail::Task<bool> unlock(SimLeasePtr lease) {
+        if (!lease) co_return false;
         timeline_.note(index_, "unlock");
         keeper_.forget(*lease);
         const auto result = co_await waiting_.release(lease, detail::Unconnected::takes_longer);

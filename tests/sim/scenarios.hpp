@@ -16,8 +16,8 @@ namespace redlock::sim::scenarios {
 using namespace std::chrono_literals;
 using Steps = ScenarioClient::Steps;
 
-inline constexpr std::uint32_t A = 0;
-inline constexpr std::uint32_t B = 1;
+inline constexpr std::uint32_t a = 0;
+inline constexpr std::uint32_t b = 1;
 inline constexpr std::uint32_t n1 = 0;
 inline constexpr std::uint32_t n2 = 1;
 inline constexpr std::uint32_t n3 = 2;
@@ -54,13 +54,13 @@ inline void spread_out(Scenario& scenario, std::uint32_t client) {
 
 inline std::string clean_acquire() {
     Scenario scenario{
-        "A clean acquire and release. A asks all three nodes at once and has the lock when two have granted "
-        "it,\n"
-        "one round trip later; the third is not waited for. A message takes 1 ms to n1, 2 ms to n2 and 3 ms "
-        "to n3.\n",
+        R"(
+A clean acquire and release. A asks all three nodes at once and has the lock when two have granted it,
+one round trip later; the third is not waited for. A message takes 1 ms to n1, 2 ms to n2 and 3 ms to n3.
+)",
         {.clients = 1}};
-    spread_out(scenario, A);
-    scenario.start(0ms, A, hold_until_100);
+    spread_out(scenario, a);
+    scenario.start(0ms, a, hold_until_100);
     scenario.comment(0ms, "The clock is read before the first byte is sent: the validity counts from here.");
     scenario.comment(0ms,
                      "The proposal is A's wall clock in microseconds, shown as if it had begun at 1000.");
@@ -75,18 +75,17 @@ inline std::string clean_acquire() {
 
 inline std::string split_vote() {
     Scenario scenario{
-        "A split vote. A is nearer to n1 and n2, B to n3 and n4: each gets two of four nodes, and a quorum "
-        "is three.\n"
-        "Both release what they got and wait for a random time, which by chance is the same. After a split "
-        "vote a\n"
-        "contender asks one node first, chosen by a hash of the resource, and the others when that has "
-        "granted:\n"
-        "both ask the same one, so one of them gets all. (Notifications are off here: fewer lines.)\n",
+        R"(
+A split vote. A is nearer to n1 and n2, B to n3 and n4: each gets two of four nodes, and a quorum is three.
+Both release what they got and wait for a random time, which by chance is the same. After a split vote a
+contender asks one node first, chosen by a hash of the resource, and the others when that has granted:
+both ask the same one, so one of them gets all. (Notifications are off here: fewer lines.)
+)",
         {.clients = 2, .nodes = 4, .notify = false}};
-    for (const std::uint32_t node : {n3, n4}) scenario.timeline().set_delay({A, node}, 2ms);
-    for (const std::uint32_t node : {n1, n2}) scenario.timeline().set_delay({B, node}, 2ms);
-    scenario.start(0ms, A, wait_for_it);
-    scenario.start(0ms, B, wait_for_it);
+    for (const std::uint32_t node : {n3, n4}) scenario.timeline().set_delay({a, node}, 2ms);
+    for (const std::uint32_t node : {n1, n2}) scenario.timeline().set_delay({b, node}, 2ms);
+    scenario.start(0ms, a, wait_for_it);
+    scenario.start(0ms, b, wait_for_it);
     scenario.comment(4ms,
                      "Two grants and two denials: three grants are impossible. Both release on all nodes.");
     scenario.comment(17ms, "Both draw 12.5 ms, a half of 25. The lead is n1 for both.");
@@ -97,21 +96,20 @@ inline std::string split_vote() {
 
 inline std::string late_set() {
     Scenario scenario{
-        "A late SET is undone. The requests to n2 and n3 are late, the attempt fails, and the SETs run long "
-        "after\n"
-        "A has given up. The release went to all nodes, those that had not answered too, on the same "
-        "connections: it\n"
-        "runs after the SET on each node. No key is left that nobody holds, and B need not wait for a ttl to "
-        "end.\n",
+        R"(
+A late SET is undone. The requests to n2 and n3 are late, the attempt fails, and the SETs run long after
+A has given up. The release went to all nodes, those that had not answered too, on the same connections: it
+runs after the SET on each node. No key is left that nobody holds, and B need not wait for a ttl to end.
+)",
         {.clients = 2}};
     const auto set_delay = [&](milliseconds delay) {
-        scenario.timeline().set_delay({A, n2}, delay);
-        scenario.timeline().set_delay({A, n3}, delay);
+        scenario.timeline().set_delay({a, n2}, delay);
+        scenario.timeline().set_delay({a, n3}, delay);
     };
     scenario.at(0ms, "what A sends to n2 and n3 takes 150 ms", [&] { set_delay(150ms); });
-    scenario.start(0ms, A, try_once);
+    scenario.start(0ms, a, try_once);
     scenario.at(100ms, "it takes 1 ms again", [&] { set_delay(1ms); });
-    scenario.start(250ms, B, try_once);
+    scenario.start(250ms, b, try_once);
     scenario.comment(50ms, "The deadline of an attempt, node_timeout. The release goes to n2 and n3 too.");
     scenario.comment(151ms, "Too late: nobody holds token-1.");
     scenario.comment(201ms, "What ran late has been undone.");
@@ -120,17 +118,16 @@ inline std::string late_set() {
 
 inline std::string commit_round() {
     Scenario scenario{
-        "A commit: the second round trip of fencing tokens. The counters of the nodes are apart (earlier "
-        "acquisitions\n"
-        "reached some of them only), so that no quorum gives the same number. A takes the largest number "
-        "granted\n"
-        "and writes it back: it holds when a quorum of counters has that number. A message takes 1, 2 and 3 "
-        "ms.\n",
+        R"(
+A commit: the second round trip of fencing tokens. The counters of the nodes are apart (earlier acquisitions
+reached some of them only), so that no quorum gives the same number. A takes the largest number granted
+and writes it back: it holds when a quorum of counters has that number. A message takes 1, 2 and 3 ms.
+)",
         {.clients = 1}};
-    spread_out(scenario, A);
+    spread_out(scenario, a);
     scenario.set_counter(n1, 9000);
     scenario.set_counter(n2, 5000);
-    scenario.start(0ms, A, hold_until_100);
+    scenario.start(0ms, a, hold_until_100);
     scenario.comment(0ms, "The counters are 9000 on n1 and 5000 on n2; n3 has none.");
     scenario.comment(4ms,
                      "A quorum has granted, with two numbers. 9001 is the largest, and n1 has it already.");
@@ -157,22 +154,22 @@ inline Steps try_at_100_and_at_1200(ScenarioClient& self) {
 
 inline std::string restart_in_quarantine() {
     Scenario scenario{
-        "A restart in quarantine. A holds by n1 and n2. Then n1 restarts and has forgotten it: n1 and n3 "
-        "would make\n"
-        "B a second holder. With restart_quarantine = 1000 ms a node that has restarted does not vote in "
-        "acquires\n"
-        "for as long as a lock that it may have forgotten can last. It still takes releases.\n",
+        R"(
+A restart in quarantine. A holds by n1 and n2. Then n1 restarts and has forgotten it: n1 and n3 would make
+B a second holder. With restart_quarantine = 1000 ms a node that has restarted does not vote in acquires
+for as long as a lock that it may have forgotten can last. It still takes releases.
+)",
         {.clients = 2, .quarantine = 1000ms}};
-    scenario.timeline().set_delay({B, n2}, 2ms);
+    scenario.timeline().set_delay({b, n2}, 2ms);
     scenario.at(0ms, "nothing gets through from A to n3",
                 [&] { scenario.network().block(std::uint64_t{1} << n3, Scenario::instant_of(250ms)); });
-    scenario.start(0ms, A, hold_until_400);
+    scenario.start(0ms, a, hold_until_400);
     scenario.at(50ms, "n1 crashes, and forgets all", [&] {
         scenario.network().crash(n1);
         scenario.node(n1).redis().store().forget_all();
     });
     scenario.at(60ms, "n1 is back, empty", [&] { scenario.node(n1).come_back(); });
-    scenario.start(100ms, B, try_at_100_and_at_1200);
+    scenario.start(100ms, b, try_at_100_and_at_1200);
     scenario.at(250ms, "A gets through to n3 again", {});
     scenario.comment(
         104ms, "n1 is not asked, though it is up: B counts the quarantine from 102 on, by its own clock.");
@@ -185,14 +182,14 @@ inline std::string restart_in_quarantine() {
 
 inline std::string waiter_notified() {
     Scenario scenario{
-        "A waiter is notified by the release. B finds the lock held, subscribes to a channel of its own on "
-        "each node\n"
-        "and lines up in a queue there. The release deletes the key and publishes to the first in the queue: "
-        "B has\n"
-        "the lock two round trips after A began to unlock, without polling.\n",
+        R"(
+A waiter is notified by the release. B finds the lock held, subscribes to a channel of its own on each node
+and lines up in a queue there. The release deletes the key and publishes to the first in the queue: B has
+the lock two round trips after A began to unlock, without polling.
+)",
         {.clients = 2}};
-    scenario.start(0ms, A, hold_until_100);
-    scenario.start(20ms, B, wait_for_it);
+    scenario.start(0ms, a, hold_until_100);
+    scenario.start(20ms, b, wait_for_it);
     scenario.comment(22ms, "B releases at once what a late grant may leave, and subscribes.");
     scenario.comment(
         27ms,
@@ -209,13 +206,14 @@ inline Steps hold_for_good(ScenarioClient& self) {
 
 inline std::string holder_dies() {
     Scenario scenario{
-        "A holder dies. Nobody unlocks and nobody notifies: the key ends by its ttl on each node. B, which "
-        "waits,\n"
-        "knows from the nodes how long the key has, and tries again right after that.\n",
+        R"(
+A holder dies. Nobody unlocks and nobody notifies: the key ends by its ttl on each node. B, which waits,
+knows from the nodes how long the key has, and tries again right after that.
+)",
         {.clients = 2}};
-    scenario.start(0ms, A, hold_for_good);
-    scenario.start(100ms, B, wait_for_it);
-    scenario.at(150ms, "A's process is killed", [&] { scenario.client(A).crash(); });
+    scenario.start(0ms, a, hold_for_good);
+    scenario.start(100ms, b, wait_for_it);
+    scenario.at(150ms, "A's process is killed", [&] { scenario.client(a).crash(); });
     scenario.comment(107ms,
                      "The nodes say 195 ms. B counts them from 105 on, adds 2 ms, and sleeps until 302.");
     scenario.comment(304ms, "The ttl of A ended at 301, and its validity, less the drift, at 295.");
@@ -233,13 +231,13 @@ inline Steps renew_until_400(ScenarioClient& self) {
 
 inline std::string renewal_over_hung_node() {
     Scenario scenario{
-        "Renewal while a node hangs. A renews whenever a third of the validity is used up. A quorum of yes "
-        "is enough,\n"
-        "so n2, which hangs for a while, neither delays a renewal nor ends the lease. When it goes on it "
-        "finds all\n"
-        "that it was sent, in order.\n",
+        R"(
+Renewal while a node hangs. A renews whenever a third of the validity is used up. A quorum of yes is enough,
+so n2, which hangs for a while, neither delays a renewal nor ends the lease. When it goes on it finds all
+that it was sent, in order.
+)",
         {.clients = 1}};
-    scenario.start(0ms, A, renew_until_400);
+    scenario.start(0ms, a, renew_until_400);
     scenario.at(60ms, "n2 hangs", [&] { scenario.node(n2).hang(Scenario::instant_of(250ms)); });
     scenario.at(250ms, "n2 goes on", {});
     scenario.comment(
@@ -262,13 +260,13 @@ inline Steps extend_twice(ScenarioClient& self) {
 
 inline std::string key_put_back() {
     Scenario scenario{
-        "A key that got lost on a minority is put back. The extension finds it absent on n2, succeeds by n1 "
-        "and n3,\n"
-        "and then stores it on n2 again. Only a lease that a quorum holds without a gap may do so: where a "
-        "quorum has\n"
-        "lost the key the lease is lost, and is never taken anew in silence.\n",
+        R"(
+A key that got lost on a minority is put back. The extension finds it absent on n2, succeeds by n1 and n3,
+and then stores it on n2 again. Only a lease that a quorum holds without a gap may do so: where a quorum has
+lost the key the lease is lost, and is never taken anew in silence.
+)",
         {.clients = 1}};
-    scenario.start(0ms, A, extend_twice);
+    scenario.start(0ms, a, extend_twice);
     scenario.at(100ms, "the key on n2 is deleted", [&] { scenario.run_at(n2, {"DEL", "orders/42"}); });
     scenario.comment(202ms, "Absent is no yes: n2 did not count in this extension.");
     scenario.comment(402ms, "n2 counts again.");
@@ -284,18 +282,18 @@ inline Steps renew_until_300(ScenarioClient& self) {
 
 inline std::string lease_lost() {
     Scenario scenario{
-        "A lease is lost. An operator deletes the key on two of three nodes, and B gets the lock while A "
-        "works on.\n"
-        "A learns of it by its next renewal, since a quorum says no, long before its validity would end. In "
-        "between\n"
-        "only the fencing tokens help: the protected resource refuses 1000 once it has seen 61000.\n",
+        R"(
+A lease is lost. An operator deletes the key on two of three nodes, and B gets the lock while A works on.
+A learns of it by its next renewal, since a quorum says no, long before its validity would end. In between
+only the fencing tokens help: the protected resource refuses 1000 once it has seen 61000.
+)",
         {.clients = 2}};
-    scenario.start(0ms, A, renew_until_300);
+    scenario.start(0ms, a, renew_until_300);
     scenario.at(50ms, "an operator deletes the key on n1 and n2", [&] {
         scenario.run_at(n1, {"DEL", "orders/42"});
         scenario.run_at(n2, {"DEL", "orders/42"});
     });
-    scenario.start(60ms, B, try_once);
+    scenario.start(60ms, b, try_once);
     scenario.comment(62ms, "Both believe that they hold it. B has the larger token.");
     scenario.comment(
         201ms, "Two denials of three. Without them lost() would be triggered at 592, by A's own clock.");
