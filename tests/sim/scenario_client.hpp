@@ -37,8 +37,8 @@ class ScenarioClient {
           time_{&network.now(), {}, {}, {}, 0},
           engine_{std::make_unique<SimTransport>(network, index), SimClock{time_}, network.plan().options},
           protocol_{engine_},
-          waiting_{engine_, protocol_},
-          keeper_{engine_, protocol_} {}
+          contention_{engine_, protocol_},
+          renewer_{engine_, protocol_} {}
     ScenarioClient(const ScenarioClient&) = delete;
     ScenarioClient& operator=(const ScenarioClient&) = delete;
 
@@ -50,7 +50,7 @@ class ScenarioClient {
         asked += std::to_string(how.ttl.count()) + " ms";
         if (!is_one_attempt) asked += ", waits up to " + std::to_string(how.wait.count()) + " ms";
         timeline_.note(index_, asked + (how.renew ? ", renewed" : ""));
-        auto result = co_await waiting_.acquire(claim(), how, nullptr);
+        auto result = co_await contention_.acquire(claim(), how, nullptr);
         if (!result) {
             timeline_.note(index_, "FAILS: " + votes_of(result.error()));
             co_return nullptr;
@@ -79,8 +79,8 @@ class ScenarioClient {
     detail::Task<bool> unlock(SimLeasePtr lease) {
         if (!lease) co_return false;
         timeline_.note(index_, "unlock");
-        keeper_.forget(*lease);
-        const auto result = co_await waiting_.release(lease, detail::Unconnected::takes_longer);
+        renewer_.forget(*lease);
+        const auto result = co_await contention_.release(lease, detail::Unconnected::takes_longer);
         timeline_.note(index_, "unlock: " + ending_of(result, "released"));
         co_return result.has_value();
     }
@@ -106,9 +106,9 @@ class ScenarioClient {
     void step() {
         if (is_crashed_) return;
         do {
-            static_cast<void>(keeper_.tick());
+            static_cast<void>(renewer_.tick());
             engine_.step();
-            keeper_due_ = keeper_.tick();
+            renewer_due_ = renewer_.tick();
         } while (engine_.transport().take_wants_turn());
         for (Watched& watched : watched_) look_at(watched);
     }
@@ -117,7 +117,7 @@ class ScenarioClient {
         if (is_crashed_) return never;
         Instant next = engine_.transport().next_timer();
         if (const auto timer = engine_.next_timer()) next = std::min(next, time_.when(*timer));
-        if (keeper_due_) next = std::min(next, time_.when(*keeper_due_));
+        if (renewer_due_) next = std::min(next, time_.when(*renewer_due_));
         return next;
     }
     Instant wake_at = never;  ///< for which there is an event
@@ -158,7 +158,7 @@ class ScenarioClient {
 
     void watch(const SimLeasePtr& lease) {
         watched_.emplace_back(lease, [this] { timeline_.note(index_, "LOST: lost() is triggered"); });
-        keeper_.keep(lease);
+        renewer_.keep(lease);
     }
 
     void look_at(Watched& watched) {
@@ -200,12 +200,12 @@ class ScenarioClient {
 
     detail::Engine<SimTransport, SimClock> engine_;
     detail::Protocol<SimTransport, SimClock> protocol_;
-    detail::Waiting<SimTransport, SimClock> waiting_;
-    detail::Keeper<SimTransport, SimClock> keeper_;
+    detail::Waiting<SimTransport, SimClock> contention_;
+    detail::Keeper<SimTransport, SimClock> renewer_;
 
     std::deque<Worker> workers_;
     std::deque<Watched> watched_;
-    std::optional<SimClock::time_point> keeper_due_;
+    std::optional<SimClock::time_point> renewer_due_;
     bool is_crashed_ = false;
 };
 
