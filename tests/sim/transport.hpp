@@ -198,7 +198,7 @@ class SimTransport {
                 return network_.send_to_node(port.connection, {Message::Kind::kill, port.previous});
             }
             case Message::Kind::killed: return come_up(node, events);
-            case Message::Kind::reply: port.answer(); return note(node, message.reply, events);
+            case Message::Kind::reply: port.answer(); return tell(node, message.reply, events);
             default: return fail(node, Vote::unreachable, "the node closed the connection", events);
         }
     }
@@ -213,7 +213,7 @@ class SimTransport {
         flush();
     }
 
-    void note(std::size_t node, const ModelReply& reply, detail::TransportEvents& events) {
+    void tell(std::size_t node, const ModelReply& reply, detail::TransportEvents& events) {
         detail::Reply plain{reply.kind, reply.integer, reply.text, {}};
         elements_.clear();
         for (const std::int64_t element : reply.elements) {
