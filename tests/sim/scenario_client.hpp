@@ -15,9 +15,9 @@
 #include <string>
 #include <utility>
 
-#include "redlock/core/keeper.hpp"
-#include "redlock/core/protocol.hpp"
-#include "redlock/core/waiting.hpp"
+#include "redlock/renewal/renewer.hpp"
+#include "redlock/algorithm/protocol.hpp"
+#include "redlock/waiting/contention.hpp"
 #include "sim/history.hpp"
 #include "sim/network.hpp"
 #include "sim/timeline_writer.hpp"
@@ -200,8 +200,8 @@ class ScenarioClient {
 
     detail::Engine<SimTransport, SimClock> engine_;
     detail::Protocol<SimTransport, SimClock> protocol_;
-    detail::Waiting<SimTransport, SimClock> contention_;
-    detail::Keeper<SimTransport, SimClock> renewer_;
+    detail::Contention<SimTransport, SimClock> contention_;
+    detail::Renewer<SimTransport, SimClock> renewer_;
 
     std::deque<Worker> workers_;
     std::deque<Watched> watched_;
