@@ -6,7 +6,10 @@
 #include "redlock/mutex.hpp"
 #include "redlock/redlock.hpp"
 
+#include "redlock/impl/endpoint.hpp"
 #include "redlock/impl/handoff.hpp"
 #include "redlock/impl/lock.hpp"
 #include "redlock/impl/mutex.hpp"
+#include "redlock/impl/options.hpp"
 #include "redlock/impl/redlock.hpp"
+#include "redlock/impl/result.hpp"

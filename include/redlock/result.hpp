@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/text/printable.hpp"
 #include "redlock/version.hpp"
 
 namespace redlock::inline v0_1 {
@@ -136,26 +135,10 @@ class Failure {
     }
 
     /// Adds to what each node said, where it said nothing.
-    void add_details(const std::vector<std::string>& words) {
-        for (std::size_t i = 0; i < nodes_.size() && i < words.size(); ++i) {
-            if (nodes_[i].detail.empty()) nodes_[i].detail = words[i];
-        }
-    }
+    void add_details(const std::vector<std::string>& words);
 
     /// One line of printable text: the code, what it was about, and what each node said.
-    [[nodiscard]] std::string message() const {
-        std::string text{to_string(code_)};
-        if (!what_.empty()) text.append(": ").append(what_);
-        if (attempts_ > 1) text.append(", after ").append(std::to_string(attempts_)).append(" attempts");
-        const char* separator = " [";
-        for (const NodeReport& node : nodes_) {
-            text.append(separator).append(node.endpoint).append(" ").append(to_string(node.vote));
-            if (!node.detail.empty()) text.append(" (").append(node.detail).append(")");
-            separator = "; ";
-        }
-        if (!nodes_.empty()) text.append("]");
-        return detail::printable(text);
-    }
+    [[nodiscard]] std::string message() const;
 
     // NOLINTNEXTLINE(google-explicit-constructor): it is an error code with more to say
     operator std::error_code() const noexcept { return make_error_code(code_); }
@@ -173,8 +156,7 @@ class Failure {
 /// Thrown by Result::value() and by the calls that cannot return an error.
 class Error : public std::system_error {
    public:
-    explicit Error(Failure failure)
-        : std::system_error{failure.code()}, failure_{std::move(failure)}, text_{failure_.message()} {}
+    explicit Error(Failure failure);
 
     [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
     [[nodiscard]] const Failure& failure() const noexcept { return failure_; }
@@ -263,3 +245,7 @@ class Result<void> {
 };
 
 }  // namespace redlock::inline v0_1
+
+#ifndef REDLOCK_COMPILED
+#include "redlock/impl/result.hpp"
+#endif

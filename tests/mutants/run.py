@@ -92,8 +92,9 @@ class Mutant:
 
     def is_simulated(self):
         """Whether the simulator is compiled with what it changes."""
-        faces = ("include/redlock/hiredis/", "include/redlock/endpoint.hpp", "include/redlock/redlock.hpp",
-                 "include/redlock/fencing.hpp")
+        faces = ("include/redlock/hiredis/", "include/redlock/impl/endpoint.hpp",
+                 "include/redlock/impl/arguments.hpp", "include/redlock/impl/mutex.hpp",
+                 "include/redlock/mutex.hpp", "include/redlock/fencing.hpp")
         return not all(edit.path.startswith(faces) for edit in self.edits) or not self.edits
 
     def changes_a_fence(self):
