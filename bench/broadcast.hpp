@@ -32,23 +32,19 @@
 namespace redlock::bench {
 
 // Deletes the key where it is ours, and tells whoever listens to its name.
-inline constexpr detail::Script broadcast_script{R"(
+inline constexpr std::string_view broadcast_script = R"(
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('PUBLISH', KEYS[1], '')
-return 1)"};
-
-// What EVALSHA calls a script.
-[[nodiscard]] constexpr std::string_view sha1_of(const detail::Script& script) {
-    return {script.sha1.data(), script.sha1.size()};
-}
+return 1)";
 
 // A request of the library, with the script above in place of its own release.
 [[nodiscard]] inline std::string as_broadcast(std::string_view request) {
     std::string changed{request};
-    const auto own = sha1_of(detail::release_script);
+    const auto own = detail::sha1_of(detail::release_script);
+    static const auto sha1 = detail::sha1_hex(broadcast_script);
     const auto at = changed.find(own);
-    if (at != std::string::npos) changed.replace(at, own.size(), sha1_of(broadcast_script));
+    if (at != std::string::npos) changed.replace(at, own.size(), sha1.data(), sha1.size());
     return changed;
 }
 
@@ -58,7 +54,7 @@ class BroadcastListener {
     BroadcastListener(const Endpoints& nodes, const std::string& resource) {
         for (const auto& node : nodes.list()) {
             test::RedisClient client{test::Address::parse(node.display())};
-            client.query({"SCRIPT", "LOAD", std::string{broadcast_script.text}});
+            client.query({"SCRIPT", "LOAD", std::string{broadcast_script}});
         }
         socket_ = test::connect_to(test::Address::parse(nodes.list().front().display()));
         detail::RequestWriter subscribe{2};

@@ -147,7 +147,7 @@ class ContendersTransport : public hiredis::Transport {
 
     detail::Sent send(std::size_t node, std::string_view request) {
         const auto names = [=](const detail::Script& script) {
-            return request.find(sha1_of(script)) != std::string_view::npos;
+            return request.find(detail::sha1_of(script)) != std::string_view::npos;
         };
         constexpr std::string_view set = "*6\r\n$3\r\nSET\r\n";
         if (request.starts_with(set) || names(detail::fenced_acquire_script)) ++acquires_;

@@ -25,7 +25,7 @@
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
 #include "redlock/version.hpp"
-#include "redlock/voting/command.hpp"
+#include "redlock/voting/claim.hpp"
 
 namespace redlock::inline v0_1 {
 

@@ -6,7 +6,7 @@ set(line "SPDX-License-Identifier: ")
 string(APPEND line "Apache-2.0")
 
 set(patterns "")
-foreach(folder IN ITEMS bench cmake examples include src tests tools)
+foreach(folder IN ITEMS bench cmake docs examples include src tests tools)
   foreach(ending IN ITEMS hpp cpp sh py cmake in)
     list(APPEND patterns "${ROOT}/${folder}/*.${ending}")
   endforeach()

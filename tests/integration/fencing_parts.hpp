@@ -56,8 +56,7 @@ class WatchedTransport : public hiredis::Transport {
 
    private:
     static bool runs(std::string_view request, const core::Script& script) {
-        return request.find(std::string_view{script.sha1.data(), script.sha1.size()}) !=
-                   std::string_view::npos ||
+        return request.find(core::sha1_of(script)) != std::string_view::npos ||
                request.find(script.text) != std::string_view::npos;
     }
 

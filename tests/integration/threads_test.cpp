@@ -48,7 +48,7 @@ TEST(Threads, a_thousand_contended_cycles_leave_no_key_and_no_two_holders) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(Threads, R64_on_one_redlock_with_a_resource_each_all_succeed_at_the_first_attempt) {
+TEST(Threads, sixty_four_on_one_redlock_with_a_resource_each_all_succeed_at_the_first_attempt) {
     Cluster cluster{5};
     auto locks = connect_to(cluster);
     std::atomic<std::size_t> failures{0};
@@ -63,7 +63,7 @@ TEST(Threads, R64_on_one_redlock_with_a_resource_each_all_succeed_at_the_first_a
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(Threads, R64_on_one_redlock_with_the_same_resource_never_hold_it_together) {
+TEST(Threads, sixty_four_on_one_redlock_with_the_same_resource_never_hold_it_together) {
     Cluster cluster{5};
     auto locks = connect_to(cluster);
     Section section;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "redlock/voting/command.hpp"
+#include "redlock/voting/reply.hpp"
 #include "sim/model_store.hpp"
 
 namespace redlock::sim {
@@ -100,7 +101,7 @@ class ModelRedis {
 
    private:
     using Entry = ModelStore::Entry;
-    static constexpr auto scripts = detail::all_scripts;
+    static constexpr auto scripts = detail::loaded_scripts;
     static constexpr int calls_max = 100;  // in one script
 
     struct Subscription {
@@ -204,8 +205,7 @@ class ModelRedis {
 
     ModelReply evalsha(Words words) {
         for (std::size_t i = 0; i < scripts.size(); ++i) {
-            const auto& sha1 = scripts[i]->sha1;
-            if (words[1] != std::string_view{sha1.data(), sha1.size()} || !known_[i]) continue;
+            if (words[1] != detail::sha1_of(*scripts[i]) || !known_[i]) continue;
             return run(*scripts[i], words.subspan(2));
         }
         return ModelReply::error("NOSCRIPT No matching script. Please use EVAL.");
@@ -224,7 +224,7 @@ class ModelRedis {
         for (std::size_t i = 0; i < scripts.size(); ++i) {
             if (text != scripts[i]->text) continue;
             known_[i] = true;
-            return ModelReply::words({scripts[i]->sha1.begin(), scripts[i]->sha1.end()});
+            return ModelReply::words(std::string{detail::sha1_of(*scripts[i])});
         }
         return ModelReply::error("ERR the model does not know this script");
     }

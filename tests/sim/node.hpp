@@ -117,8 +117,7 @@ class SimNode {
 [[nodiscard]] inline std::string_view name_of(ModelRedis::Words words) noexcept {
     if (!words[0].starts_with("EVAL") || words.size() < 2) return words[0];
     const auto is = [&](const detail::Script& script) {
-        return words[1] == script.text ||
-               words[1] == std::string_view{script.sha1.data(), script.sha1.size()};
+        return words[1] == script.text || words[1] == detail::sha1_of(script);
     };
     if (is(detail::acquire_script) || is(detail::fenced_acquire_script)) return "acquire";
     if (is(detail::commit_script)) return "commit";

@@ -24,7 +24,7 @@ const Claim fenced{{"orders/42"}, {"{orders/42}:redlock-fence"}};
 const Claim two{{"a", "b"}, {}};
 const Claim two_fenced{{"a", "b"}, {"{a}:redlock-fence", "{b}:redlock-fence"}};
 
-std::string name_of(const Script& script) { return {script.sha1.data(), script.sha1.size()}; }
+std::string name_of(const Script& script) { return std::string{sha1_of(script)}; }
 
 TEST(Command, a_plain_acquire_is_set_nx_px) {
     const Command command = acquire_command(plain, some_token, 10s, 24h, {});
@@ -94,9 +94,11 @@ TEST(Command, the_full_form_has_the_text_in_place_of_the_name_and_nothing_else_c
 }
 
 TEST(Command, a_script_is_named_by_the_sha1_of_its_text) {
-    for (const Script* script : {&acquire_script, &fenced_acquire_script, &commit_script, &extend_script,
-                                 &put_back_script, &release_script}) {
-        EXPECT_EQ(script->sha1, sha1_hex(script->text));
+    for (std::size_t i = 0; i < every_script.size(); ++i) {
+        const Script& script = *every_script[i];
+        EXPECT_EQ(script.index, i);
+        const auto hex = sha1_hex(script.text);
+        EXPECT_EQ(sha1_of(script), (std::string_view{hex.data(), hex.size()}));
     }
 }
 

@@ -73,7 +73,7 @@ struct ScriptedReply {
         {&detail::delist_script, "delist"},
     };
     for (const auto& [script, name] : known) {
-        const std::string_view sha1{script->sha1.data(), script->sha1.size()};
+        const std::string_view sha1 = detail::sha1_of(*script);
         if (request.at(1) == sha1 || request.at(1) == script->text) return name;
     }
     return "an unknown script";

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "redlock/voting/command.hpp"
+#include "redlock/voting/reply.hpp"
 
 namespace redlock::detail {
 namespace {

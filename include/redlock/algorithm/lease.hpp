@@ -17,7 +17,7 @@
 #include "redlock/engine/timers.hpp"
 #include "redlock/options.hpp"
 #include "redlock/token.hpp"
-#include "redlock/voting/command.hpp"
+#include "redlock/voting/claim.hpp"
 #include "redlock/voting/quorum.hpp"
 
 namespace redlock::inline v0_1::detail {

@@ -17,6 +17,7 @@
 #include "redlock/engine/transport.hpp"
 #include "redlock/voting/command.hpp"
 #include "redlock/voting/quorum.hpp"
+#include "redlock/voting/reply.hpp"
 
 namespace redlock::inline v0_1::detail {
 

@@ -12,17 +12,9 @@
 #include <string_view>
 
 #include "redlock/result.hpp"
+#include "redlock/voting/reply.hpp"
 
 namespace redlock::inline v0_1::detail {
-
-/// One reply of a node, valid only while it is being handed over.
-struct Reply {
-    enum class Kind : std::uint8_t { nil, integer, text, error, array };
-    Kind kind = Kind::nil;
-    std::int64_t integer = 0;
-    std::string_view text;            ///< of a text or an error
-    std::span<const Reply> elements;  ///< of an array
-};
 
 /// How a node can be made to run a script.
 enum class Scripts : std::uint8_t {

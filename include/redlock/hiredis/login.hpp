@@ -128,11 +128,10 @@ class Login {
         has_said_rest_ = true;
         if (!channel_.empty()) return say(stream, Step::subscribe, {"SUBSCRIBE", channel_});
         if (!asks_about_scripts_) return;
-        for (const detail::Script* script : detail::all_scripts)
+        for (const detail::Script* script : detail::loaded_scripts)
             say(stream, Step::load, {"SCRIPT", "LOAD", script->text});
         // Without keys neither does anything, and no right to keys is needed. Some proxies want an argument.
-        const auto& sha1 = detail::release_script.sha1;
-        say(stream, Step::by_name, {"EVALSHA", {sha1.data(), sha1.size()}, "0", "-"});
+        say(stream, Step::by_name, {"EVALSHA", detail::sha1_of(detail::release_script), "0", "-"});
         say(stream, Step::by_text, {"EVAL", "return 1", "0", "-"});
     }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is said to a node, and how its reply becomes a vote. The scripts are in scripts.hpp.
+// What is said to a node. The scripts are in scripts.hpp, the replies in reply.hpp.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <chrono>
 #include <cstddef>
@@ -14,71 +13,12 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/engine/transport.hpp"
-#include "redlock/result.hpp"
-#include "redlock/text/scrub.hpp"
 #include "redlock/token.hpp"
+#include "redlock/voting/claim.hpp"
+#include "redlock/voting/resp.hpp"
 #include "redlock/voting/scripts.hpp"
 
 namespace redlock::inline v0_1::detail {
-
-/// A key beside a resource, on the resource's hash slot (which its first '{…}' decides, where it has one),
-/// but for a name with a '}' and no such tag, as `a}b` and `{}x`: a tag ends at its first '}', so that none
-/// can stand for the whole name, and a server in cluster mode refuses it with CROSSSLOT. No two names share a
-/// key.
-[[nodiscard]] inline std::string companion_key(std::string_view resource, std::string_view suffix) {
-    const std::size_t open = resource.find('{');
-    const std::size_t close = open == std::string_view::npos ? open : resource.find('}', open);
-    const bool is_tagged = close != std::string_view::npos && close > open + 1;
-    std::string key;
-    key.reserve(resource.size() + suffix.size() + 3);
-    if (!is_tagged) key.push_back('{');
-    key.append(resource).append(is_tagged ? "::" : "}:").append(suffix);  // "x" and "{x}" are two resources
-    return key;
-}
-
-/// The key of a resource's fencing counter.
-[[nodiscard]] inline std::string fence_key(std::string_view resource,
-                                           std::string_view suffix = "redlock-fence") {
-    return companion_key(resource, suffix);
-}
-
-/// The key of the queue of those who wait for a resource.
-[[nodiscard]] inline std::string queue_key(std::string_view resource,
-                                           std::string_view suffix = "redlock-queue") {
-    return companion_key(resource, suffix);
-}
-
-/// Writes a request in RESP, the protocol that all servers speak.
-class RequestWriter {
-   public:
-    explicit RequestWriter(std::size_t argument_count) { header('*', argument_count); }
-
-    RequestWriter& arg(std::string_view text) {
-        header('$', text.size());
-        bytes_.append(text).append("\r\n");
-        return *this;
-    }
-
-    RequestWriter& arg(std::int64_t number) {
-        std::array<char, 20> digits{};
-        const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
-        return arg(std::string_view{digits.data(), static_cast<std::size_t>(end - digits.data())});
-    }
-
-    RequestWriter& arg(std::chrono::milliseconds duration) { return arg(std::int64_t{duration.count()}); }
-
-    [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
-    [[nodiscard]] std::string take() && { return std::move(bytes_); }
-
-   private:
-    void header(char kind, std::size_t value) {
-        bytes_.push_back(kind);
-        bytes_.append(std::to_string(value)).append("\r\n");
-    }
-
-    std::string bytes_;
-};
 
 /// One request, the same for every node.
 class Command {
@@ -159,21 +99,13 @@ class Command {
     std::string bytes_;
 };
 
-/// What a claim is about: the resources, and the fencing counters beside them when fencing is on.
-struct Claim {
-    std::vector<std::string> resources{};
-    std::vector<std::string> counters{};  ///< empty without fencing
-    std::vector<std::string> queues{};    ///< empty where the release calls nobody
-    [[nodiscard]] bool is_fenced() const noexcept { return !counters.empty(); }
-};
-
 /// The beginning of an EVALSHA: script, key count, the claim's keys.
 [[nodiscard]] inline std::pair<RequestWriter, std::size_t> begin_script(
     const Script& script, std::span<const std::string> keys, std::span<const std::string> more_keys,
     std::size_t argument_count) {
     const std::size_t key_count = keys.size() + more_keys.size();
     RequestWriter writer{3 + key_count + argument_count};
-    writer.arg("EVALSHA").arg(std::string_view{script.sha1.data(), script.sha1.size()});
+    writer.arg("EVALSHA").arg(sha1_of(script));
     const std::size_t tail = writer.size();
     writer.arg(static_cast<std::int64_t>(key_count));
     for (const std::string& key : keys) writer.arg(key);
@@ -266,108 +198,6 @@ struct Claim {
     RequestWriter writer{3};
     writer.arg("SCRIPT").arg("LOAD").arg(script.text);
     return {Command::Kind::load, std::move(writer).take()};
-}
-
-/// A reply, read as a vote.
-struct Answer {
-    Vote vote = Vote::refused;
-    std::string text;
-    /// Of an acquire or adopt, granted: the fencing values; denied: index from 1, PTTL in ms. Of an extend
-    /// that had no need to: PTTL in ms. Of a peek per resource: PTTL in ms, counter, -1 where it is not ours
-    /// (and in `words` the digests, 8 digits each). Of a release: one, if a waiter was called. Of one who
-    /// lines up: how long the holder has, how many are before it, and a digest of who holds.
-    std::vector<std::int64_t> values;
-};
-
-[[nodiscard]] inline bool is_unknown_script(const Reply& reply) noexcept {
-    return reply.kind == Reply::Kind::error && reply.text.starts_with("NOSCRIPT");
-}
-
-/// Whether an error is of this kind. What a script's command met is in the middle, before Redis 7.
-[[nodiscard]] inline bool has_code(std::string_view error, std::string_view code) {
-    const auto is_at = [&](std::size_t at) {
-        const std::string_view rest = error.substr(at);
-        return rest.starts_with(code) && (rest.size() == code.size() || rest[code.size()] == ' ');
-    };
-    if (is_at(0)) return true;
-    for (std::size_t at = error.find(" -"); at != std::string_view::npos; at = error.find(" -", at + 1)) {
-        if (is_at(at + 2)) return true;
-    }
-    return false;
-}
-
-/// An error that says that the node is not, or we are not, what the log-in said (R29).
-[[nodiscard]] inline bool is_contradiction(const Reply& reply) {
-    if (reply.kind != Reply::Kind::error) return false;
-    for (const std::string_view code : {"READONLY", "MOVED", "ASK", "NOAUTH", "DENIED"}) {
-        if (has_code(reply.text, code)) return true;
-    }
-    const bool is_forbidden =
-        has_code(reply.text, "NOPERM") || reply.text.find("unknown command") != std::string_view::npos;
-    const bool names_evalsha = reply.text.find("evalsha") != std::string_view::npos ||
-                               reply.text.find("EVALSHA") != std::string_view::npos;
-    return is_forbidden && names_evalsha;
-}
-
-[[nodiscard]] inline Answer read_acquire_reply(const Reply& reply) {
-    if (reply.kind == Reply::Kind::text && reply.text == "OK") return {Vote::granted, {}, {}};
-    if (reply.kind == Reply::Kind::nil) return {Vote::denied, {}, {}};
-    Answer answer;
-    if (reply.kind == Reply::Kind::array && !reply.elements.empty()) {
-        const std::int64_t verdict = reply.elements.front().integer;
-        for (const Reply& element : reply.elements.subspan(1)) {
-            if (element.kind != Reply::Kind::integer) return {Vote::refused, "an unexpected reply", {}};
-            answer.values.push_back(element.integer);
-        }
-        if (verdict == 1) answer.vote = Vote::granted;
-        constexpr std::int64_t no_such_key = -2;  // as PTTL says it; an acquire is denied by what is there
-        if (verdict == 0 && answer.values.size() == 2) {
-            answer.vote = answer.values[1] == no_such_key ? Vote::absent : Vote::denied;
-        }
-    }
-    if (answer.vote == Vote::refused) answer.text = "an unexpected reply";
-    return answer;
-}
-
-/// Granted: it answered.
-[[nodiscard]] inline Answer read_peek_reply(const Reply& reply) {
-    Answer answer{Vote::granted, {}, {}};
-    if (reply.kind != Reply::Kind::array || reply.elements.empty() || reply.elements.size() % 3 != 0) {
-        return {Vote::refused, "an unexpected reply", {}};
-    }
-    for (const Reply& element : reply.elements) {
-        if (element.kind == Reply::Kind::text) answer.text.append(element.text);
-        if (element.kind == Reply::Kind::integer) answer.values.push_back(element.integer);
-    }
-    if (answer.values.size() * 3 != reply.elements.size() * 2) answer.vote = Vote::refused;
-    return answer;
-}
-
-/// Only an explicit yes is a yes; an error is a refusal in the node's own words.
-[[nodiscard]] inline Answer read_reply(Command::Kind kind, const Reply& reply) {
-    if (reply.kind == Reply::Kind::error) return {Vote::refused, std::string{reply.text}, {}};
-    if (kind == Command::Kind::acquire || kind == Command::Kind::adopt) return read_acquire_reply(reply);
-    if (kind == Command::Kind::peek) return read_peek_reply(reply);
-    const std::size_t values = kind == Command::Kind::extend ? 1 : kind == Command::Kind::enlist ? 3 : 0;
-    if (values != 0 && reply.kind == Reply::Kind::array) {
-        Answer answer = read_acquire_reply(reply);
-        if (answer.vote == Vote::granted && answer.values.size() == values) return answer;
-    }
-    if (reply.kind == Reply::Kind::integer) {
-        if (reply.integer == 1) return {Vote::granted, {}, {}};
-        if (reply.integer == 2 && kind == Command::Kind::release) return {Vote::granted, {}, {1}};
-        if (reply.integer == 0) return {Vote::denied, {}, {}};
-        if (reply.integer == -1) return {Vote::absent, {}, {}};
-    }
-    return {Vote::refused, "an unexpected reply", {}};
-}
-
-/// The same, and where it is an error without what was said in the request.
-[[nodiscard]] inline Answer read_reply(const Command& command, const Reply& reply) {
-    if (is_unknown_script(reply)) return {Vote::refused, "NOSCRIPT it does not know the script", {}};
-    Answer answer = read_reply(command.kind(), reply);
-    if (reply.kind == Reply::Kind::error) answer.text = scrubbed(reply.text, command.secrets());
-    return answer;
 }
 
 }  // namespace redlock::inline v0_1::detail

@@ -5,17 +5,17 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 #include "redlock/voting/sha1.hpp"
 
 namespace redlock::inline v0_1::detail {
 
-/// A Lua script and the name that EVALSHA knows it by.
+/// A Lua script, and its place in `every_script`.
 struct Script {
+    std::size_t index;
     std::string_view text;
-    std::array<char, 40> sha1;
-    explicit constexpr Script(std::string_view source) : text{source}, sha1{sha1_hex(source)} {}
 };
 
 /// Texts one after another, as one text.
@@ -126,7 +126,7 @@ end)";
 // ARGV[1] is the token. Each is one atomic step on its node, for all its resources or for none.
 
 /// ARGV: token, ttl. Grants all the resources or names the first that is held: {0, index, its PTTL}.
-inline constexpr Script acquire_script{R"(
+inline constexpr Script acquire_script{0, R"(
 for i = 1, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then return {0, i, redis.call('PTTL', KEYS[i])} end
 end
@@ -148,7 +148,7 @@ for i = 1, k do
 end
 return {1, unpack(values)})";
 inline constexpr Script fenced_acquire_script{
-    Joined<lua::ask, lua::counters, lua::next_values, fenced_acquire_text>::text};
+    1, Joined<lua::ask, lua::counters, lua::next_values, fenced_acquire_text>::text};
 
 /// ARGV: token, fence_ttl, a proposal per resource. As an acquire, for what is held already by this token:
 /// whoever adopts it gets a fencing value of its own, above that of the holder before.
@@ -161,7 +161,7 @@ local values, lefts = next_values(k, 2)
 if not values then return foreign(lefts) end
 for i = 1, k do set_counter(KEYS[k + i], lefts[i], string.format('%.0f', values[i]), ARGV[2]) end
 return {1, unpack(values)})";
-inline constexpr Script adopt_script{Joined<lua::ask, lua::counters, lua::next_values, adopt_text>::text};
+inline constexpr Script adopt_script{2, Joined<lua::ask, lua::counters, lua::next_values, adopt_text>::text};
 
 /// ARGV: token, fence_ttl, the fencing value agreed on per resource; last 'above', where the counters must be
 /// below it. Raises them to it where the resources are still ours and nothing larger was given out. Who holds
@@ -180,7 +180,7 @@ for i = 1, k do
 end
 for i = 1, k do set_counter(KEYS[k + i], lefts[i], ARGV[2 + i], ARGV[2]) end
 return 1)";
-inline constexpr Script commit_script{Joined<lua::ask, lua::counters, commit_text>::text};
+inline constexpr Script commit_script{3, Joined<lua::ask, lua::counters, commit_text>::text};
 
 /// ARGV: token, ttl, and with fencing: fence_ttl, our fencing value per resource; last 'exactly', where it
 /// may shorten. Without that it does not: it may come late, when who adopted the lease has extended it
@@ -216,7 +216,7 @@ for i = 1, k do
 end
 if longest > 0 then return {1, longest} end
 return 1)";
-inline constexpr Script extend_script{Joined<lua::ask, lua::counters, extend_text>::text};
+inline constexpr Script extend_script{4, Joined<lua::ask, lua::counters, extend_text>::text};
 
 /// ARGV as for extend, never 'exactly'. Puts a lease that a quorum still holds back on a node that lost it.
 inline constexpr std::string_view put_back_text = R"(
@@ -238,7 +238,7 @@ for i = 1, k do
   redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', ARGV[2])
 end
 return 1)";
-inline constexpr Script put_back_script{Joined<lua::ask, lua::counters, put_back_text>::text};
+inline constexpr Script put_back_script{5, Joined<lua::ask, lua::counters, put_back_text>::text};
 
 /// ARGV: token, and where waiters are to be called the queues of the resources (no KEYS: who has no
 /// permission for them must be able to release). Deletes what is ours and nothing else, and calls the
@@ -254,7 +254,8 @@ for i = 1, #KEYS do
 end
 if freed < #KEYS then return 0 end
 return called and 2 or 1)";
-inline constexpr Script release_script{Joined<lua::ask, lua::waiters, lua::notify_next, release_text>::text};
+inline constexpr Script release_script{6,
+                                       Joined<lua::ask, lua::waiters, lua::notify_next, release_text>::text};
 
 /// KEYS: resources, then their queues. ARGV: "channel number", since when it waits, how long the queue
 /// lives. {1, PTTL, rank, holder}: it is in the queue of what is held, for so long at the latest (2^53 - 1:
@@ -286,7 +287,7 @@ for i = 1, k do
   end
 end
 return {1, longest, last, tonumber(string.sub(redis.sha1hex(holders), 1, 12), 16)})";
-inline constexpr Script enlist_script{Joined<lua::ask, lua::waiters, lua::queues, enlist_text>::text};
+inline constexpr Script enlist_script{7, Joined<lua::ask, lua::waiters, lua::queues, enlist_text>::text};
 
 /// KEYS: resources, then their queues. ARGV: "channel number" of one who leaves the queue. Where it is not
 /// there any more it has been called, and if the resource is still free it did not use that: the next is
@@ -301,7 +302,7 @@ for i = 1, k do
 end
 return 1)";
 inline constexpr Script delist_script{
-    Joined<lua::ask, lua::waiters, lua::queues, lua::notify_next, delist_text>::text};
+    8, Joined<lua::ask, lua::waiters, lua::queues, lua::notify_next, delist_text>::text};
 
 /// KEYS always with counters. Per resource: a digest of the holder's token ('' when free), PTTL, counter (-1
 /// where it is not in our form). Changes nothing.
@@ -315,11 +316,24 @@ for i = 1, k do
   reply[#reply + 1] = counter_at(KEYS[k + i]) or -1
 end
 return reply)";
-inline constexpr Script peek_script{Joined<lua::ask, lua::counters, peek_text>::text};
+inline constexpr Script peek_script{9, Joined<lua::ask, lua::counters, peek_text>::text};
 
-/// All scripts, for a connection to begin with.
-inline constexpr std::array<const Script*, 9> all_scripts{
+inline constexpr std::array<const Script*, 10> every_script{
     &acquire_script,  &fenced_acquire_script, &adopt_script,  &commit_script, &extend_script,
-    &put_back_script, &release_script,        &enlist_script, &delist_script};
+    &put_back_script, &release_script,        &enlist_script, &delist_script, &peek_script};
+
+/// What a connection loads before its first request: all but the script that only inspection needs.
+inline constexpr std::span<const Script* const> loaded_scripts = std::span{every_script}.first<9>();
+
+/// The name that EVALSHA knows a script by: 40 hex digits. Computed when the first is asked for; at compile
+/// time it would cost every user of the header a second. Thread-safe.
+[[nodiscard]] inline std::string_view sha1_of(const Script& script) {
+    static const auto names = [] {
+        std::array<std::array<char, 40>, every_script.size()> all{};
+        for (const Script* one : every_script) all[one->index] = sha1_hex(one->text);
+        return all;
+    }();
+    return {names[script.index].data(), names[script.index].size()};
+}
 
 }  // namespace redlock::inline v0_1::detail

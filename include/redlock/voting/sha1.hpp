@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-1 at compile time: EVALSHA names a script by it. (Nothing here is secret; it is no security hash.)
+// SHA-1: EVALSHA names a script by it. (Nothing here is secret; it is no security hash.)
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 namespace redlock::inline v0_1::detail {
 
 /// One round of FIPS 180-4 over the 64 bytes of a block.
-constexpr void sha1_block(std::array<std::uint32_t, 5>& state, const std::array<std::uint8_t, 64>& block) {
+inline void sha1_block(std::array<std::uint32_t, 5>& state, const std::array<std::uint8_t, 64>& block) {
     std::array<std::uint32_t, 80> w{};
     for (std::size_t i = 0; i < 64; ++i) w[i / 4] = (w[i / 4] << 8) | block[i];
     for (std::size_t i = 16; i < 80; ++i) {
@@ -41,7 +41,7 @@ constexpr void sha1_block(std::array<std::uint32_t, 5>& state, const std::array<
 }
 
 /// The 40 lowercase hex digits of a text's SHA-1.
-[[nodiscard]] constexpr std::array<char, 40> sha1_hex(std::string_view text) {
+[[nodiscard]] inline std::array<char, 40> sha1_hex(std::string_view text) {
     std::array<std::uint32_t, 5> state{0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
     const std::uint64_t bits = std::uint64_t{text.size()} * 8;
     const std::size_t blocks = (text.size() + 8) / 64 + 1;

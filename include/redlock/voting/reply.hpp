@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the reply of a node becomes a vote.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redlock/result.hpp"
+#include "redlock/text/scrub.hpp"
+#include "redlock/voting/command.hpp"
+
+namespace redlock::inline v0_1::detail {
+
+/// One reply of a node, valid only while it is being handed over.
+struct Reply {
+    enum class Kind : std::uint8_t { nil, integer, text, error, array };
+    Kind kind = Kind::nil;
+    std::int64_t integer = 0;
+    std::string_view text;            ///< of a text or an error
+    std::span<const Reply> elements;  ///< of an array
+};
+
+/// A reply, read as a vote.
+struct Answer {
+    Vote vote = Vote::refused;
+    std::string text;
+    /// Of an acquire or adopt, granted: the fencing values; denied: index from 1, PTTL in ms. Of an extend
+    /// that had no need to: PTTL in ms. Of a peek per resource: PTTL in ms, counter, -1 where it is not ours
+    /// (and in `text` the digests, 8 digits each). Of a release: one, if a waiter was called. Of one who
+    /// lines up: how long the holder has, how many are before it, and a digest of who holds.
+    std::vector<std::int64_t> values;
+};
+
+[[nodiscard]] inline bool is_unknown_script(const Reply& reply) noexcept {
+    return reply.kind == Reply::Kind::error && reply.text.starts_with("NOSCRIPT");
+}
+
+/// Whether an error is of this kind. What a script's command met is in the middle, before Redis 7.
+[[nodiscard]] inline bool has_code(std::string_view error, std::string_view code) {
+    const auto is_at = [&](std::size_t at) {
+        const std::string_view rest = error.substr(at);
+        return rest.starts_with(code) && (rest.size() == code.size() || rest[code.size()] == ' ');
+    };
+    if (is_at(0)) return true;
+    for (std::size_t at = error.find(" -"); at != std::string_view::npos; at = error.find(" -", at + 1)) {
+        if (is_at(at + 2)) return true;
+    }
+    return false;
+}
+
+/// An error that says that the node is not, or we are not, what the log-in said (R29).
+[[nodiscard]] inline bool is_contradiction(const Reply& reply) {
+    if (reply.kind != Reply::Kind::error) return false;
+    for (const std::string_view code : {"READONLY", "MOVED", "ASK", "NOAUTH", "DENIED"}) {
+        if (has_code(reply.text, code)) return true;
+    }
+    const bool is_forbidden =
+        has_code(reply.text, "NOPERM") || reply.text.find("unknown command") != std::string_view::npos;
+    const bool names_evalsha = reply.text.find("evalsha") != std::string_view::npos ||
+                               reply.text.find("EVALSHA") != std::string_view::npos;
+    return is_forbidden && names_evalsha;
+}
+
+[[nodiscard]] inline Answer read_acquire_reply(const Reply& reply) {
+    if (reply.kind == Reply::Kind::text && reply.text == "OK") return {Vote::granted, {}, {}};
+    if (reply.kind == Reply::Kind::nil) return {Vote::denied, {}, {}};
+    Answer answer;
+    if (reply.kind == Reply::Kind::array && !reply.elements.empty()) {
+        const std::int64_t verdict = reply.elements.front().integer;
+        for (const Reply& element : reply.elements.subspan(1)) {
+            if (element.kind != Reply::Kind::integer) return {Vote::refused, "an unexpected reply", {}};
+            answer.values.push_back(element.integer);
+        }
+        if (verdict == 1) answer.vote = Vote::granted;
+        constexpr std::int64_t no_such_key = -2;  // as PTTL says it; an acquire is denied by what is there
+        if (verdict == 0 && answer.values.size() == 2) {
+            answer.vote = answer.values[1] == no_such_key ? Vote::absent : Vote::denied;
+        }
+    }
+    if (answer.vote == Vote::refused) answer.text = "an unexpected reply";
+    return answer;
+}
+
+/// Granted: it answered.
+[[nodiscard]] inline Answer read_peek_reply(const Reply& reply) {
+    Answer answer{Vote::granted, {}, {}};
+    if (reply.kind != Reply::Kind::array || reply.elements.empty() || reply.elements.size() % 3 != 0) {
+        return {Vote::refused, "an unexpected reply", {}};
+    }
+    for (const Reply& element : reply.elements) {
+        if (element.kind == Reply::Kind::text) answer.text.append(element.text);
+        if (element.kind == Reply::Kind::integer) answer.values.push_back(element.integer);
+    }
+    if (answer.values.size() * 3 != reply.elements.size() * 2) answer.vote = Vote::refused;
+    return answer;
+}
+
+/// Only an explicit yes is a yes; an error is a refusal in the node's own words.
+[[nodiscard]] inline Answer read_reply(Command::Kind kind, const Reply& reply) {
+    if (reply.kind == Reply::Kind::error) return {Vote::refused, std::string{reply.text}, {}};
+    if (kind == Command::Kind::acquire || kind == Command::Kind::adopt) return read_acquire_reply(reply);
+    if (kind == Command::Kind::peek) return read_peek_reply(reply);
+    const std::size_t values = kind == Command::Kind::extend ? 1 : kind == Command::Kind::enlist ? 3 : 0;
+    if (values != 0 && reply.kind == Reply::Kind::array) {
+        Answer answer = read_acquire_reply(reply);
+        if (answer.vote == Vote::granted && answer.values.size() == values) return answer;
+    }
+    if (reply.kind == Reply::Kind::integer) {
+        if (reply.integer == 1) return {Vote::granted, {}, {}};
+        if (reply.integer == 2 && kind == Command::Kind::release) return {Vote::granted, {}, {1}};
+        if (reply.integer == 0) return {Vote::denied, {}, {}};
+        if (reply.integer == -1) return {Vote::absent, {}, {}};
+    }
+    return {Vote::refused, "an unexpected reply", {}};
+}
+
+/// The same, and where it is an error without what was said in the request.
+[[nodiscard]] inline Answer read_reply(const Command& command, const Reply& reply) {
+    if (is_unknown_script(reply)) return {Vote::refused, "NOSCRIPT it does not know the script", {}};
+    Answer answer = read_reply(command.kind(), reply);
+    if (reply.kind == Reply::Kind::error) answer.text = scrubbed(reply.text, command.secrets());
+    return answer;
+}
+
+}  // namespace redlock::inline v0_1::detail
