@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "redlock/algorithm/protocol.hpp"
+#include "redlock/algorithm/round_factory.hpp"
 #include "redlock/renewal/renewer.hpp"
 #include "redlock/waiting/contention.hpp"
 #include "unit/scripted_world.hpp"
@@ -39,7 +40,8 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     explicit HandDriven(World& world, const Options& options = plain_options())
         : world_{world},
           engine_{std::make_unique<ScriptedTransport>(world), world.clock, options},
-          protocol_{engine_, *this},
+          rounds_{engine_},
+          protocol_{engine_, rounds_, *this},
           contention_{engine_, protocol_},
           renewer_{engine_, protocol_, *this} {
         engine_.set_upcalls(this);
@@ -116,6 +118,7 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
 
     World& world_;
     Engine engine_;
+    detail::RoundFactory<ScriptedTransport, ManualClock> rounds_;
     Protocol protocol_;
     detail::Contention<ScriptedTransport, ManualClock> contention_;
     detail::Renewer<ScriptedTransport, ManualClock> renewer_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Redlock and its locks share: engine, protocol and keeper, and the blocking calls on them.
+// What a Redlock and its locks share: the parts of the library, and the blocking calls on them.
 #pragma once
 
 #include <algorithm>
@@ -16,10 +16,14 @@
 #include <utility>
 #include <vector>
 
+#include "redlock/algorithm/adoption.hpp"
+#include "redlock/algorithm/failures.hpp"
+#include "redlock/algorithm/inspection.hpp"
 #include "redlock/algorithm/lease.hpp"
 #include "redlock/algorithm/lease_events.hpp"
 #include "redlock/algorithm/protocol.hpp"
 #include "redlock/algorithm/retry.hpp"
+#include "redlock/algorithm/round_factory.hpp"
 #include "redlock/engine/engine.hpp"
 #include "redlock/engine/upcalls.hpp"
 #include "redlock/inspect.hpp"
@@ -55,7 +59,9 @@ class Client final : private Upcalls<typename Clock::time_point>,
 
     Client(std::unique_ptr<Transport> transport, Clock clock, const Options& options)
         : engine_{std::move(transport), std::move(clock), options},
-          protocol_{engine_, *this},
+          rounds_{engine_},
+          protocol_{engine_, rounds_, *this},
+          adoption_{engine_, rounds_},
           contention_{engine_, protocol_},
           renewer_{engine_, protocol_, *this},
           background_thread_{engine_, renewer_} {
@@ -79,10 +85,6 @@ class Client final : private Upcalls<typename Clock::time_point>,
 
     [[nodiscard]] TimePoint now() const { return engine_.now(); }
     [[nodiscard]] const Options& options() const noexcept { return engine_.options(); }
-    [[nodiscard]] EngineType& engine() noexcept { return engine_; }
-    [[nodiscard]] Protocol<Transport, Clock>& protocol() noexcept { return protocol_; }
-    [[nodiscard]] Contention<Transport, Clock>& waiting() noexcept { return contention_; }
-    [[nodiscard]] Renewer<Transport, Clock>& renewer() noexcept { return renewer_; }
 
     [[nodiscard]] Result<LeasePtr> acquire(std::shared_ptr<const Claim> claim, const LockOptions& how) {
         if (is_forked()) return after_fork();
@@ -140,7 +142,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         if (is_forked()) return after_fork();
         if (how.renew) background_thread_.start();
         auto result = engine_.run([&](Call*) {
-            return protocol_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl);
+            return adoption_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl);
         });
         if (result && how.renew) renew(*result, how);
         return result;
@@ -158,14 +160,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
 
     /// Nothing when a lease of this length can be had.
     [[nodiscard]] std::optional<Failure> check_ttl(std::chrono::milliseconds ttl) const {
-        using namespace std::chrono_literals;
-        const auto drift = drift_of(std::clamp(ttl, 0ms, longest_ttl), options());
-        const std::string value = "the ttl is " + std::to_string(ttl.count()) + " ms, ";
-        if (ttl > longest_ttl) return Failure{errc::invalid_argument, value + "but the longest is one year"};
-        if (ttl.count() > 0 && ttl > drift) return std::nullopt;
-        const auto least = std::chrono::floor<std::chrono::microseconds>(drift).count();
-        return Failure{errc::invalid_argument,
-                       value + "but must be more than the drift of " + std::to_string(least) + " µs"};
+        return ttl_failure(ttl, options());
     }
 
     /// Then nothing of it may be touched: a thread that does not exist here may have been at work.
@@ -209,55 +204,24 @@ class Client final : private Upcalls<typename Clock::time_point>,
         return std::min(how.renew_limit, ages);
     }
 
-    /// A point in time that has come already: resumes in the driver's turn, after what has arrived is read.
+    /// Sleeps until now: it resumes in the driver's turn, after what has arrived is read.
     Task<std::vector<NodeReport>> gather_reports(LeasePtr lease, Call* call) {
         co_await engine_.sleep_until(engine_.now(), call);
-        co_return protocol_.reports(*lease->votes);
+        co_return rounds_.reports(*lease->votes);
     }
 
+    /// Answers when all nodes have, or at the end of the node_timeout. A peek that is put off begins anew,
+    /// with a fresh clock.
     Task<Inspection> gather_inspection(std::string resource, Call* call) {
-        std::vector<std::string> resources;
-        resources.push_back(std::move(resource));
-        const auto round = co_await protocol_.peek(std::move(resources), call);
-        Inspection seen;
-        const auto reports = protocol_.reports(*round);
-        for (std::size_t i = 0; i < reports.size(); ++i) {
-            seen.nodes.push_back(seen_at(reports[i], round->ballots[i]));
+        const TimePoint connect_by = engine_.now() + engine_.options().connect_timeout;
+        auto round = rounds_.peek(resource);
+        round->unconnected = Unconnected::is_put_off;
+        if (co_await engine_.verdict_of(round, call) == Verdict::put_off) {
+            co_await engine_.connections_until(connect_by, call);
+            round = rounds_.peek(resource);
+            co_await engine_.verdict_of(round, call);
         }
-        conclude(seen, round->tally.quorum());
-        co_return seen;
-    }
-
-    /// Where there is no key its vote is what it would say to an attempt, as far as that is known.
-    [[nodiscard]] Inspection::Node seen_at(const NodeReport& report, const Ballot& ballot) const {
-        Inspection::Node node{report, {}, {}, 0};
-        if (ballot.values.size() != 2) return node;
-        if (ballot.vote == Vote::granted) node.holder = std::exchange(node.report.detail, {});
-        if (!node.holder.empty()) node.ttl = std::chrono::milliseconds{ballot.values[0]};
-        const std::int64_t counter = ballot.values[1];
-        node.fence = static_cast<std::uint64_t>(std::max<std::int64_t>(0, counter));
-        if (ballot.vote != Vote::granted || (counter >= 0 && node.fence < fencing_token_max)) return node;
-        node.report.detail = "its fencing counter is no number, or has no room below 2^53";
-        if (node.holder.empty() && options().fencing) node.report.vote = Vote::refused;
-        return node;
-    }
-
-    /// A quorum with one token, or with none.
-    static void conclude(Inspection& seen, std::size_t quorum) {
-        for (const Inspection::Node& candidate : seen.nodes) {
-            if (candidate.report.vote != Vote::granted) continue;
-            std::vector<std::chrono::milliseconds> ttls;
-            for (const Inspection::Node& node : seen.nodes) {
-                const bool agrees = node.report.vote == Vote::granted && node.holder == candidate.holder;
-                if (agrees) ttls.push_back(node.ttl.count() < 0 ? forever : node.ttl);
-            }
-            if (ttls.size() < quorum) continue;
-            std::sort(ttls.begin(), ttls.end(), [](auto a, auto b) { return a > b; });
-            seen.holder = candidate.holder;
-            seen.state = seen.holder.empty() ? Inspection::State::available : Inspection::State::held;
-            seen.remaining = ttls[quorum - 1];
-            return;
-        }
+        co_return inspection_of(rounds_.reports(round->ballots), round->ballots, options());
     }
 
     // ---- from the parts below to those above -------------------------------------------------------
@@ -273,7 +237,9 @@ class Client final : private Upcalls<typename Clock::time_point>,
     void on_callback(bool is_running) override { background_thread_.on_callback(is_running); }
 
     EngineType engine_;
+    RoundFactory<Transport, Clock> rounds_;
     Protocol<Transport, Clock> protocol_;
+    Adoption<Transport, Clock> adoption_;
     Contention<Transport, Clock> contention_;
     Renewer<Transport, Clock> renewer_;
     BackgroundThread<Transport, Clock> background_thread_;
