@@ -94,9 +94,9 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         if (transport().is_stopped_in_flush()) transport().go_on();
         do {
             cancel_due();
-            if (is_keeping_) static_cast<void>(renewer_.tick());
+            if (is_keeping_) static_cast<void>(renewer_.run_due());
             engine_.step();
-            if (is_keeping_) renewer_due_ = renewer_.tick();
+            if (is_keeping_) renewer_due_ = renewer_.run_due();
         } while (transport().take_wants_turn());
         if (transport().is_stopped_in_flush()) pause(pause_mid_send_);
         history_.look_at(index_);
@@ -400,7 +400,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
 
     void keep(const SimLeasePtr& lease) {
         is_keeping_ = true;
-        renewer_.keep(lease);
+        renewer_.watch(lease);
     }
 
     // ---- checks ------------------------------------------------------------------------------------

@@ -52,11 +52,11 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     void pass(Nanoseconds time) {
         const auto end = world_.clock.now() + time;
         do {
-            static_cast<void>(renewer_.tick());
+            static_cast<void>(renewer_.run_due());
             engine_.step();
             world_.clock.advance(1ms);
         } while (world_.clock.now() < end);
-        static_cast<void>(renewer_.tick());
+        static_cast<void>(renewer_.run_due());
         engine_.step();
     }
 
@@ -85,7 +85,7 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
         return start(contention_.release(lease, detail::Unconnected::takes_longer));
     }
     [[nodiscard]] auto start_detach(const LeasePtr& lease) { return start(contention_.detach(lease)); }
-    void keep(const LeasePtr& lease) { renewer_.keep(lease); }
+    void keep(const LeasePtr& lease) { renewer_.watch(lease); }
     // Nothing is left to be done for a node.
     [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }
 

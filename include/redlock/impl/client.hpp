@@ -126,7 +126,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     void keep(const LeasePtr& lease) {
         if (is_forked()) return;
         background_thread_.start();
-        renewer_.keep(lease);
+        renewer_.watch(lease);
     }
 
     /// Stops holding it without a word to the nodes. False: it was not held, or is still.
@@ -197,7 +197,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
 
     void renew(const LeasePtr& lease, const LockOptions& how) {
         lease->renewal = {how.ttl, lease->acquired_at + limit_of(how)};
-        renewer_.keep(lease);
+        renewer_.watch(lease);
     }
 
     [[nodiscard]] static std::chrono::nanoseconds limit_of(const LockOptions& how) {
