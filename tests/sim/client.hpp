@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One client process: the library's engine, protocol and keeper, and the workers that use them.
+// One client process: the library's engine, protocol, contention and renewer, and the workers that use them.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,7 +26,8 @@
 
 namespace redlock::sim {
 
-class SimClient {
+class SimClient final : private detail::Upcalls<SimClock::time_point>,
+                        private detail::LeaseEvents<SimClock::time_point> {
    public:
     using Engine = detail::Engine<SimTransport, SimClock>;
     using TimePoint = SimClock::time_point;
@@ -40,9 +42,11 @@ class SimClient {
           index_{index},
           time_{make_time()},
           engine_{std::make_unique<SimTransport>(network, index), SimClock{time_}, plan_.options},
-          protocol_{engine_},
-          waiting_{engine_, protocol_},
-          keeper_{engine_, protocol_} {}
+          protocol_{engine_, *this},
+          contention_{engine_, protocol_},
+          renewer_{engine_, protocol_, *this} {
+        engine_.set_upcalls(this);
+    }
     SimClient(const SimClient&) = delete;
     SimClient& operator=(const SimClient&) = delete;
 
@@ -86,9 +90,9 @@ class SimClient {
         if (transport().is_stopped_in_flush()) transport().go_on();
         do {
             cancel_due();
-            if (is_keeping_) static_cast<void>(keeper_.tick());
+            if (is_keeping_) static_cast<void>(renewer_.tick());
             engine_.step();
-            if (is_keeping_) keeper_due_ = keeper_.tick();
+            if (is_keeping_) renewer_due_ = renewer_.tick();
         } while (transport().take_wants_turn());
         if (transport().is_stopped_in_flush()) pause(pause_mid_send_);
         history_.look_at(index_);
@@ -100,7 +104,7 @@ class SimClient {
         if (network_.now() < paused_until_) return paused_until_;
         Instant next = transport().next_timer();
         if (const auto timer = engine_.next_timer()) next = std::min(next, true_time(*timer));
-        if (keeper_due_) next = std::min(next, true_time(*keeper_due_));
+        if (renewer_due_) next = std::min(next, true_time(*renewer_due_));
         for (const ActiveCall& active : calls_) {
             if (active.cancel_at) next = std::min(next, true_time(*active.cancel_at));
         }
@@ -286,7 +290,7 @@ class SimClient {
         if (plan_.hands_over && random.chance(80)) co_return co_await hand_over(lease, random);
         if (ending < 9) co_return co_await release(lease);
         note("abandons ", lease->token.str().substr(0, 6));
-        keeper_.forget(*lease);
+        renewer_.forget(*lease);
         abandoned_.push_back(lease->token.str());
         co_return true;
     }
@@ -299,7 +303,7 @@ class SimClient {
         const auto paused_before = paused_total_;
         note("wants ", claim->resources.front(), claim->resources.size() > 1 ? " and more" : "", " for ",
              how.ttl);
-        auto result = co_await waiting_.acquire(std::move(claim), how, &call);
+        auto result = co_await contention_.acquire(std::move(claim), how, &call);
         engine_.finish(call);
         std::erase_if(calls_, [&](const ActiveCall& active) { return active.call == &call; });
         if (is_over_) co_return nullptr;
@@ -326,10 +330,10 @@ class SimClient {
 
     /// Holds it no longer, without a word to the nodes. From then on its keys may be left behind.
     Task<bool> hand_over(SimLeasePtr lease, Random& random) {
-        const bool is_handed_on = co_await waiting_.detach(lease);
+        const bool is_handed_on = co_await contention_.detach(lease);
         if (is_over_) co_return false;
         if (lease->hold() == detail::Hold::held) co_return co_await release(lease);
-        keeper_.forget(*lease);
+        renewer_.forget(*lease);
         if (!is_handed_on) co_return false;
         note("detaches ", lease->token.str().substr(0, 6));
         abandoned_.push_back(lease->token.str());
@@ -381,8 +385,8 @@ class SimClient {
     Task<bool> release(SimLeasePtr lease) {
         const TimePoint began = engine_.now();
         const auto paused_before = paused_total_;
-        keeper_.forget(*lease);
-        auto result = co_await waiting_.release(lease, detail::Unconnected::takes_longer);
+        renewer_.forget(*lease);
+        auto result = co_await contention_.release(lease, detail::Unconnected::takes_longer);
         if (is_over_) co_return false;
         note("released ", lease->token.str().substr(0, 6), ": ",
              result ? "yes" : to_string(result.error().code()));
@@ -392,7 +396,7 @@ class SimClient {
 
     void keep(const SimLeasePtr& lease) {
         is_keeping_ = true;
-        keeper_.keep(lease);
+        renewer_.keep(lease);
     }
 
     // ---- checks ------------------------------------------------------------------------------------
@@ -467,6 +471,18 @@ class SimClient {
         return claim;
     }
 
+    // ---- from the parts below to those above -------------------------------------------------------
+
+    void on_notice(std::size_t node, std::string_view payload) override {
+        contention_.on_notice(node, payload);
+    }
+    void on_turn() override { contention_.on_turn(); }
+    void on_unfinished() noexcept override {}
+    void on_reminder(TimePoint /*when*/) noexcept override {}
+    void on_lease_shortened(SimLease& lease) override { renewer_.on_lease_shortened(lease); }
+    void on_due_changed() override {}
+    void on_callback(bool /*is_running*/) override {}
+
     Network& network_;
     History& history_;
     HandOvers& handovers_;
@@ -476,14 +492,14 @@ class SimClient {
 
     Engine engine_;
     detail::Protocol<SimTransport, SimClock> protocol_;
-    detail::Contention<SimTransport, SimClock> waiting_;
-    detail::Renewer<SimTransport, SimClock> keeper_;
+    detail::Contention<SimTransport, SimClock> contention_;
+    detail::Renewer<SimTransport, SimClock> renewer_;
 
     std::deque<Worker> workers_;
     std::vector<ActiveCall> calls_;
     std::vector<std::string> abandoned_;
     SimLeasePtr kept_;
-    std::optional<TimePoint> keeper_due_;
+    std::optional<TimePoint> renewer_due_;
     Instant paused_until_{0};
     std::chrono::nanoseconds paused_total_{0};
     std::chrono::nanoseconds pause_mid_send_{0};

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "redlock/algorithm/lease.hpp"
+#include "redlock/algorithm/lease_events.hpp"
 #include "redlock/engine/engine.hpp"
 #include "redlock/engine/task.hpp"
 #include "redlock/options.hpp"
@@ -28,15 +29,6 @@
 #include "redlock/voting/quorum.hpp"
 
 namespace redlock::inline v0_1::detail {
-
-/// Told when a lease's deadline came nearer or its right ended: whoever watches it must look again.
-template <class TimePoint>
-struct LeaseWatch {
-    virtual void on_deadline_moved(Lease<TimePoint>& lease) = 0;
-
-   protected:
-    ~LeaseWatch() = default;
-};
 
 template <class Transport, class Clock>
 class Protocol {
@@ -49,9 +41,7 @@ class Protocol {
     using ClaimPtr = std::shared_ptr<const Claim>;
     using Values = std::vector<std::int64_t>;
 
-    explicit Protocol(EngineType& engine) : engine_{engine} {}
-
-    void set_watch(LeaseWatch<TimePoint>* watch) noexcept { watch_ = watch; }
+    Protocol(EngineType& engine, LeaseEvents<TimePoint>& events) : engine_{engine}, events_{events} {}
 
     /// When one attempt is to be over, and how long it took.
     struct Timing {
@@ -113,7 +103,7 @@ class Protocol {
         if (start == ExtensionStart::busy) start = co_await wait_for_turn(*lease, extension);
         if (start != ExtensionStart::begun) co_return unsent(*lease, start);
         TakenTurn turn{*lease};
-        if (watch_ != nullptr && extension.is_sooner) watch_->on_deadline_moved(*lease);
+        if (extension.is_sooner) events_.on_lease_shortened(*lease);
         const TimePoint connect_by = asked + engine_.options().connect_timeout;
         RoundPtr round = extension_round(*lease, extension);
         if (extension.started < connect_by) round->unconnected = Unconnected::is_put_off;
@@ -135,7 +125,7 @@ class Protocol {
         }
         if (round->tally.denied() >= round->tally.quorum()) {
             lease->revoke();
-            if (watch_ != nullptr) watch_->on_deadline_moved(*lease);
+            events_.on_lease_shortened(*lease);
             co_return Failure{errc::lost, describe(*lease->claim), reports(*round)};
         }
         if (lease->hold() == Hold::released) {
@@ -527,7 +517,7 @@ class Protocol {
     }
 
     EngineType& engine_;
-    LeaseWatch<TimePoint>* watch_ = nullptr;
+    LeaseEvents<TimePoint>& events_;
     std::atomic<std::int64_t> highest_fence_{0};
 };
 

@@ -30,23 +30,10 @@
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/task.hpp"
 #include "redlock/engine/transport.hpp"
+#include "redlock/engine/upcalls.hpp"
 #include "redlock/options.hpp"
 
 namespace redlock::inline v0_1::detail {
-
-/// Sees to what no caller waits for. Told with no lock held.
-template <class TimePoint>
-struct Caretaker {
-    /// By a caller that leaves, when there is something left to do for a node (see Rounds::settled) and
-    /// nobody waits any more who would drive.
-    virtual void on_unfinished() noexcept = 0;
-    /// By a driver: from then on a turn has something to do, whether or not anybody calls. Only the last
-    /// counts.
-    virtual void on_reminder(TimePoint when) noexcept = 0;
-
-   protected:
-    ~Caretaker() = default;
-};
 
 template <class Transport, class Clock>
 class Engine final : private Awakening {
@@ -65,11 +52,11 @@ class Engine final : private Awakening {
     Engine& operator=(const Engine&) = delete;
     ~Engine() = default;
 
-    /// Who is told what arrives on the channel; set before the first call.
-    void set_listener(Listener* listener) noexcept { dispatcher_.set_listener(listener); }
-
-    /// Who is told of work left over; set before the first call.
-    void set_caretaker(Caretaker<TimePoint>* caretaker) noexcept { caretaker_ = caretaker; }
+    /// Before the first call.
+    void set_upcalls(Upcalls<TimePoint>* upcalls) noexcept {
+        upcalls_ = upcalls;
+        dispatcher_.set_upcalls(upcalls);
+    }
 
     // ---- for everyone, at any time -----------------------------------------------------------------
 
@@ -190,7 +177,7 @@ class Engine final : private Awakening {
 
     /// Has a turn made then, also where nobody calls.
     void remind(TimePoint when) noexcept {
-        if (caretaker_ != nullptr) caretaker_->on_reminder(when);
+        if (upcalls_ != nullptr) upcalls_->on_reminder(when);
     }
 
     /// Sends a round that nobody waits for. Only from a coroutine: its driver sees to the writing.
@@ -465,9 +452,9 @@ class Engine final : private Awakening {
             return;
         }
         has_driver_ = false;
-        if (is_settled || caretaker_ == nullptr) return;
+        if (is_settled || upcalls_ == nullptr) return;
         lock.unlock();
-        caretaker_->on_unfinished();
+        upcalls_->on_unfinished();
         lock.lock();
     }
 
@@ -486,7 +473,7 @@ class Engine final : private Awakening {
     std::unique_ptr<Transport> transport_;
     Clock clock_;
     Options options_;
-    Caretaker<TimePoint>* caretaker_ = nullptr;
+    Upcalls<TimePoint>* upcalls_ = nullptr;
 
     // the driver's
     Dispatcher<Transport, Clock> dispatcher_;

@@ -11,14 +11,17 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "redlock/algorithm/lease.hpp"
+#include "redlock/algorithm/lease_events.hpp"
 #include "redlock/algorithm/protocol.hpp"
 #include "redlock/algorithm/retry.hpp"
 #include "redlock/engine/engine.hpp"
+#include "redlock/engine/upcalls.hpp"
 #include "redlock/inspect.hpp"
 #include "redlock/options.hpp"
 #include "redlock/renewal/background_thread.hpp"
@@ -31,9 +34,10 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// The blocking driver of the protocol. Thread-safe. The last owner drains what is in flight.
+/// The blocking calls. Thread-safe. The last owner drains what is in flight.
 template <class Transport, class Clock>
-class Client {
+class Client final : private Upcalls<typename Clock::time_point>,
+                     private LeaseEvents<typename Clock::time_point> {
    public:
     using EngineType = Engine<Transport, Clock>;
     using TimePoint = typename Clock::time_point;
@@ -51,10 +55,12 @@ class Client {
 
     Client(std::unique_ptr<Transport> transport, Clock clock, const Options& options)
         : engine_{std::move(transport), std::move(clock), options},
-          protocol_{engine_},
+          protocol_{engine_, *this},
           contention_{engine_, protocol_},
-          renewer_{engine_, protocol_},
-          background_thread_{engine_, renewer_} {}
+          renewer_{engine_, protocol_, *this},
+          background_thread_{engine_, renewer_} {
+        engine_.set_upcalls(this);
+    }
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
@@ -253,6 +259,18 @@ class Client {
             return;
         }
     }
+
+    // ---- from the parts below to those above -------------------------------------------------------
+
+    void on_notice(std::size_t node, std::string_view payload) override {
+        contention_.on_notice(node, payload);
+    }
+    void on_turn() override { contention_.on_turn(); }
+    void on_unfinished() noexcept override { background_thread_.on_unfinished(); }
+    void on_reminder(TimePoint when) noexcept override { background_thread_.on_reminder(when); }
+    void on_lease_shortened(Lease<TimePoint>& lease) override { renewer_.on_lease_shortened(lease); }
+    void on_due_changed() override { background_thread_.on_due_changed(); }
+    void on_callback(bool is_running) override { background_thread_.on_callback(is_running); }
 
     EngineType engine_;
     Protocol<Transport, Clock> protocol_;

@@ -21,15 +21,12 @@ namespace redlock::inline v0_1::detail {
 /// Ticks the keeper, and sees to what callers left over. To the engine it is one more caller that waits.
 /// The thread is started when there is first something to do.
 template <class Transport, class Clock>
-class BackgroundThread final : private Caretaker<typename Clock::time_point>, private KeeperNews {
+class BackgroundThread {
    public:
     using TimePoint = typename Clock::time_point;
 
     BackgroundThread(Engine<Transport, Clock>& engine, Renewer<Transport, Clock>& renewer)
-        : engine_{engine}, renewer_{renewer} {
-        engine_.set_caretaker(this);
-        renewer_.set_news(this);
-    }
+        : engine_{engine}, renewer_{renewer} {}
     BackgroundThread(const BackgroundThread&) = delete;
     BackgroundThread& operator=(const BackgroundThread&) = delete;
     ~BackgroundThread() = default;  // it has been joined
@@ -64,25 +61,31 @@ class BackgroundThread final : private Caretaker<typename Clock::time_point>, pr
         return std::this_thread::get_id() == thread_.get_id();
     }
 
-   private:
-    void on_news() override {
+    void on_due_changed() {
         const std::lock_guard lock{mutex_};
         look_again();
     }
 
+    void on_callback(bool is_running) {
+        const std::lock_guard lock{mutex_};
+        is_calling_back_ = is_running;
+        changed_.notify_all();
+    }
+
     /// Called by every caller that leaves something over; only the first of them wakes the thread.
-    void on_unfinished() noexcept override {
+    void on_unfinished() noexcept {
         const std::lock_guard lock{mutex_};
         ++departures_;
         if (std::exchange(has_leftovers_, true)) return;
         look_again();
     }
 
-    void on_reminder(TimePoint when) noexcept override {
+    void on_reminder(TimePoint when) noexcept {
         const std::lock_guard lock{mutex_};
         if (!std::exchange(reminder_, when)) look_again();
     }
 
+   private:
     /// With the mutex held: whatever the thread waits for, there is something new.
     void look_again() {
         has_news_ = true;
@@ -104,12 +107,6 @@ class BackgroundThread final : private Caretaker<typename Clock::time_point>, pr
             changed_.notify_all();
         });
         is_running_ = true;
-    }
-
-    void on_calling_back(bool is_calling_back) override {
-        const std::lock_guard lock{mutex_};
-        is_calling_back_ = is_calling_back;
-        changed_.notify_all();
     }
 
     void run() {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "redlock/algorithm/lease.hpp"
+#include "redlock/algorithm/lease_events.hpp"
 #include "redlock/algorithm/protocol.hpp"
 #include "redlock/engine/engine.hpp"
 #include "redlock/engine/task.hpp"
@@ -18,19 +19,9 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Told that something is due sooner than it was, or that a renewal has ended; and of the time in which
-/// callbacks of users run.
-struct KeeperNews {
-    virtual void on_news() = 0;
-    virtual void on_calling_back(bool is_calling_back) = 0;
-
-   protected:
-    ~KeeperNews() = default;
-};
-
-/// Thread-safe. The mutex guards the heap; it is not held during I/O, callbacks or news.
+/// Thread-safe. The mutex guards the heap; it is not held during I/O, callbacks or events.
 template <class Transport, class Clock>
-class Renewer final : private LeaseWatch<typename Clock::time_point> {
+class Renewer {
    public:
     using EngineType = Engine<Transport, Clock>;
     using ProtocolType = Protocol<Transport, Clock>;
@@ -38,14 +29,11 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
     using LeaseType = Lease<TimePoint>;
     using LeasePtr = std::shared_ptr<LeaseType>;
 
-    Renewer(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {
-        protocol_.set_watch(this);
-    }
+    Renewer(EngineType& engine, ProtocolType& protocol, LeaseEvents<TimePoint>& events)
+        : engine_{engine}, protocol_{protocol}, events_{events} {}
     Renewer(const Renewer&) = delete;
     Renewer& operator=(const Renewer&) = delete;
     ~Renewer() = default;
-
-    void set_news(KeeperNews* news) noexcept { news_ = news; }
 
     /// Watches over a lease until it is forgotten or lost: lost() at the end of its validity, and renewal
     /// before that where the lease asks for it.
@@ -56,7 +44,16 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
             lease->deadline = due_time(*lease);
             leases_.add(lease);
         }
-        tell_news();
+        events_.on_due_changed();
+    }
+
+    void on_lease_shortened(LeaseType& lease) {
+        {
+            const std::lock_guard lock{mutex_};
+            if (!leases_.has(lease)) return;
+            reschedule(lease);
+        }
+        events_.on_due_changed();
     }
 
     void forget(LeaseType& lease) {
@@ -76,9 +73,9 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
                 if (lease->hold() == Hold::released) continue;
                 lock.unlock();
                 lease->lose();
-                if (news_ != nullptr) news_->on_calling_back(true);
+                events_.on_callback(true);
                 lease->tell_lost();
-                if (news_ != nullptr) news_->on_calling_back(false);
+                events_.on_callback(false);
                 lock.lock();
                 continue;
             }
@@ -139,20 +136,7 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
             lease.is_renewing = false;
             reschedule(lease);
         }
-        tell_news();
-    }
-
-    void on_deadline_moved(LeaseType& lease) override {
-        {
-            const std::lock_guard lock{mutex_};
-            if (!leases_.has(lease)) return;
-            reschedule(lease);
-        }
-        tell_news();
-    }
-
-    void tell_news() {
-        if (news_ != nullptr) news_->on_news();
+        events_.on_due_changed();
     }
 
     void reschedule(LeaseType& lease) {
@@ -162,7 +146,7 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
 
     EngineType& engine_;
     ProtocolType& protocol_;
-    KeeperNews* news_ = nullptr;
+    LeaseEvents<TimePoint>& events_;
 
     mutable std::mutex mutex_;
     Timers<LeaseType> leases_;
