@@ -42,6 +42,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     using EngineType = Engine<Transport, Clock>;
     using TimePoint = typename Clock::time_point;
     using LeasePtr = std::shared_ptr<Lease<TimePoint>>;
+    using Caller = typename EngineType::Caller;
 
     /// The last owner may be a callback on the background thread, which cannot wait for its own end, or one
     /// that such a callback waits for: then another thread does it. In a forked child nothing may be waited
@@ -88,9 +89,8 @@ class Client final : private Upcalls<typename Clock::time_point>,
         if (is_forked()) return after_fork();
         if (how.renew) background_thread_.start();  // before anything is held that would need it
         const bool may_last = how.wait.count() != 0;
-        auto result =
-            engine_.run(how.stop, may_last ? closing_.get_token() : std::stop_token{},
-                        [&](Call* call) { return contention_.acquire(std::move(claim), how, call); });
+        Caller caller{engine_, how.stop, may_last ? closing_.get_token() : std::stop_token{}};
+        auto result = engine_.run(caller, contention_.acquire(std::move(claim), how, &caller));
         if (result && how.renew) renew(*result, how);
         return result;
     }
@@ -98,7 +98,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     [[nodiscard]] Result<void> extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
         if (is_forked()) return after_fork();
         if (auto bad = check_ttl(ttl)) return *std::move(bad);
-        return engine_.run([&](Call*) { return protocol_.extend(lease, ttl); });
+        return engine_.run(protocol_.extend(lease, ttl));
     }
 
     /// Where memory runs out before it is sent it is given up: nothing extends the lease any more.
@@ -106,7 +106,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
                                        Unconnected unconnected = Unconnected::takes_longer) noexcept try {
         if (is_forked()) return after_fork();
         renewer_.forget(*lease);
-        return engine_.run([&](Call*) { return contention_.release(lease, unconnected); });
+        return engine_.run(contention_.release(lease, unconnected));
     } catch (const std::bad_alloc&) {
         if (!is_forked()) static_cast<void>(lease->begin_release(now()));
         return out_of_memory();
@@ -130,7 +130,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     /// Stops holding it without a word to the nodes. False: it was not held, or is still.
     [[nodiscard]] bool detach(const LeasePtr& lease) {
         if (is_forked()) return false;
-        const bool is_handed_on = engine_.run([&](Call*) { return contention_.detach(lease); });
+        const bool is_handed_on = engine_.run(contention_.detach(lease));
         if (lease->hold() != Hold::held) renewer_.forget(*lease);
         return is_handed_on;
     }
@@ -139,21 +139,22 @@ class Client final : private Upcalls<typename Clock::time_point>,
                                          std::vector<std::int64_t> fences, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_thread_.start();
-        auto result = engine_.run([&](Call*) {
-            return protocol_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl);
-        });
+        auto result =
+            engine_.run(protocol_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl));
         if (result && how.renew) renew(*result, how);
         return result;
     }
 
     [[nodiscard]] Result<Inspection> inspect(std::string resource) {
         if (is_forked()) return after_fork();
-        return engine_.run([&](Call* call) { return gather_inspection(std::move(resource), call); });
+        Caller caller{engine_};
+        return engine_.run(caller, gather_inspection(std::move(resource), &caller));
     }
 
     [[nodiscard]] std::vector<NodeReport> reports(const LeasePtr& lease) {
         if (is_forked() || !lease->votes) return {};
-        return engine_.run([&](Call* call) { return gather_reports(lease, call); });
+        Caller caller{engine_};
+        return engine_.run(caller, gather_reports(lease, &caller));
     }
 
     /// Nothing when a lease of this length can be had.

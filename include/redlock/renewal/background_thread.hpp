@@ -148,7 +148,7 @@ class BackgroundThread {
         call.is_background = is_background;
         call_ = &call;
         lock.unlock();
-        engine_.attend(call, due);
+        engine_.drive_or_park(call, due);
         lock.lock();
         call_ = nullptr;
     }
@@ -157,7 +157,7 @@ class BackgroundThread {
     void heed_reminder(std::unique_lock<std::mutex>& lock) {
         const TimePoint heeded = *reminder_;
         lock.unlock();
-        const bool is_done = engine_.try_step();
+        const bool is_done = engine_.try_take_turn();
         lock.lock();
         if (*reminder_ != heeded) return;  // there is another by now
         reminder_.reset();
