@@ -103,8 +103,8 @@ class Mutant:
     def thread_tests(self):
         """Those of many threads on sockets that it is about: of which thread drives, and of what they inherit."""
         engine = "include/redlock/engine/"
-        tests = {"driver": [engine + name for name in ("engine.hpp", "driver_election.hpp", "awaitable.hpp")],
-                 "threads": ["include/redlock/system/threads.hpp", engine + "parking_lot.hpp"]}
+        tests = {"driver": [engine + name for name in ("event_loop.hpp", "driver_election.hpp", "awaitable.hpp")],
+                 "threads": ["include/redlock/system/threads.hpp"]}
         return [name for name, paths in tests.items()
                 if not self.edits or any(edit.path in paths for edit in self.edits)]
 

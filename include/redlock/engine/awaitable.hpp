@@ -13,16 +13,16 @@
 namespace redlock::inline v0_1::detail {
 
 /// Hands in what the coroutine is suspended on; the driver resumes it.
-template <class Engine>
+template <class Loop>
 struct Awaitable {
-    Engine& engine;
-    typename Engine::SuspendedPtr suspended;
+    Loop& loop;
+    typename Loop::SuspendedPtr suspended;
 
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> continuation) {
         suspended->continuation = continuation;
         try {
-            engine.submit(typename Engine::SuspendedPtr{suspended});  // another thread may destroy this frame
+            loop.submit(typename Loop::SuspendedPtr{suspended});  // another thread may destroy this frame
         } catch (...) {
             suspended->continuation = {};  // the coroutine goes on by itself: nobody else may resume it
             throw;
@@ -33,10 +33,10 @@ struct Awaitable {
 
 /// Has the call's own thread do something outside of the engine, then resumes in a driver's turn. Without a
 /// call it is done at once. Throws what the work threw.
-template <class Engine, class Work>
+template <class Loop, class Work>
 class OnCaller final : private Errand {
    public:
-    OnCaller(Engine& engine, Call* call, Work work) : engine_{engine}, call_{call}, work_{std::move(work)} {}
+    OnCaller(Loop& loop, Call* call, Work work) : loop_{loop}, call_{call}, work_{std::move(work)} {}
 
     [[nodiscard]] bool await_ready() noexcept {
         if (call_ == nullptr) work();
@@ -45,7 +45,7 @@ class OnCaller final : private Errand {
     void await_suspend(std::coroutine_handle<> continuation) {
         suspended_->continuation = continuation;
         suspended_->call = call_;
-        engine_.hand_back(*call_, *this);  // from here on this frame is the other thread's
+        loop_.hand_back(*call_, *this);  // from here on this frame is the other thread's
     }
     void await_resume() const {
         if (error_) std::rethrow_exception(error_);
@@ -54,7 +54,7 @@ class OnCaller final : private Errand {
    private:
     void run() noexcept override {
         work();
-        engine_.submit(typename Engine::SuspendedPtr{suspended_});
+        loop_.submit(typename Loop::SuspendedPtr{suspended_});
     }
     void work() noexcept {
         try {
@@ -64,10 +64,11 @@ class OnCaller final : private Errand {
         }
     }
 
-    Engine& engine_;
+    Loop& loop_;
     Call* call_;
     Work work_;
-    typename Engine::SuspendedPtr suspended_ = Engine::make_suspended(SuspendedBase::Kind::turn);
+    typename Loop::SuspendedPtr suspended_ = std::make_shared<Suspended<typename Loop::TimePoint>>(
+        typename Loop::TimePoint{}, SuspendedBase::Kind::turn);
     std::exception_ptr error_;
 };
 

@@ -2,10 +2,10 @@
 // Which of the waiting threads drives, and how the others park and are unparked.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -41,7 +41,7 @@ class DriverElection {
         ParkingSpot& spot = *next_driver_->spot;
         parked_.remove(*next_driver_);
         lock.unlock();
-        spot.unpark();
+        spot.notify_one();
         lock.lock();
         return true;
     }
@@ -65,14 +65,8 @@ class DriverElection {
 
     /// False: it was not unparked before the timeout. Unlocks meanwhile.
     [[nodiscard]] bool park(Call& call, std::chrono::nanoseconds timeout, Lock& lock) {
-        lock.unlock();
-        bool is_unparked = call.spot->park(timeout);
-        lock.lock();
-        if (is_unparked || call.is_parked) return is_unparked;
-        lock.unlock();
-        call.spot->park(std::nullopt);  // somebody has removed it and is about to unpark it
-        lock.lock();
-        return true;
+        constexpr std::chrono::nanoseconds longest = std::chrono::hours{24 * 365};
+        return call.spot->wait_for(lock, std::min(timeout, longest), [&call] { return !call.is_parked; });
     }
 
     /// After that. True: it is to drive.
@@ -97,13 +91,13 @@ class DriverElection {
         call.is_finished = true;
         if (!call.is_parked) return;
         parked_.remove(call);
-        call.spot->unpark();
+        call.spot->notify_one();
     }
 
     /// By the driver, who needs no mutex for these two.
     [[nodiscard]] bool has_to_unpark() const noexcept { return !to_unpark_.empty(); }
     void unpark_finished() {
-        for (ParkingSpot* spot : to_unpark_) spot->unpark();
+        for (ParkingSpot* spot : to_unpark_) spot->notify_one();
         to_unpark_.clear();
     }
 
