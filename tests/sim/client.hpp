@@ -95,7 +95,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         do {
             cancel_due();
             if (is_keeping_) static_cast<void>(renewer_.run_due());
-            engine_.step();
+            engine_.take_turn();
             if (is_keeping_) renewer_due_ = renewer_.run_due();
         } while (transport().take_wants_turn());
         if (transport().is_stopped_in_flush()) pause(pause_mid_send_);
@@ -151,7 +151,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         for (int i = 0; i < enough; ++i) {
             for (const ActiveCall& active : calls_) engine_.cancel(*active.call);
             time_.skipped += std::chrono::hours{1};
-            engine_.step();
+            engine_.take_turn();
         }
     }
 

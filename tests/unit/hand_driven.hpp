@@ -53,11 +53,11 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
         const auto end = world_.clock.now() + time;
         do {
             static_cast<void>(renewer_.run_due());
-            engine_.step();
+            engine_.take_turn();
             world_.clock.advance(1ms);
         } while (world_.clock.now() < end);
         static_cast<void>(renewer_.run_due());
-        engine_.step();
+        engine_.take_turn();
     }
 
     [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how) {

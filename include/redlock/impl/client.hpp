@@ -46,11 +46,12 @@ class Client final : private Upcalls<typename Clock::time_point>,
     using EngineType = Engine<Transport, Clock>;
     using TimePoint = typename Clock::time_point;
     using LeasePtr = std::shared_ptr<Lease<TimePoint>>;
+    using Caller = typename EngineType::Caller;
 
-    /// The last owner may be a callback on the background thread, which cannot wait for its own end, or one
-    /// that such a callback waits for: then another thread does it. In a forked child nothing may be waited
-    /// for or destroyed, since threads that do not exist there may hold it: the child's copies of the sockets
-    /// are closed, the memory is left.
+    /// The last owner may be a callback on the background thread, which cannot wait for its own end, or a
+    /// thread that such a callback waits for; then another thread destroys the client. A forked child waits
+    /// for nothing and destroys nothing, since threads that do not exist there may hold it: it closes its
+    /// copies of the sockets and leaves the memory.
     [[nodiscard]] static std::shared_ptr<Client> make(std::unique_ptr<Transport> transport, Clock clock,
                                                       const Options& options) {
         return {new Client{std::move(transport), std::move(clock), options},
@@ -70,7 +71,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
-    /// One node_timeout for all that is still to be done.
+    /// All that is still to be done takes at most one node_timeout.
     ~Client() {
         const TimePoint until = end();
         background_thread_.join(until);
@@ -78,7 +79,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         engine_.end_waits();
     }
 
-    /// When its Redlock is destroyed: the calls on that which still wait, on other threads, end `cancelled`.
+    /// When its Redlock is destroyed: calls that still wait, on other threads, end `cancelled`.
     void close() noexcept {
         if (!is_forked()) closing_.request_stop();
     }
@@ -90,9 +91,8 @@ class Client final : private Upcalls<typename Clock::time_point>,
         if (is_forked()) return after_fork();
         if (how.renew) background_thread_.start();  // before anything is held that would need it
         const bool may_last = how.wait.count() != 0;
-        auto result =
-            engine_.run(how.stop, may_last ? closing_.get_token() : std::stop_token{},
-                        [&](Call* call) { return contention_.acquire(std::move(claim), how, call); });
+        Caller caller{engine_, how.stop, may_last ? closing_.get_token() : std::stop_token{}};
+        auto result = engine_.run(caller, contention_.acquire(std::move(claim), how, &caller));
         if (result && how.renew) renew(*result, how);
         return result;
     }
@@ -100,22 +100,22 @@ class Client final : private Upcalls<typename Clock::time_point>,
     [[nodiscard]] Result<void> extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
         if (is_forked()) return after_fork();
         if (auto bad = check_ttl(ttl)) return *std::move(bad);
-        return engine_.run([&](Call*) { return protocol_.extend(lease, ttl); });
+        return engine_.run(protocol_.extend(lease, ttl));
     }
 
-    /// Where memory runs out before it is sent it is given up: nothing extends the lease any more.
+    /// Where memory runs out before the release is sent, nothing extends the lease any more.
     [[nodiscard]] Result<void> release(const LeasePtr& lease,
                                        Unconnected unconnected = Unconnected::takes_longer) noexcept try {
         if (is_forked()) return after_fork();
         renewer_.forget(*lease);
-        return engine_.run([&](Call*) { return contention_.release(lease, unconnected); });
+        return engine_.run(contention_.release(lease, unconnected));
     } catch (const std::bad_alloc&) {
         if (!is_forked()) static_cast<void>(lease->begin_release(now()));
         return out_of_memory();
     }
 
-    /// For destructors, which wait for no connection. One that is the last owner's ends the session within
-    /// the same node_timeout.
+    /// For destructors, which wait for no connection. The last owner's destructor ends the client within the
+    /// same node_timeout.
     static void drop(std::shared_ptr<Client> client, const LeasePtr& lease) noexcept {
         if (client->is_forked() || lease->hold() == Hold::released) return;
         const TimePoint until = client->now() + client->options().node_timeout;
@@ -129,10 +129,10 @@ class Client final : private Upcalls<typename Clock::time_point>,
         renewer_.watch(lease);
     }
 
-    /// Stops holding it without a word to the nodes. False: it was not held, or is still.
+    /// Stops holding it and tells the nodes nothing. False: it was not held, or it still is.
     [[nodiscard]] bool detach(const LeasePtr& lease) {
         if (is_forked()) return false;
-        const bool is_handed_on = engine_.run([&](Call*) { return contention_.detach(lease); });
+        const bool is_handed_on = engine_.run(contention_.detach(lease));
         if (lease->hold() != Hold::held) renewer_.forget(*lease);
         return is_handed_on;
     }
@@ -141,21 +141,20 @@ class Client final : private Upcalls<typename Clock::time_point>,
                                          std::vector<std::int64_t> fences, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_thread_.start();
-        auto result = engine_.run([&](Call*) {
-            return adoption_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl);
-        });
+        auto result =
+            engine_.run(adoption_.adopt(std::move(claim), std::move(token), std::move(fences), how.ttl));
         if (result && how.renew) renew(*result, how);
         return result;
     }
 
     [[nodiscard]] Result<Inspection> inspect(std::string resource) {
         if (is_forked()) return after_fork();
-        return engine_.run([&](Call* call) { return gather_inspection(std::move(resource), call); });
+        return engine_.run(gather_inspection(std::move(resource)));
     }
 
     [[nodiscard]] std::vector<NodeReport> reports(const LeasePtr& lease) {
         if (is_forked() || !lease->votes) return {};
-        return engine_.run([&](Call* call) { return gather_reports(lease, call); });
+        return engine_.run(gather_reports(lease));
     }
 
     /// Nothing when a lease of this length can be had.
@@ -163,7 +162,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         return ttl_failure(ttl, options());
     }
 
-    /// Then nothing of it may be touched: a thread that does not exist here may have been at work.
+    /// Then nothing of it may be touched: a thread that does not exist here may have been changing it.
     [[nodiscard]] bool is_forked() const noexcept { return fork_mark_.is_forked(); }
 
     [[nodiscard]] static Failure after_fork() {
@@ -174,7 +173,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
    private:
     static void destroy(Client* last) noexcept {
         if (last->is_forked()) return last->engine_.transport().abandon();
-        last->end_by_ = last->end();  // once: waiting for a renewal and draining have it together
+        last->end_by_ = last->end();  // once: waiting for a renewal and draining share it
         if (last->background_thread_.is_this_thread() || !last->background_thread_.stop(*last->end_by_)) {
             delete_elsewhere(last);
         } else {
@@ -182,7 +181,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         }
     }
 
-    /// Where no thread can be had, or no memory for one, it is left: this one cannot wait for its own end.
+    /// Where no thread can be started, the client is left as it is: this thread cannot wait for its own end.
     static void delete_elsewhere(Client* last) noexcept {
         try {
             start_thread([last] { delete last; }).detach();
@@ -205,21 +204,21 @@ class Client final : private Upcalls<typename Clock::time_point>,
     }
 
     /// Sleeps until now: it resumes in the driver's turn, after what has arrived is read.
-    Task<std::vector<NodeReport>> gather_reports(LeasePtr lease, Call* call) {
-        co_await engine_.sleep_until(engine_.now(), call);
+    Task<std::vector<NodeReport>> gather_reports(LeasePtr lease) {
+        co_await engine_.sleep_until(engine_.now(), nullptr);
         co_return rounds_.reports(*lease->votes);
     }
 
     /// Answers when all nodes have, or at the end of the node_timeout. A peek that is put off begins anew,
     /// with a fresh clock.
-    Task<Inspection> gather_inspection(std::string resource, Call* call) {
+    Task<Inspection> gather_inspection(std::string resource) {
         const TimePoint connect_by = engine_.now() + engine_.options().connect_timeout;
         auto round = rounds_.peek(resource);
         round->unconnected = Unconnected::is_put_off;
-        if (co_await engine_.verdict_of(round, call) == Verdict::put_off) {
-            co_await engine_.connections_until(connect_by, call);
+        if (co_await engine_.verdict_of(round, nullptr) == Verdict::put_off) {
+            co_await engine_.connections_until(connect_by, nullptr);
             round = rounds_.peek(resource);
-            co_await engine_.verdict_of(round, call);
+            co_await engine_.verdict_of(round, nullptr);
         }
         co_return inspection_of(rounds_.reports(round->ballots), round->ballots, options());
     }
@@ -244,7 +243,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     Renewer<Transport, Clock> renewer_;
     BackgroundThread<Transport, Clock> background_thread_;
     std::stop_source closing_;
-    std::optional<TimePoint> end_by_;  ///< the last owner's
+    std::optional<TimePoint> end_by_;  ///< set by the last owner
     ForkMark fork_mark_;
 };
 

@@ -148,7 +148,7 @@ class BackgroundThread {
         call.is_background = is_background;
         call_ = &call;
         lock.unlock();
-        engine_.attend(call, due);
+        engine_.drive_or_park(call, due);
         lock.lock();
         call_ = nullptr;
     }
@@ -158,7 +158,7 @@ class BackgroundThread {
     void make_turn(std::unique_lock<std::mutex>& lock) {
         const TimePoint asked_for = *reminder_;
         lock.unlock();
-        const bool was_made = engine_.try_step();
+        const bool was_made = engine_.try_take_turn();
         lock.lock();
         if (*reminder_ != asked_for) return;  // another turn has been asked for
         reminder_.reset();
