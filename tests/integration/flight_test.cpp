@@ -31,9 +31,9 @@ class Flock final : private core::TaskDone {
     std::vector<T> run(Look in_the_air) {
         left_ = tasks_.size();
         for (auto& task : tasks_) task.start(*this);
-        engine_.step();
+        engine_.take_turn();
         in_the_air();
-        engine_.attend(call_);
+        engine_.drive_or_park(call_);
         std::vector<T> results;
         for (auto& task : tasks_) results.push_back(task.take());
         return results;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One client process: the library's engine, protocol and keeper, and the workers that use them.
+// One client process: the library's engine, protocol, contention and renewer, and the workers that use them.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +11,13 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "redlock/algorithm/adoption.hpp"
 #include "redlock/algorithm/protocol.hpp"
+#include "redlock/algorithm/round_factory.hpp"
 #include "redlock/renewal/renewer.hpp"
 #include "redlock/waiting/contention.hpp"
 #include "sim/handovers.hpp"
@@ -25,7 +28,8 @@
 
 namespace redlock::sim {
 
-class SimClient {
+class SimClient final : private detail::Upcalls<SimClock::time_point>,
+                        private detail::LeaseEvents<SimClock::time_point> {
    public:
     using Engine = detail::Engine<SimTransport, SimClock>;
     using TimePoint = SimClock::time_point;
@@ -40,9 +44,13 @@ class SimClient {
           index_{index},
           time_{make_time()},
           engine_{std::make_unique<SimTransport>(network, index), SimClock{time_}, plan_.options},
-          protocol_{engine_},
-          waiting_{engine_, protocol_},
-          keeper_{engine_, protocol_} {}
+          rounds_{engine_},
+          protocol_{engine_, rounds_, *this},
+          adoption_{engine_, rounds_},
+          contention_{engine_, protocol_},
+          renewer_{engine_, protocol_, *this} {
+        engine_.set_upcalls(this);
+    }
     SimClient(const SimClient&) = delete;
     SimClient& operator=(const SimClient&) = delete;
 
@@ -86,9 +94,9 @@ class SimClient {
         if (transport().is_stopped_in_flush()) transport().go_on();
         do {
             cancel_due();
-            if (is_keeping_) static_cast<void>(keeper_.tick());
-            engine_.step();
-            if (is_keeping_) keeper_due_ = keeper_.tick();
+            if (is_keeping_) static_cast<void>(renewer_.run_due());
+            engine_.take_turn();
+            if (is_keeping_) renewer_due_ = renewer_.run_due();
         } while (transport().take_wants_turn());
         if (transport().is_stopped_in_flush()) pause(pause_mid_send_);
         history_.look_at(index_);
@@ -100,7 +108,7 @@ class SimClient {
         if (network_.now() < paused_until_) return paused_until_;
         Instant next = transport().next_timer();
         if (const auto timer = engine_.next_timer()) next = std::min(next, true_time(*timer));
-        if (keeper_due_) next = std::min(next, true_time(*keeper_due_));
+        if (renewer_due_) next = std::min(next, true_time(*renewer_due_));
         for (const ActiveCall& active : calls_) {
             if (active.cancel_at) next = std::min(next, true_time(*active.cancel_at));
         }
@@ -143,7 +151,7 @@ class SimClient {
         for (int i = 0; i < enough; ++i) {
             for (const ActiveCall& active : calls_) engine_.cancel(*active.call);
             time_.skipped += std::chrono::hours{1};
-            engine_.step();
+            engine_.take_turn();
         }
     }
 
@@ -286,7 +294,7 @@ class SimClient {
         if (plan_.hands_over && random.chance(80)) co_return co_await hand_over(lease, random);
         if (ending < 9) co_return co_await release(lease);
         note("abandons ", lease->token.str().substr(0, 6));
-        keeper_.forget(*lease);
+        renewer_.forget(*lease);
         abandoned_.push_back(lease->token.str());
         co_return true;
     }
@@ -299,7 +307,7 @@ class SimClient {
         const auto paused_before = paused_total_;
         note("wants ", claim->resources.front(), claim->resources.size() > 1 ? " and more" : "", " for ",
              how.ttl);
-        auto result = co_await waiting_.acquire(std::move(claim), how, &call);
+        auto result = co_await contention_.acquire(std::move(claim), how, &call);
         engine_.finish(call);
         std::erase_if(calls_, [&](const ActiveCall& active) { return active.call == &call; });
         if (is_over_) co_return nullptr;
@@ -326,10 +334,10 @@ class SimClient {
 
     /// Holds it no longer, without a word to the nodes. From then on its keys may be left behind.
     Task<bool> hand_over(SimLeasePtr lease, Random& random) {
-        const bool is_handed_on = co_await waiting_.detach(lease);
+        const bool is_handed_on = co_await contention_.detach(lease);
         if (is_over_) co_return false;
         if (lease->hold() == detail::Hold::held) co_return co_await release(lease);
-        keeper_.forget(*lease);
+        renewer_.forget(*lease);
         if (!is_handed_on) co_return false;
         note("detaches ", lease->token.str().substr(0, 6));
         abandoned_.push_back(lease->token.str());
@@ -345,7 +353,7 @@ class SimClient {
         const auto paused_before = paused_total_;
         const bool is_same_fence = !handed.fences.empty();
         auto claim = claim_of(handed.resources);
-        auto result = co_await protocol_.adopt(std::move(claim), handed.token, handed.fences, ttl);
+        auto result = co_await adoption_.adopt(std::move(claim), handed.token, handed.fences, ttl);
         if (is_over_) co_return nullptr;
         const std::string token = handed.token.str().substr(0, 6);
         check_bound("adopt", began,
@@ -381,8 +389,8 @@ class SimClient {
     Task<bool> release(SimLeasePtr lease) {
         const TimePoint began = engine_.now();
         const auto paused_before = paused_total_;
-        keeper_.forget(*lease);
-        auto result = co_await waiting_.release(lease, detail::Unconnected::takes_longer);
+        renewer_.forget(*lease);
+        auto result = co_await contention_.release(lease, detail::Unconnected::takes_longer);
         if (is_over_) co_return false;
         note("released ", lease->token.str().substr(0, 6), ": ",
              result ? "yes" : to_string(result.error().code()));
@@ -392,7 +400,7 @@ class SimClient {
 
     void keep(const SimLeasePtr& lease) {
         is_keeping_ = true;
-        keeper_.keep(lease);
+        renewer_.watch(lease);
     }
 
     // ---- checks ------------------------------------------------------------------------------------
@@ -467,6 +475,18 @@ class SimClient {
         return claim;
     }
 
+    // ---- from the parts below to those above -------------------------------------------------------
+
+    void on_notice(std::size_t node, std::string_view payload) override {
+        contention_.on_notice(node, payload);
+    }
+    void on_turn() override { contention_.on_turn(); }
+    void on_unfinished() noexcept override {}
+    void on_reminder(TimePoint /*when*/) noexcept override {}
+    void on_lease_shortened(SimLease& lease) override { renewer_.on_lease_shortened(lease); }
+    void on_due_changed() override {}
+    void on_callback(bool /*is_running*/) override {}
+
     Network& network_;
     History& history_;
     HandOvers& handovers_;
@@ -475,15 +495,17 @@ class SimClient {
     ClientTime time_;
 
     Engine engine_;
+    detail::RoundFactory<SimTransport, SimClock> rounds_;
     detail::Protocol<SimTransport, SimClock> protocol_;
-    detail::Contention<SimTransport, SimClock> waiting_;
-    detail::Renewer<SimTransport, SimClock> keeper_;
+    detail::Adoption<SimTransport, SimClock> adoption_;
+    detail::Contention<SimTransport, SimClock> contention_;
+    detail::Renewer<SimTransport, SimClock> renewer_;
 
     std::deque<Worker> workers_;
     std::vector<ActiveCall> calls_;
     std::vector<std::string> abandoned_;
     SimLeasePtr kept_;
-    std::optional<TimePoint> keeper_due_;
+    std::optional<TimePoint> renewer_due_;
     Instant paused_until_{0};
     std::chrono::nanoseconds paused_total_{0};
     std::chrono::nanoseconds pause_mid_send_{0};

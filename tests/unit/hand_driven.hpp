@@ -1,26 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// One client's engine, protocol, keeper and waiting room, without a thread: the test lets time pass.
+// One client's engine, protocol, contention and renewer, without a thread: the test lets time pass.
 #pragma once
 
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "redlock/algorithm/protocol.hpp"
+#include "redlock/algorithm/round_factory.hpp"
 #include "redlock/renewal/renewer.hpp"
 #include "redlock/waiting/contention.hpp"
 #include "unit/scripted_world.hpp"
 
 namespace redlock::test {
 
-class HandDriven {
+class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
+                         private detail::LeaseEvents<ManualClock::time_point> {
    public:
     using Engine = detail::Engine<ScriptedTransport, ManualClock>;
     using Protocol = detail::Protocol<ScriptedTransport, ManualClock>;
     using LeasePtr = Protocol::LeasePtr;
+    using TimePoint = ManualClock::time_point;
 
     // A call under way; must not outlive the client.
     template <class T>
@@ -36,9 +40,11 @@ class HandDriven {
     explicit HandDriven(World& world, const Options& options = plain_options())
         : world_{world},
           engine_{std::make_unique<ScriptedTransport>(world), world.clock, options},
-          protocol_{engine_},
-          waiting_{engine_, protocol_},
-          keeper_{engine_, protocol_} {
+          rounds_{engine_},
+          protocol_{engine_, rounds_, *this},
+          contention_{engine_, protocol_},
+          renewer_{engine_, protocol_, *this} {
+        engine_.set_upcalls(this);
         warm_up();
     }
 
@@ -46,12 +52,12 @@ class HandDriven {
     void pass(Nanoseconds time) {
         const auto end = world_.clock.now() + time;
         do {
-            static_cast<void>(keeper_.tick());
-            engine_.step();
+            static_cast<void>(renewer_.run_due());
+            engine_.take_turn();
             world_.clock.advance(1ms);
         } while (world_.clock.now() < end);
-        static_cast<void>(keeper_.tick());
-        engine_.step();
+        static_cast<void>(renewer_.run_due());
+        engine_.take_turn();
     }
 
     [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how) {
@@ -65,7 +71,7 @@ class HandDriven {
             if (engine_.options().fencing) claim->counters.push_back(detail::fence_key(name));
             if (engine_.options().notify) claim->queues.push_back(detail::queue_key(name));
         }
-        return start(waiting_.acquire(std::move(claim), std::move(how), nullptr));
+        return start(contention_.acquire(std::move(claim), std::move(how), nullptr));
     }
     [[nodiscard]] LeasePtr lock(const std::string& name, LockOptions how) {
         const auto started = start_lock(name, std::move(how));
@@ -76,10 +82,10 @@ class HandDriven {
         return start(protocol_.extend(lease, ttl));
     }
     [[nodiscard]] auto start_unlock(const LeasePtr& lease) {
-        return start(waiting_.release(lease, detail::Unconnected::takes_longer));
+        return start(contention_.release(lease, detail::Unconnected::takes_longer));
     }
-    [[nodiscard]] auto start_detach(const LeasePtr& lease) { return start(waiting_.detach(lease)); }
-    void keep(const LeasePtr& lease) { keeper_.keep(lease); }
+    [[nodiscard]] auto start_detach(const LeasePtr& lease) { return start(contention_.detach(lease)); }
+    void keep(const LeasePtr& lease) { renewer_.watch(lease); }
     // Nothing is left to be done for a node.
     [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }
 
@@ -100,11 +106,22 @@ class HandDriven {
         return started;
     }
 
+    void on_notice(std::size_t node, std::string_view payload) override {
+        contention_.on_notice(node, payload);
+    }
+    void on_turn() override { contention_.on_turn(); }
+    void on_unfinished() noexcept override {}
+    void on_reminder(TimePoint /*when*/) noexcept override {}
+    void on_lease_shortened(detail::Lease<TimePoint>& lease) override { renewer_.on_lease_shortened(lease); }
+    void on_due_changed() override {}
+    void on_callback(bool /*is_running*/) override {}
+
     World& world_;
     Engine engine_;
+    detail::RoundFactory<ScriptedTransport, ManualClock> rounds_;
     Protocol protocol_;
-    detail::Contention<ScriptedTransport, ManualClock> waiting_;
-    detail::Renewer<ScriptedTransport, ManualClock> keeper_;
+    detail::Contention<ScriptedTransport, ManualClock> contention_;
+    detail::Renewer<ScriptedTransport, ManualClock> renewer_;
 };
 
 }  // namespace redlock::test

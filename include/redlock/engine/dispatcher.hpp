@@ -23,6 +23,7 @@
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/timers.hpp"
 #include "redlock/engine/transport.hpp"
+#include "redlock/engine/upcalls.hpp"
 #include "redlock/options.hpp"
 #include "redlock/voting/quorum.hpp"
 
@@ -36,16 +37,6 @@ struct Awakening {
 
    protected:
     ~Awakening() = default;
-};
-
-/// Told what arrives on the channel that the transport listens to.
-struct Listener {
-    virtual void on_notice(std::size_t node, std::string_view payload) = 0;
-    /// In every turn of a driver.
-    virtual void on_turn() = 0;
-
-   protected:
-    ~Listener() = default;
 };
 
 /// Sends rounds to the nodes in order, counts what comes back, and resumes who waits for the verdict.
@@ -66,7 +57,7 @@ class Dispatcher final : private TransportEvents {
     /// thread has taken over meanwhile, and all of this is its.
     [[nodiscard]] bool poll(bool may_wait, const std::optional<TimePoint>& until) {
         repeat_releases();
-        if (listener_ != nullptr) listener_->on_turn();
+        if (upcalls_ != nullptr) upcalls_->on_turn();
         if (!transport_.poll(*this, may_wait ? time_left(until) : std::chrono::nanoseconds{0})) return false;
         fire_timers();
         return true;
@@ -140,7 +131,7 @@ class Dispatcher final : private TransportEvents {
     }
     [[nodiscard]] bool lacks_connections() { return nodes_.lacks_connections(); }
 
-    void set_listener(Listener* listener) noexcept { listener_ = listener; }
+    void set_upcalls(Upcalls<TimePoint>* upcalls) noexcept { upcalls_ = upcalls; }
 
     /// Ends a wait and resumes its coroutine; nothing the second time.
     void decide(SuspendedBase& base, Verdict verdict) {
@@ -489,7 +480,7 @@ class Dispatcher final : private TransportEvents {
     }
 
     void on_message(std::size_t i, std::string_view payload) override {
-        if (listener_ != nullptr) listener_->on_notice(i, payload);
+        if (upcalls_ != nullptr) upcalls_->on_notice(i, payload);
     }
 
     void on_down(std::size_t i, const Fault& fault) override {
@@ -513,7 +504,7 @@ class Dispatcher final : private TransportEvents {
     const Clock& clock_;
     const Options& options_;
     Awakening& awakening_;
-    Listener* listener_ = nullptr;
+    Upcalls<TimePoint>* upcalls_ = nullptr;
     Nodes<Transport, TimePoint> nodes_;
     bool is_ending_ = false;
     Timers<Suspended<TimePoint>> timers_;

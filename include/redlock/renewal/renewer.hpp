@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Renewal and deadlines of the leases held: what is due when. The thread is in background.hpp.
+// The leases that are due for renewal, or lost. The thread is in background_thread.hpp.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "redlock/algorithm/lease.hpp"
+#include "redlock/algorithm/lease_events.hpp"
 #include "redlock/algorithm/protocol.hpp"
 #include "redlock/engine/engine.hpp"
 #include "redlock/engine/task.hpp"
@@ -18,19 +19,9 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Told that something is due sooner than it was, or that a renewal has ended; and of the time in which
-/// callbacks of users run.
-struct KeeperNews {
-    virtual void on_news() = 0;
-    virtual void on_calling_back(bool is_calling_back) = 0;
-
-   protected:
-    ~KeeperNews() = default;
-};
-
-/// Thread-safe. The mutex guards the heap; it is not held during I/O, callbacks or news.
+/// Thread-safe. The mutex is not held during I/O, callbacks or events.
 template <class Transport, class Clock>
-class Renewer final : private LeaseWatch<typename Clock::time_point> {
+class Renewer {
    public:
     using EngineType = Engine<Transport, Clock>;
     using ProtocolType = Protocol<Transport, Clock>;
@@ -38,25 +29,31 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
     using LeaseType = Lease<TimePoint>;
     using LeasePtr = std::shared_ptr<LeaseType>;
 
-    Renewer(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {
-        protocol_.set_watch(this);
-    }
+    Renewer(EngineType& engine, ProtocolType& protocol, LeaseEvents<TimePoint>& events)
+        : engine_{engine}, protocol_{protocol}, events_{events} {}
     Renewer(const Renewer&) = delete;
     Renewer& operator=(const Renewer&) = delete;
     ~Renewer() = default;
 
-    void set_news(KeeperNews* news) noexcept { news_ = news; }
-
-    /// Watches over a lease until it is forgotten or lost: lost() at the end of its validity, and renewal
-    /// before that where the lease asks for it.
-    void keep(const LeasePtr& lease) {
+    /// Until the lease is forgotten or lost: triggers lost() at the end of its validity, and renews it before
+    /// that where it has a Renewal.
+    void watch(const LeasePtr& lease) {
         {
             const std::lock_guard lock{mutex_};
             if (leases_.has(*lease)) return;
             lease->deadline = due_time(*lease);
             leases_.add(lease);
         }
-        tell_news();
+        events_.on_due_changed();
+    }
+
+    void on_lease_shortened(LeaseType& lease) {
+        {
+            const std::lock_guard lock{mutex_};
+            if (!leases_.has(lease)) return;
+            reschedule(lease);
+        }
+        events_.on_due_changed();
     }
 
     void forget(LeaseType& lease) {
@@ -64,8 +61,8 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
         leases_.remove(lease);
     }
 
-    /// Looks after all leases that are due. Returns when the next one is.
-    std::optional<TimePoint> tick() {
+    /// Renews all leases that are due, or triggers their lost(). Returns when the next one is due.
+    std::optional<TimePoint> run_due() {
         std::unique_lock lock{mutex_};
         while (!leases_.empty()) {
             const TimePoint now = engine_.now();
@@ -76,40 +73,39 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
                 if (lease->hold() == Hold::released) continue;
                 lock.unlock();
                 lease->lose();
-                if (news_ != nullptr) news_->on_calling_back(true);
+                events_.on_callback(true);
                 lease->tell_lost();
-                if (news_ != nullptr) news_->on_calling_back(false);
+                events_.on_callback(false);
                 lock.lock();
                 continue;
             }
-            const bool begins = !lease->is_renewing && lease->renewal_ttl(now, engine_.options());
-            lease->is_renewing = lease->is_renewing || begins;
-            lease->deadline = due_time(*lease);
-            leases_.update(*lease);
-            if (!begins) continue;
+            const bool is_to_begin = !lease->is_renewing && lease->renewal_ttl(now, engine_.options());
+            if (is_to_begin) lease->is_renewing = true;
+            reschedule(*lease);
+            if (!is_to_begin) continue;
             ++renewals_;
             lock.unlock();
-            auto* renewal = new Renewal{*this, lease};  // deletes itself
+            auto* renewal = new RenewalTask{*this, lease};  // deletes itself
             renewal->task.start(*renewal);
             lock.lock();
         }
         return std::nullopt;
     }
 
-    /// How many renewals are under way.
+    /// How many are under way.
     [[nodiscard]] std::size_t renewals() const {
         const std::lock_guard lock{mutex_};
         return renewals_;
     }
 
    private:
-    /// A renewal that nobody waits for. What it asks for is settled when its turn has come: the holder may
-    /// have extended the lease meanwhile.
-    struct Renewal final : TaskDone {
+    /// An extension that no caller waits for. Its ttl is decided when its turn comes: the holder may have
+    /// extended the lease meanwhile.
+    struct RenewalTask final : TaskDone {
         Renewer& renewer;
         LeasePtr lease;
         Task<Result<void>> task;
-        Renewal(Renewer& owner, LeasePtr what)
+        RenewalTask(Renewer& owner, LeasePtr what)
             : renewer{owner}, lease{std::move(what)}, task{owner.protocol_.extend(lease, std::nullopt)} {}
         void on_task_done() noexcept override {
             renewer.on_renewed(*lease);
@@ -117,8 +113,8 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
         }
     };
 
-    /// When a third of what a renewal gives is used up; nearer the end, at a third of what is left, again and
-    /// again; at the end where nothing can be gained.
+    /// When a third of what a renewal gives is used up. Where less than that is left, after a third of the
+    /// rest, again and again. At the end of the validity where a renewal gains nothing.
     [[nodiscard]] TimePoint due_time(const LeaseType& lease) const {
         constexpr std::chrono::nanoseconds soonest = std::chrono::milliseconds{1};
         const TimePoint now = engine_.now();
@@ -139,20 +135,7 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
             lease.is_renewing = false;
             reschedule(lease);
         }
-        tell_news();
-    }
-
-    void on_deadline_moved(LeaseType& lease) override {
-        {
-            const std::lock_guard lock{mutex_};
-            if (!leases_.has(lease)) return;
-            reschedule(lease);
-        }
-        tell_news();
-    }
-
-    void tell_news() {
-        if (news_ != nullptr) news_->on_news();
+        events_.on_due_changed();
     }
 
     void reschedule(LeaseType& lease) {
@@ -162,11 +145,11 @@ class Renewer final : private LeaseWatch<typename Clock::time_point> {
 
     EngineType& engine_;
     ProtocolType& protocol_;
-    KeeperNews* news_ = nullptr;
+    LeaseEvents<TimePoint>& events_;
 
     mutable std::mutex mutex_;
     Timers<LeaseType> leases_;
-    std::size_t renewals_ = 0;  ///< under way
+    std::size_t renewals_ = 0;  ///< that are under way
 };
 
 }  // namespace redlock::inline v0_1::detail

@@ -34,7 +34,7 @@
 namespace redlock::inline v0_1::detail {
 
 template <class Transport, class Clock>
-class Contention final : private Listener {
+class Contention {
    public:
     using EngineType = Engine<Transport, Clock>;
     using ProtocolType = Protocol<Transport, Clock>;
@@ -45,9 +45,7 @@ class Contention final : private Listener {
     using TimeBudget = detail::TimeBudget<TimePoint>;
     using Timing = typename ProtocolType::Timing;
 
-    Contention(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {
-        engine_.set_listener(this);
-    }
+    Contention(EngineType& engine, ProtocolType& protocol) : engine_{engine}, protocol_{protocol} {}
     Contention(const Contention&) = delete;
     Contention& operator=(const Contention&) = delete;
     ~Contention() = default;
@@ -97,6 +95,38 @@ class Contention final : private Listener {
         }
         lease->keys->is_unwanted = true;  // what was not sent yet comes too late for us
         co_return true;
+    }
+
+    void on_notice(std::size_t node, std::string_view payload) {
+        std::uint64_t number = 0;
+        const char* end = payload.data() + payload.size();
+        const auto [stop, error] = std::from_chars(payload.data(), end, number);
+        if (error != std::errc{} || stop == end || *stop != ' ') return;
+        const auto entry = numbers_.find(number);
+        if (entry == numbers_.end()) return;  // it has left the queue, which passed the call on
+        Waiter& waiter = *entry->second;
+        if (!waiter.is_enlisted || waiter.notified_by[node]) return;
+        waiter.notified_by[node] = true;
+        ++waiter.notices;
+        const SuspendedPtr sleep = waiter.sleep;
+        if (!sleep || sleep->decided) return;
+        if (waiter.notices >= quorum_of(engine_.size())) return engine_.resume(*sleep);
+        // The other nodes' calls follow; where their queues are in another order, not.
+        engine_.resume_by(*sleep, engine_.now() + waiter.round);
+    }
+
+    /// Subscriptions that nobody has needed for a while are given up.
+    void on_turn() {
+        if (!yields_.empty() || !silent_holders_.empty()) {
+            const TimePoint now = engine_.now();
+            std::erase_if(yields_,
+                          [&](const auto& entry) { return (now - entry.second.until).count() >= 0; });
+            std::erase_if(silent_holders_,
+                          [&](const auto& entry) { return (now - entry.second).count() >= 0; });
+        }
+        if (!is_listening_ || !queues_.empty() || engine_.now() - idle_since_ < idle_max) return;
+        is_listening_ = false;
+        engine_.transport().listen({});
     }
 
    private:
@@ -505,38 +535,6 @@ class Contention final : private Listener {
         waiter.notices = 0;
         const TimePoint now = engine_.now();
         engine_.post(engine_.make_round(delist_command(*waiter.claim, name_of(waiter)), now, now));
-    }
-
-    void on_notice(std::size_t node, std::string_view payload) override {
-        std::uint64_t number = 0;
-        const char* end = payload.data() + payload.size();
-        const auto [stop, error] = std::from_chars(payload.data(), end, number);
-        if (error != std::errc{} || stop == end || *stop != ' ') return;
-        const auto entry = numbers_.find(number);
-        if (entry == numbers_.end()) return;  // it has left the queue, which passed the call on
-        Waiter& waiter = *entry->second;
-        if (!waiter.is_enlisted || waiter.notified_by[node]) return;
-        waiter.notified_by[node] = true;
-        ++waiter.notices;
-        const SuspendedPtr sleep = waiter.sleep;
-        if (!sleep || sleep->decided) return;
-        if (waiter.notices >= quorum_of(engine_.size())) return engine_.resume(*sleep);
-        // The other nodes' calls follow; where their queues are in another order, not.
-        engine_.resume_by(*sleep, engine_.now() + waiter.round);
-    }
-
-    /// Subscriptions that nobody has needed for a while are given up.
-    void on_turn() override {
-        if (!yields_.empty() || !silent_holders_.empty()) {
-            const TimePoint now = engine_.now();
-            std::erase_if(yields_,
-                          [&](const auto& entry) { return (now - entry.second.until).count() >= 0; });
-            std::erase_if(silent_holders_,
-                          [&](const auto& entry) { return (now - entry.second).count() >= 0; });
-        }
-        if (!is_listening_ || !queues_.empty() || engine_.now() - idle_since_ < idle_max) return;
-        is_listening_ = false;
-        engine_.transport().listen({});
     }
 
     void listen() {
