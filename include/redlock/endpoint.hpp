@@ -2,7 +2,6 @@
 // Where one node is: redis:// and unix:// URIs.
 #pragma once
 
-#include <algorithm>
 #include <charconv>
 #include <concepts>
 #include <cstddef>
@@ -30,6 +29,17 @@ template <class T, class Element>
 concept RangeOf =
     !StringLike<T> && std::constructible_from<Element, decltype(*std::begin(std::declval<const T&>()))>;
 
+[[nodiscard]] inline bool is_of_a_host(char letter) noexcept {
+    return (letter >= '0' && letter <= '9') || (letter >= 'A' && letter <= 'Z') ||
+           (letter >= 'a' && letter <= 'z') || letter == '.' || letter == '-' || letter == '_';
+}
+
+inline void to_lower(std::string& text) noexcept {
+    for (char& letter : text) {
+        if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+    }
+}
+
 /// What of a URI that cannot be read may be shown (R31). It may be anything, such as half a password: a
 /// scheme is shown where it is a known one, a host where it is certainly one, and nothing else.
 class ShownUri {
@@ -43,16 +53,16 @@ class ShownUri {
             // Where it is more than one URI, what is behind the first path is anything.
             const bool is_path =
                 rest_.starts_with('/') && rest_.find_first_of(":@") == std::string_view::npos;
-            return scheme + (is_path ? std::string{rest_.substr(0, rest_.find_first_of("?#"))} : "***");
+            return joined({scheme, is_path ? rest_.substr(0, rest_.find_first_of("?#")) : "***"});
         }
         const std::size_t at = rest_.rfind('@');
         if (at != std::string_view::npos) {
             const bool is_query = rest_.find_first_of("?#") < at;
-            return scheme + "***@" + (is_query ? "***" : shown(host_of(rest_.substr(at + 1))));
+            return joined({scheme, "***@", is_query ? "***" : shown(host_of(rest_.substr(at + 1)))});
         }
         const std::string_view host = host_of(rest_);
         const bool has_no_password = is_known && rest_.find(':') == std::string_view::npos;
-        return scheme + (has_no_password || is_address(host) ? shown(host) : "***");
+        return joined({scheme, has_no_password || is_address(host) ? shown(host) : "***"});
     }
 
    private:
@@ -62,11 +72,10 @@ class ShownUri {
         const std::string_view scheme = rest_.substr(0, end);
         rest_.remove_prefix(end + 3);
         std::string lower{scheme};
-        for (char& letter : lower) {
-            if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-        }
-        for (const char* known : {"redis", "rediss", "unix", "valkey", "valkeys", "http", "https", "tcp"}) {
-            if (lower == known) return std::string{scheme} + "://";
+        to_lower(lower);
+        for (const std::string_view known :
+             {"redis", "rediss", "unix", "valkey", "valkeys", "http", "https", "tcp"}) {
+            if (lower == known) return joined({scheme, "://"});
         }
         return "***://";
     }
@@ -82,17 +91,17 @@ class ShownUri {
         constexpr auto none = std::string_view::npos;
         if (host == "localhost") return true;
         if (host.starts_with('[')) return host.find_first_not_of("[]:.0123456789abcdefABCDEF") == none;
-        return std::count(host.begin(), host.end(), '.') == 3 &&
-               host.find_first_not_of(".0123456789") == none;
+        std::size_t dots = 0;
+        for (const char letter : host) dots += letter == '.' ? 1 : 0;
+        return dots == 3 && host.find_first_not_of(".0123456789") == none;
     }
 
-    [[nodiscard]] static std::string shown(std::string_view host) {
-        const auto is_of_a_host = [](char letter) {
-            return (letter >= '0' && letter <= '9') || (letter >= 'A' && letter <= 'Z') ||
-                   (letter >= 'a' && letter <= 'z') || letter == '.' || letter == '-' || letter == '_';
-        };
-        const bool is_host = is_address(host) || std::all_of(host.begin(), host.end(), is_of_a_host);
-        return is_host ? std::string{host} : "***";
+    [[nodiscard]] static std::string_view shown(std::string_view host) noexcept {
+        if (is_address(host)) return host;
+        for (const char letter : host) {
+            if (!is_of_a_host(letter)) return "***";
+        }
+        return host;
     }
 
     std::string_view rest_;
@@ -131,12 +140,14 @@ class Endpoint {
 
     /// The URI without user and password, printable: for logs and reports.
     [[nodiscard]] std::string display() const {
-        const std::string db = std::to_string(db_);
+        const bool is_socket = scheme_ == Scheme::unix_socket;
         const bool is_ipv6 = host_.find(':') != std::string::npos;
-        const std::string shown = scheme_ == Scheme::unix_socket
-                                      ? "unix://" + path_ + (db_ == 0 ? "" : "?db=" + db)
-                                      : "redis://" + (is_ipv6 ? "[" + host_ + "]" : host_) + ":" +
-                                            std::to_string(port_) + (db_ == 0 ? "" : "/" + db);
+        std::string shown = is_socket ? "unix://" : "redis://";
+        if (is_ipv6) shown.append("[");
+        shown.append(is_socket ? path_ : host_);
+        if (is_ipv6) shown.append("]");
+        if (!is_socket) shown.append(":").append(std::to_string(port_));
+        if (db_ != 0) shown.append(is_socket ? "?db=" : "/").append(std::to_string(db_));
         return detail::printable(shown);
     }
 
@@ -172,15 +183,17 @@ class Endpoint {
 
     /// What more than one URI in one has, in which all but the last would be taken for a password.
     static void check_letters(std::string_view uri, std::string_view rest) {
-        constexpr std::string_view and_lists = "; the URIs of a list have commas between them";
-        const auto is_blank = [](char letter) {
-            return static_cast<unsigned char>(letter) <= ' ' || letter == '\x7F';
-        };
-        if (std::any_of(rest.begin(), rest.end(), is_blank)) {
-            fail(uri, "a blank or control character is written %XX, as in %20" + std::string{and_lists});
+        for (const char letter : rest) {
+            if (static_cast<unsigned char>(letter) <= ' ' || letter == '\x7F') {
+                fail(uri,
+                     "a blank or control character is written %XX, as in %20; the URIs of a list have commas "
+                     "between them");
+            }
         }
         if (rest.find("://") != std::string_view::npos) {
-            fail(uri, "there is a second '://', whose colon is written %3A" + std::string{and_lists});
+            fail(uri,
+                 "there is a second '://', whose colon is written %3A; the URIs of a list have commas "
+                 "between them");
         }
     }
 
@@ -213,9 +226,7 @@ class Endpoint {
             fail(uri,
                  "a host has letters, digits, '.', '-' and '_'; the URIs of a list have commas between them");
         }
-        for (char& letter : host_) {
-            if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-        }
+        detail::to_lower(host_);
         if (!port.empty()) {
             port_ = static_cast<std::uint16_t>(number(uri, port.substr(1), "port", 1, 65535));
         }
@@ -258,12 +269,10 @@ class Endpoint {
 
     /// By its letters. What is not ASCII is left to the name look-up.
     [[nodiscard]] static bool is_host(std::string_view host) noexcept {
-        return std::all_of(host.begin(), host.end(), [](char letter) {
-            const bool is_alphanumeric = (letter >= '0' && letter <= '9') ||
-                                         (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z');
-            return is_alphanumeric || letter == '.' || letter == '-' || letter == '_' ||
-                   static_cast<unsigned char>(letter) >= 0x80;
-        });
+        for (const char letter : host) {
+            if (!detail::is_of_a_host(letter) && static_cast<unsigned char>(letter) < 0x80) return false;
+        }
+        return true;
     }
 
     /// By its letters; a zone may follow, as in fe80::1%eth0.
@@ -280,8 +289,8 @@ class Endpoint {
         const auto [stop, error] = std::from_chars(text.data(), end, value);
         if (text.empty() || error != std::errc{} || stop != end || value < min || value > max) {
             // The text may be a password, where the '@' is missing.
-            fail(uri, std::string{"the "} + name + " is no number from " + std::to_string(min) + " to " +
-                          std::to_string(max) + "; credentials end with an '@'");
+            fail(uri, detail::joined({"the ", name, " is no number from ", std::to_string(min), " to ",
+                                      std::to_string(max), "; credentials end with an '@'"}));
         }
         return value;
     }
@@ -305,9 +314,10 @@ class Endpoint {
         return plain;
     }
 
-    [[noreturn]] static void fail(std::string_view uri, const std::string& why) {
+    [[noreturn]] static void fail(std::string_view uri, std::string_view why) {
         const std::string shown = detail::in_quotes(detail::ShownUri{uri}.text());
-        throw std::invalid_argument{detail::printable("redlock: bad URI " + shown + ": " + why)};
+        throw std::invalid_argument{
+            detail::printable(detail::joined({"redlock: bad URI ", shown, ": ", why}))};
     }
 
     Scheme scheme_ = Scheme::tcp;
@@ -355,7 +365,9 @@ class Endpoints {
 
     [[nodiscard]] static Endpoints all_of(std::initializer_list<Endpoints> lists) {
         std::vector<Endpoint> all;
-        for (const Endpoints& some : lists) all.insert(all.end(), some.list_.begin(), some.list_.end());
+        for (const Endpoints& some : lists) {
+            for (const Endpoint& endpoint : some.list_) all.push_back(endpoint);
+        }
         return Endpoints{all};
     }
 
@@ -365,15 +377,16 @@ class Endpoints {
     void split(std::string_view uris) {
         std::vector<std::string_view> parts;
         for (bool is_last = uris.empty(); !is_last;) {
-            const std::size_t comma = std::min(uris.find(','), uris.size());
-            is_last = comma == uris.size();
-            std::string_view& uri = parts.emplace_back(uris.substr(0, comma));
+            const std::size_t comma = uris.find(',');
+            is_last = comma == std::string_view::npos;
+            std::string_view uri = uris.substr(0, comma);
             while (uri.starts_with(' ')) uri.remove_prefix(1);
             while (uri.ends_with(' ')) uri.remove_suffix(1);
-            uris.remove_prefix(std::min(comma + 1, uris.size()));
-        }
-        if (std::find(parts.begin(), parts.end(), std::string_view{}) != parts.end()) {
-            throw std::invalid_argument{"redlock: there is an empty URI in the list of nodes"};
+            if (!is_last) uris.remove_prefix(comma + 1);
+            if (uri.empty()) {
+                throw std::invalid_argument{"redlock: there is an empty URI in the list of nodes"};
+            }
+            parts.push_back(uri);
         }
         add_all(parts);
     }
@@ -386,20 +399,24 @@ class Endpoints {
                 list_.push_back(Endpoint(uri));
             } catch (const std::invalid_argument& error) {
                 if (count == 1) throw;
-                constexpr std::string_view prefix = "redlock: ";
-                throw std::invalid_argument{std::string{prefix} + "node " + std::to_string(list_.size() + 1) +
-                                            " of " + std::to_string(count) + ": " +
-                                            std::string{error.what()}.substr(prefix.size())};
+                fail_at_next(static_cast<std::size_t>(count), error.what());
             }
         }
+    }
+
+    [[noreturn]] void fail_at_next(std::size_t count, std::string_view why) const {
+        constexpr std::string_view prefix = "redlock: ";
+        throw std::invalid_argument{detail::joined({prefix, "node ", std::to_string(list_.size() + 1), " of ",
+                                                    std::to_string(count), ": ", why.substr(prefix.size())})};
     }
 
     void check() const {
         if (list_.empty()) throw std::invalid_argument{"redlock: the list of nodes is empty"};
         for (auto node = list_.begin(); node != list_.end(); ++node) {
-            const auto is_same = [&](const Endpoint& other) { return other.same_server(*node); };
-            if (std::any_of(list_.begin(), node, is_same)) {
-                throw std::invalid_argument{"redlock: the node " + node->display() + " is there twice"};
+            for (auto earlier = list_.begin(); earlier != node; ++earlier) {
+                if (!earlier->same_server(*node)) continue;
+                throw std::invalid_argument{
+                    detail::joined({"redlock: the node ", node->display(), " is there twice"})};
             }
         }
     }

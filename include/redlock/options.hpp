@@ -2,7 +2,6 @@
 // What can be set, each with its unit, default, range and meaning of zero.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -22,29 +21,33 @@ inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::
 
 namespace detail {
 
-[[noreturn]] inline void bad_option(const std::string& field, const std::string& value,
-                                    const std::string& allowed) {
-    throw std::invalid_argument{printable("redlock: " + field + " is " + value + ", but must be " + allowed)};
+[[noreturn]] inline void bad_option(std::string_view field, std::string_view value,
+                                    std::string_view allowed) {
+    throw std::invalid_argument{
+        printable(joined({"redlock: ", field, " is ", value, ", but must be ", allowed}))};
 }
 
 [[nodiscard]] inline bool is_word(std::string_view text) noexcept {
-    return std::all_of(text.begin(), text.end(), [](char letter) { return letter > ' ' && letter <= '~'; });
+    for (const char letter : text) {
+        if (letter <= ' ' || letter > '~') return false;
+    }
+    return true;
 }
 
-inline void check_suffix(const std::string& field, const std::string& value) {
-    const bool has_brace = value.find_first_of("{}") != std::string::npos;
+inline void check_suffix(std::string_view field, std::string_view value) {
+    const bool has_brace = value.find_first_of("{}") != std::string_view::npos;
     if (is_word(value) && !has_brace && !value.empty() && value.size() <= 64) return;
     bad_option(field, in_quotes(value), "1 to 64 characters of printable ASCII without blanks and braces");
 }
 
 /// `name_of_min`: of the other field that the lower bound is.
-inline void check_range(const std::string& field, std::chrono::milliseconds value,
+inline void check_range(std::string_view field, std::chrono::milliseconds value,
                         std::chrono::milliseconds min, std::chrono::milliseconds max,
-                        const std::string& name_of_min = {}) {
+                        std::string_view name_of_min = {}) {
     if (value >= min && value <= max) return;
-    bad_option(field, std::to_string(value.count()) + " ms",
-               "from " + name_of_min + std::to_string(min.count()) + " ms to " + std::to_string(max.count()) +
-                   " ms");
+    bad_option(field, joined({std::to_string(value.count()), " ms"}),
+               joined({"from ", name_of_min, std::to_string(min.count()), " ms to ",
+                       std::to_string(max.count()), " ms"}));
 }
 
 /// A T that ends in a function of its own. In the code of who writes a brace list of options g++ 12 would, at

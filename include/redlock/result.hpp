@@ -12,7 +12,6 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "redlock/text/printable.hpp"
@@ -195,13 +194,6 @@ inline constexpr bool is_held_by_scope = false;
 /// What a call that must not throw gives where memory has run out. Needs none itself.
 [[nodiscard]] inline Failure out_of_memory() noexcept { return Failure{errc::unknown, "out of memory"}; }
 
-/// Says to the compiler, which cannot know it, that there is something.
-template <class T>
-[[nodiscard]] constexpr T& known(T* there) noexcept {
-    if (there == nullptr) __builtin_unreachable();
-    return *there;
-}
-
 }  // namespace detail
 
 /// A T, or the Failure that stands in its place. Reading the one that is not there is undefined, except
@@ -213,18 +205,18 @@ template <class T>
 class Result {
    public:
     // NOLINTNEXTLINE(google-explicit-constructor): `return lock;` and `return failure;` are the point
-    Result(T value) : state_{std::in_place_index<0>, std::move(value)} {}
+    Result(T value) : value_{std::move(value)} {}
     // NOLINTNEXTLINE(google-explicit-constructor)
-    Result(Failure failure) : state_{std::in_place_index<1>, std::move(failure)} {}
+    Result(Failure failure) : failure_{std::move(failure)} {}
 
-    [[nodiscard]] bool has_value() const& noexcept { return state_.index() == 0; }
+    [[nodiscard]] bool has_value() const& noexcept { return value_.has_value(); }
     [[nodiscard]] explicit operator bool() const& noexcept { return has_value(); }
     bool has_value() const&& requires(detail::is_held_by_scope<T>) = delete;          // give it a name
     explicit operator bool() const&& requires(detail::is_held_by_scope<T>) = delete;  // give it a name
 
-    [[nodiscard]] T& operator*() & noexcept { return detail::known(std::get_if<0>(&state_)); }
-    [[nodiscard]] const T& operator*() const& noexcept { return detail::known(std::get_if<0>(&state_)); }
-    [[nodiscard]] T&& operator*() && noexcept { return std::move(detail::known(std::get_if<0>(&state_))); }
+    [[nodiscard]] T& operator*() & noexcept { return *value_; }
+    [[nodiscard]] const T& operator*() const& noexcept { return *value_; }
+    [[nodiscard]] T&& operator*() && noexcept { return *std::move(value_); }
     [[nodiscard]] T* operator->() noexcept { return &**this; }
     [[nodiscard]] const T* operator->() const noexcept { return &**this; }
 
@@ -233,16 +225,17 @@ class Result {
     [[nodiscard]] const T& value() const& { return check(), **this; }
     [[nodiscard]] T&& value() && { return check(), *std::move(*this); }
 
-    [[nodiscard]] Failure& error() & noexcept { return detail::known(std::get_if<1>(&state_)); }
-    [[nodiscard]] const Failure& error() const& noexcept { return detail::known(std::get_if<1>(&state_)); }
-    [[nodiscard]] Failure&& error() && noexcept { return std::move(detail::known(std::get_if<1>(&state_))); }
+    [[nodiscard]] Failure& error() & noexcept { return *failure_; }
+    [[nodiscard]] const Failure& error() const& noexcept { return *failure_; }
+    [[nodiscard]] Failure&& error() && noexcept { return *std::move(failure_); }
 
    private:
     void check() const {
         if (!has_value()) throw Error{error()};
     }
 
-    std::variant<T, Failure> state_;
+    std::optional<T> value_;
+    std::optional<Failure> failure_;  ///< one of the two
 };
 
 /// Success, or a Failure.
@@ -251,9 +244,9 @@ class Result<void> {
    public:
     Result() = default;
     // NOLINTNEXTLINE(google-explicit-constructor)
-    Result(Failure failure) : state_{std::in_place_index<1>, std::move(failure)} {}
+    Result(Failure failure) : failure_{std::move(failure)} {}
 
-    [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
+    [[nodiscard]] bool has_value() const noexcept { return !failure_.has_value(); }
     [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
 
     /// Throws redlock::Error with the failure's detail unless it succeeded.
@@ -261,12 +254,12 @@ class Result<void> {
         if (!has_value()) throw Error{error()};
     }
 
-    [[nodiscard]] Failure& error() & noexcept { return detail::known(std::get_if<1>(&state_)); }
-    [[nodiscard]] const Failure& error() const& noexcept { return detail::known(std::get_if<1>(&state_)); }
-    [[nodiscard]] Failure&& error() && noexcept { return std::move(detail::known(std::get_if<1>(&state_))); }
+    [[nodiscard]] Failure& error() & noexcept { return *failure_; }
+    [[nodiscard]] const Failure& error() const& noexcept { return *failure_; }
+    [[nodiscard]] Failure&& error() && noexcept { return *std::move(failure_); }
 
    private:
-    std::variant<std::monostate, Failure> state_;
+    std::optional<Failure> failure_;
 };
 
 }  // namespace redlock::inline v0_1

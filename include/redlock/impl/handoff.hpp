@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "redlock/impl/inline.hpp"
+#include "redlock/text/printable.hpp"
 
 namespace redlock::inline v0_1 {
 
@@ -42,10 +44,11 @@ namespace detail {
 }  // namespace detail
 
 REDLOCK_INLINE std::string Handoff::str() const {
-    std::string text = "redlock1 " + token.str() + " " + std::to_string(remaining.count());
+    std::string text = detail::joined({"redlock1 ", token.str(), " ", std::to_string(remaining.count())});
     for (std::size_t i = 0; i < resources.size(); ++i) {
         const std::uint64_t fence = i < fencing_tokens.size() ? fencing_tokens[i] : 0;
-        text += " " + std::to_string(fence) + " " + std::to_string(resources[i].size()) + ":" + resources[i];
+        text.append(detail::joined(
+            {" ", std::to_string(fence), " ", std::to_string(resources[i].size()), ":", resources[i]}));
     }
     return text;
 }
