@@ -276,6 +276,21 @@ TEST(WaitingLooks, R8_who_is_not_first_puts_up_with_silent_nodes_no_longer_eithe
     EXPECT_TRUE(first->is_done);
 }
 
+// The one that leaves at once does not keep those behind it from learning that the nodes are silent.
+TEST(WaitingLooks, R8_all_who_are_not_first_are_told_of_silent_nodes) {
+    Uncalled nodes;
+    nodes.hold("another", 1h);
+    const auto first = nodes.client.start_lock("name", {.wait = 20s});
+    nodes.client.pass(10ms);
+    for (std::size_t i = 0; i < 3; ++i) nodes.world.hang(i);
+    const auto second = nodes.client.start_lock("name", {.wait = 20s, .wait_unreachable = 0ms});
+    const auto third = nodes.client.start_lock("name", {.wait = 20s, .wait_unreachable = 0ms});
+    const auto fourth = nodes.client.start_lock("name", {.wait = 20s, .wait_unreachable = 0ms});
+    nodes.until_done(second, 5s);
+    EXPECT_TRUE(second->is_done && third->is_done && fourth->is_done);
+    EXPECT_FALSE(first->is_done);
+}
+
 // Seen as a wait of 700 ms that ended after 401.
 TEST(WaitingLooks, R8_until_the_end_of_its_wait_where_nodes_hang) {
     Options options = calling();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When to try again.
+// How long a call goes on trying, and how long it waits between two attempts.
 #pragma once
 
 #include <algorithm>
@@ -7,13 +7,14 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
 
 namespace redlock::inline v0_1::detail {
 
-/// What no wait is longer than, so that points in time can be reckoned with.
+/// The longest wait that is counted, so that adding it to a point in time cannot overflow.
 inline constexpr std::chrono::milliseconds ages = std::chrono::hours{24 * 365 * 100};
 
 /// The time that a call may take.
@@ -29,48 +30,64 @@ struct TimeBudget {
         return began + (wait.count() == 0 ? connect_timeout : std::min(connect_timeout, wait));
     }
 
-    /// An attempt is cut short by it; the first has a node_timeout in any case.
+    /// Attempts end by then; the first has a node_timeout in any case.
     [[nodiscard]] TimePoint end() const { return began + std::max(wait, node_timeout); }
 
-    /// Then no further attempt begins.
+    /// From then on no further attempt begins.
     [[nodiscard]] bool is_over(TimePoint now) const { return (now - (began + wait)).count() >= 0; }
 
-    /// A last attempt that begins later could hardly succeed within the wait. `round`: how long one takes
-    /// that a quorum answers; 0 where none has.
+    /// An attempt that begins later could hardly succeed within the wait. `round`: how long the nodes take to
+    /// answer an attempt; 0 where that is not known.
     [[nodiscard]] TimePoint last_start(std::chrono::nanoseconds round) const {
         constexpr std::chrono::nanoseconds least = std::chrono::milliseconds{1};
         return began + (wait - std::min(node_timeout, 2 * round + least));
     }
 
-    /// When to try again, within the wait; none: not any more.
-    [[nodiscard]] std::optional<TimePoint> next_attempt(std::optional<std::chrono::nanoseconds> delay,
+    /// When the next attempt begins after a delay; none: the wait is over by then.
+    [[nodiscard]] std::optional<TimePoint> next_attempt(std::chrono::nanoseconds delay,
                                                         std::chrono::nanoseconds round, TimePoint now) const {
-        if (!delay || wait.count() == 0) return std::nullopt;
+        if (wait.count() == 0) return std::nullopt;
         const std::chrono::nanoseconds left = -(now - last_start(round));
         if (left.count() <= 0) return std::nullopt;
-        return now + std::min(*delay, left);
+        return now + std::min(delay, left);
     }
 };
 
-/// [15] [16] Full jitter, by a fraction that `draw()` gives; the bound grows from well above one round. None:
-/// no further attempt.
-template <class Draw>
-[[nodiscard]] std::optional<std::chrono::nanoseconds> delay_after(const RetryPolicy& retry,
-                                                                  const Failure& failure,
-                                                                  std::uint32_t attempt,
-                                                                  std::chrono::nanoseconds round, Draw draw) {
-    if (failure == errc::cancelled || failure == errc::invalid_argument) return std::nullopt;
-    if (retry.max_attempts != 0 && attempt >= retry.max_attempts) return std::nullopt;
-    if (retry.decide) {
-        const auto delay = retry.decide(attempt, failure);
-        if (!delay) return std::nullopt;
-        return std::clamp(*delay, std::chrono::milliseconds{0}, ages);
-    }
+/// Whether another attempt may follow this many that failed, the last of them so.
+[[nodiscard]] inline bool may_retry(const RetryPolicy& retry, const Failure& failure,
+                                    std::uint32_t attempts) noexcept {
+    if (failure == errc::cancelled || failure == errc::invalid_argument) return false;
+    return retry.max_attempts == 0 || attempts < retry.max_attempts;
+}
+
+/// [15] [16] Full jitter: a fraction, from 0 to 1, of a bound that grows from well above one round.
+[[nodiscard]] inline std::chrono::nanoseconds delay_after(std::uint32_t attempts, const RetryPolicy& retry,
+                                                          std::chrono::nanoseconds round, double fraction) {
     const std::chrono::nanoseconds cap = retry.cap;
     double bound = static_cast<double>(std::max<std::chrono::nanoseconds>(retry.base, 2 * round).count());
-    bound *= std::pow(retry.multiplier, attempt - 1);
+    bound *= std::pow(retry.multiplier, attempts - 1);
     bound = std::min(bound, static_cast<double>(cap.count()));
-    return std::chrono::nanoseconds{static_cast<std::int64_t>(bound * draw())};
+    return std::chrono::nanoseconds{static_cast<std::int64_t>(bound * fraction)};
+}
+
+/// The same by the user's own policy; none: no further attempt.
+[[nodiscard]] inline std::optional<std::chrono::nanoseconds> decided_delay(const RetryPolicy& retry,
+                                                                           const Failure& failure,
+                                                                           std::uint32_t attempts) {
+    const std::optional<std::chrono::milliseconds> delay = retry.decide(attempts, failure);
+    if (!delay) return std::nullopt;
+    return std::clamp(*delay, std::chrono::milliseconds{0}, ages);
+}
+
+/// Whether some nodes granted an attempt and others denied it.
+[[nodiscard]] inline bool is_split(const std::vector<NodeReport>& nodes) noexcept {
+    bool is_granted = false;
+    bool is_denied = false;
+    for (const NodeReport& node : nodes) {
+        is_granted = is_granted || node.vote == Vote::granted;
+        is_denied = is_denied || node.vote == Vote::denied;
+    }
+    return is_granted && is_denied;
 }
 
 }  // namespace redlock::inline v0_1::detail
