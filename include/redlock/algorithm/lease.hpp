@@ -39,7 +39,7 @@ enum class ExtensionStart : std::uint8_t {
 /// neither could promise that the lease lasts what was asked. Who finds another under way waits in a line,
 /// which belongs to the driver of the moment, as the end of every extension does.
 template <class TimePoint>
-class Lease {
+class Lease : public TimerEntry<TimePoint> {
    public:
     using RoundPtr = std::shared_ptr<Round<TimePoint>>;
     using VotesPtr = std::shared_ptr<const std::vector<Ballot>>;
@@ -85,9 +85,7 @@ class Lease {
 
     std::optional<Renewal> renewal;  ///< set before the keeper gets it
 
-    // The keeper's, under its mutex.
-    TimePoint deadline{};  ///< when to look at the lease next
-    TimerPlaces<TimePoint> timer_places{};
+    // The keeper's, under its mutex, as is the timer: when to look at the lease next.
     bool is_renewing = false;
 
     [[nodiscard]] Hold hold() const {

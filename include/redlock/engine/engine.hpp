@@ -49,7 +49,7 @@ struct Caretaker {
 };
 
 template <class Transport, class Clock>
-class Engine final : private Awakening {
+class Engine final : private DriverEvents {
    public:
     using TimePoint = typename Clock::time_point;
     using RoundPtr = std::shared_ptr<Round<TimePoint>>;
