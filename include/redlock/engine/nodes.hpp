@@ -28,8 +28,7 @@ struct Node {
     PendingReleases<TimePoint> pending_releases;
     Link<TimePoint> link;
     bool is_up = false;
-    bool is_duplicate =
-        false;  ///< another leads to its server: it gets no more requests, and is dropped when idle
+    bool is_duplicate = false;  ///< of another: it gets no more requests, and is dropped when idle (R24)
     Scripts scripts = Scripts::by_name;
     Eligibility<TimePoint> eligibility;
 };
@@ -47,8 +46,7 @@ class Nodes {
 
     /// The transport does not report the end of an idle connection: it is found here, and a new one is made.
     Sent connect(std::size_t i) {
-        if (nodes_[i].is_up && !nodes_[i].in_flight.empty())
-            return Sent::accepted;  // the quick answer: this is called in every turn
+        if (nodes_[i].is_up && !nodes_[i].in_flight.empty()) return Sent::accepted;  // quick: often asked
         const Sent state = transport_.connect(i);
         if (state != Sent::accepted) nodes_[i].is_up = false;
         return state;
