@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What coroutines are suspended on: begins it, and resumes them when it has come. Only the driver uses it.
+// Begins what coroutines are suspended on, and resumes them when it has happened. Only the driver uses it.
 #pragma once
 
 #include <algorithm>
@@ -88,7 +88,7 @@ class Dispatcher final : private TransportEvents, private RequestEvents<typename
         return due ? first_of(timers_.next_due(), *due) : timers_.next_due();
     }
 
-    /// Starts what a coroutine was suspended on; a round is sent.
+    /// Begins what a coroutine is suspended on; sends it, where it is a round.
     void begin(SuspendedPtr suspended) {
         if (suspended->decided) return;
         if (is_ending_) return decide(*suspended, Verdict::timed_out);
@@ -106,7 +106,7 @@ class Dispatcher final : private TransportEvents, private RequestEvents<typename
         }
     }
 
-    /// Resumes all coroutines, and from now on each one that is suspended.
+    /// Resumes all coroutines, and from now on each that is suspended.
     void end_waits() {
         is_ending_ = true;
         while (!timers_.empty()) decide(*timers_.earliest(), Verdict::timed_out);

@@ -2,10 +2,8 @@
 // Sends the requests of rounds to the nodes, one by one, and reads what comes back.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,7 +15,7 @@
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/transport.hpp"
 #include "redlock/options.hpp"
-#include "redlock/voting/quorum.hpp"
+#include "redlock/voting/command.hpp"
 #include "redlock/voting/reply.hpp"
 
 namespace redlock::inline v0_1::detail {
@@ -238,8 +236,7 @@ class Requests {
         keep_trying(i);
     }
 
-    /// Whatever the reason is, it may pass while there are keys: read-only, no replicas, no memory, no
-    /// rights.
+    /// The reason may pass while there are keys: read-only, no replicas, no memory, no rights.
     void on_release_refused(std::size_t i, const RoundPtr& round) {
         keep_pending(i, round);
         nodes_[i].pending_releases.on_refused(clock_, options_.reconnect_max);
@@ -270,20 +267,8 @@ class Requests {
         if (round.lasts.count() == 0) return;
         const bool may_have_run = answer.vote == Vote::granted || (answer.vote == Vote::refused && !is_error);
         std::optional<TimePoint> until;
-        if (may_have_run) until = clock_.now() + lasting(round, answer);
+        if (may_have_run) until = clock_.now() + round.lasting(answer, options_);
         round.keys->on_answered(i, until);
-    }
-
-    /// An extension may find that more is left than it asked for.
-    [[nodiscard]] std::chrono::nanoseconds lasting(const Round<TimePoint>& round,
-                                                   const Answer& answer) const {
-        std::chrono::nanoseconds longest = round.lasts;
-        if (round.command.kind() != Command::Kind::extend) return longest;
-        for (const std::int64_t left_ms : answer.values) {
-            const std::chrono::milliseconds left{std::min<std::int64_t>(left_ms, longest_ttl.count())};
-            longest = std::max<std::chrono::nanoseconds>(longest, left + drift_of(left, options_));
-        }
-        return longest;
     }
 
     /// A script that the node does not know has not run: it is sent again, with its text. Not where it could

@@ -2,6 +2,7 @@
 // One command sent to all nodes, and its votes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -14,6 +15,7 @@
 
 #include "redlock/engine/key_records.hpp"
 #include "redlock/engine/suspended.hpp"
+#include "redlock/options.hpp"
 #include "redlock/result.hpp"
 #include "redlock/voting/command.hpp"
 #include "redlock/voting/quorum.hpp"
@@ -52,7 +54,7 @@ static_assert([] {
     for (std::size_t i = 0; i < command_traits.size(); ++i) {
         if (static_cast<std::size_t>(command_traits[i].kind) != i) return false;
     }
-    return command_traits.back().kind == Command::Kind::load;
+    return true;
 }());
 
 [[nodiscard]] constexpr const CommandTraits& traits_of(Command::Kind kind) noexcept {
@@ -69,12 +71,11 @@ struct Ballot {
     std::vector<std::int64_t> values;
 };
 
-/// What becomes of a round that begins while fewer than a quorum are connected, and a quorum soon may be
-/// (R22).
+/// What becomes of a round that begins before a quorum is connected, where one soon may be (R22).
 enum class Unconnected : std::uint8_t {
-    goes_out,    ///< it is sent to the nodes that are connected, and its deadline stands
-    is_put_off,  ///< Verdict::put_off: the caller begins anew when a quorum is connected, with a fresh clock
-    takes_longer,  ///< its deadline is put off by as long as a connection may take
+    goes_out,      ///< it is sent to the nodes that are connected, and its deadline stands
+    is_put_off,    ///< Verdict::put_off: the caller begins anew with a fresh clock when a quorum is connected
+    takes_longer,  ///< its deadline moves back by as long as a connection may take
 };
 
 /// Votes are noted after the decision too, for the lease and for reports; the verdict stays.
@@ -90,8 +91,7 @@ struct Round final : Suspended<TimePoint> {
     Command command;
     TimePoint started;
     Tally tally;
-    const std::shared_ptr<std::vector<Ballot>>
-        votes;  ///< apart: a lease keeps them, and nothing else of this
+    const std::shared_ptr<std::vector<Ballot>> votes;  ///< apart, for a lease, which keeps nothing else of it
     std::vector<Ballot>& ballots = *votes;
     Unconnected unconnected = Unconnected::goes_out;
     std::optional<std::size_t> lead;  ///< the node to ask before the others; none: all at once
@@ -109,6 +109,17 @@ struct Round final : Suspended<TimePoint> {
     /// For a lease, which keeps the votes and has no use for the values.
     void forget_values() noexcept {
         for (Ballot& ballot : ballots) ballot.values = {};
+    }
+
+    /// How long the keys may last from this answer on: an extension may find more left than it asked for.
+    [[nodiscard]] std::chrono::nanoseconds lasting(const Answer& answer, const Options& options) const {
+        std::chrono::nanoseconds longest = lasts;
+        if (command.kind() != Command::Kind::extend) return longest;
+        for (const std::int64_t left_ms : answer.values) {
+            const std::chrono::milliseconds left{std::min<std::int64_t>(left_ms, longest_ttl.count())};
+            longest = std::max<std::chrono::nanoseconds>(longest, left + drift_of(left, options));
+        }
+        return longest;
     }
 
     [[nodiscard]] const CommandTraits& traits() const noexcept { return traits_of(command.kind()); }
