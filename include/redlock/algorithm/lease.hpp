@@ -62,7 +62,7 @@ struct Extension {
 /// could promise that the lease lasts what was asked. An extension that finds another under way waits in a
 /// queue, which belongs to the driver of the moment; so does the end of every extension.
 template <class TimePoint>
-class Lease {
+class Lease : public TimerEntry<TimePoint> {
    public:
     using RoundPtr = std::shared_ptr<Round<TimePoint>>;
     using VotesPtr = std::shared_ptr<const std::vector<Ballot>>;
@@ -93,9 +93,7 @@ class Lease {
 
     std::optional<Renewal> renewal;  ///< set before the renewer has the lease
 
-    // The renewer's, under its mutex.
-    TimePoint deadline{};  ///< when it is due
-    TimerPlaces<TimePoint> timer_places{};
+    // The renewer's, under its mutex, as is the timer: when the lease is due.
     bool is_renewing = false;
 
     [[nodiscard]] Hold hold() const {

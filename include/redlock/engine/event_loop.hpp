@@ -26,7 +26,7 @@
 namespace redlock::inline v0_1::detail {
 
 template <class Transport, class Clock>
-class EventLoop : private Awakening {
+class EventLoop : private DriverEvents {
    public:
     using TimePoint = typename Clock::time_point;
     using SuspendedPtr = std::shared_ptr<Suspended<TimePoint>>;
