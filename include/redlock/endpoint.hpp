@@ -2,20 +2,17 @@
 // Where one node is: redis:// and unix:// URIs.
 #pragma once
 
-#include <algorithm>
-#include <charconv>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "redlock/text/printable.hpp"
+#include "redlock/fwd.hpp"
 #include "redlock/version.hpp"
 
 namespace redlock::inline v0_1 {
@@ -30,73 +27,7 @@ template <class T, class Element>
 concept RangeOf =
     !StringLike<T> && std::constructible_from<Element, decltype(*std::begin(std::declval<const T&>()))>;
 
-/// What of a URI that cannot be read may be shown (R31). It may be anything, such as half a password: a
-/// scheme is shown where it is a known one, a host where it is certainly one, and nothing else.
-class ShownUri {
-   public:
-    explicit ShownUri(std::string_view uri) : rest_{uri} {}
-
-    [[nodiscard]] std::string text() && {
-        const std::string scheme = take_scheme();
-        const bool is_known = !scheme.empty() && scheme.front() != '*';
-        if (scheme == "unix://") {  // there is no host
-            // Where it is more than one URI, what is behind the first path is anything.
-            const bool is_path =
-                rest_.starts_with('/') && rest_.find_first_of(":@") == std::string_view::npos;
-            return scheme + (is_path ? std::string{rest_.substr(0, rest_.find_first_of("?#"))} : "***");
-        }
-        const std::size_t at = rest_.rfind('@');
-        if (at != std::string_view::npos) {
-            const bool is_query = rest_.find_first_of("?#") < at;
-            return scheme + "***@" + (is_query ? "***" : shown(host_of(rest_.substr(at + 1))));
-        }
-        const std::string_view host = host_of(rest_);
-        const bool has_no_password = is_known && rest_.find(':') == std::string_view::npos;
-        return scheme + (has_no_password || is_address(host) ? shown(host) : "***");
-    }
-
-   private:
-    [[nodiscard]] std::string take_scheme() {
-        const std::size_t end = rest_.find("://");
-        if (end == std::string_view::npos) return {};
-        const std::string_view scheme = rest_.substr(0, end);
-        rest_.remove_prefix(end + 3);
-        std::string lower{scheme};
-        for (char& letter : lower) {
-            if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-        }
-        for (const char* known : {"redis", "rediss", "unix", "valkey", "valkeys", "http", "https", "tcp"}) {
-            if (lower == known) return std::string{scheme} + "://";
-        }
-        return "***://";
-    }
-
-    [[nodiscard]] static std::string_view host_of(std::string_view text) noexcept {
-        const std::size_t close = text.starts_with('[') ? text.find(']') : std::string_view::npos;
-        if (close != std::string_view::npos) return text.substr(0, close + 1);
-        return text.substr(0, text.find_first_of(":/?#"));
-    }
-
-    /// Whether it is nothing but an address.
-    [[nodiscard]] static bool is_address(std::string_view host) noexcept {
-        constexpr auto none = std::string_view::npos;
-        if (host == "localhost") return true;
-        if (host.starts_with('[')) return host.find_first_not_of("[]:.0123456789abcdefABCDEF") == none;
-        return std::count(host.begin(), host.end(), '.') == 3 &&
-               host.find_first_not_of(".0123456789") == none;
-    }
-
-    [[nodiscard]] static std::string shown(std::string_view host) {
-        const auto is_of_a_host = [](char letter) {
-            return (letter >= '0' && letter <= '9') || (letter >= 'A' && letter <= 'Z') ||
-                   (letter >= 'a' && letter <= 'z') || letter == '.' || letter == '-' || letter == '_';
-        };
-        const bool is_host = is_address(host) || std::all_of(host.begin(), host.end(), is_of_a_host);
-        return is_host ? std::string{host} : "***";
-    }
-
-    std::string_view rest_;
-};
+class UriParser;
 
 }  // namespace detail
 
@@ -130,15 +61,7 @@ class Endpoint {
     [[nodiscard]] std::uint32_t db() const noexcept { return db_; }
 
     /// The URI without user and password, printable: for logs and reports.
-    [[nodiscard]] std::string display() const {
-        const std::string db = std::to_string(db_);
-        const bool is_ipv6 = host_.find(':') != std::string::npos;
-        const std::string shown = scheme_ == Scheme::unix_socket
-                                      ? "unix://" + path_ + (db_ == 0 ? "" : "?db=" + db)
-                                      : "redis://" + (is_ipv6 ? "[" + host_ + "]" : host_) + ":" +
-                                            std::to_string(port_) + (db_ == 0 ? "" : "/" + db);
-        return detail::printable(shown);
-    }
+    [[nodiscard]] std::string display() const;
 
     /// Whether both name one server, by what is written (a server has one quorum vote, whatever the db).
     [[nodiscard]] bool same_server(const Endpoint& other) const noexcept {
@@ -147,168 +70,9 @@ class Endpoint {
     }
 
    private:
-    void parse(std::string_view uri) {
-        if (uri.find('\0') != std::string_view::npos) fail(uri, "it contains a NUL byte");
-        std::string_view rest = uri;
-        const auto drop = [&rest](std::string_view prefix) {
-            if (!rest.starts_with(prefix)) return false;
-            rest.remove_prefix(prefix.size());
-            return true;
-        };
-        if (drop("redis://")) {
-            check_letters(uri, rest);
-            parse_tcp(uri, rest);
-        } else if (drop("unix://")) {
-            check_letters(uri, rest);
-            parse_unix(uri, rest);
-        } else if (drop("rediss://")) {
-            fail(uri, "TLS is not supported yet; use redis:// through a local TLS tunnel");
-        } else {
-            fail(uri,
-                 "it must begin with redis:// or unix://, as unix:///run/redis.sock (a comma within a URI is "
-                 "written %2C)");
-        }
-    }
+    friend class detail::UriParser;
 
-    /// What more than one URI in one has, in which all but the last would be taken for a password.
-    static void check_letters(std::string_view uri, std::string_view rest) {
-        constexpr std::string_view and_lists = "; the URIs of a list have commas between them";
-        const auto is_blank = [](char letter) {
-            return static_cast<unsigned char>(letter) <= ' ' || letter == '\x7F';
-        };
-        if (std::any_of(rest.begin(), rest.end(), is_blank)) {
-            fail(uri, "a blank or control character is written %XX, as in %20" + std::string{and_lists});
-        }
-        if (rest.find("://") != std::string_view::npos) {
-            fail(uri, "there is a second '://', whose colon is written %3A" + std::string{and_lists});
-        }
-    }
-
-    void parse_tcp(std::string_view uri, std::string_view rest) {
-        if (rest.find_first_of("?#") != std::string_view::npos)
-            fail(uri, "redis:// takes no '?' or '#'; a database is written /1");
-        const std::size_t slash = rest.find('/', credentials_end(rest));
-        if (slash != std::string_view::npos) {
-            const std::string_view db = rest.substr(slash + 1);
-            if (!db.empty()) db_ = number(uri, db, "db", 0, 1'000'000);
-            rest = rest.substr(0, slash);
-        }
-        rest = take_credentials(uri, rest);
-        std::string_view port;
-        if (rest.starts_with('[')) {
-            const std::size_t close = rest.find(']');
-            if (close == std::string_view::npos) fail(uri, "the '[' of an IPv6 address has no ']'");
-            host_ = rest.substr(1, close - 1);
-            if (!is_ipv6(host_)) fail(uri, "only an IPv6 address stands in []");
-            port = rest.substr(close + 1);
-            if (!port.empty() && port.front() != ':') fail(uri, "only ':port' may follow ']'");
-        } else {
-            const std::size_t colon = rest.find(':');
-            host_ = rest.substr(0, colon);
-            if (colon != std::string_view::npos) port = rest.substr(colon);
-            if (port.find(':', 1) != std::string_view::npos) fail(uri, "an IPv6 address needs [] around it");
-        }
-        if (host_.empty()) fail(uri, "the host is missing");
-        if (!rest.starts_with('[') && !is_host(host_)) {
-            fail(uri,
-                 "a host has letters, digits, '.', '-' and '_'; the URIs of a list have commas between them");
-        }
-        for (char& letter : host_) {
-            if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-        }
-        if (!port.empty()) {
-            port_ = static_cast<std::uint16_t>(number(uri, port.substr(1), "port", 1, 65535));
-        }
-    }
-
-    void parse_unix(std::string_view uri, std::string_view rest) {
-        scheme_ = Scheme::unix_socket;
-        const std::size_t question = rest.find('?', credentials_end(rest));
-        if (question != std::string_view::npos) {
-            const std::string_view query = rest.substr(question + 1);
-            if (!query.starts_with("db=")) fail(uri, "only '?db=n' may follow the path");
-            db_ = number(uri, query.substr(3), "db", 0, 1'000'000);
-            rest = rest.substr(0, question);
-        }
-        rest = take_credentials(uri, rest);
-        if (!rest.starts_with('/')) fail(uri, "the path must be absolute, as in unix:///run/redis.sock");
-        path_ = decode(uri, rest);
-        constexpr std::size_t longest = 107;  // sun_path, less its final NUL
-        if (path_.size() > longest) fail(uri, "the path of a unix socket has at most 107 bytes");
-    }
-
-    /// Where a '/' or '?' may count again: a password may hold them.
-    [[nodiscard]] static std::size_t credentials_end(std::string_view rest) noexcept {
-        if (rest.starts_with('/')) return 0;  // a unix path without credentials may hold '@'
-        const std::size_t at = rest.rfind('@');
-        return at == std::string_view::npos ? 0 : at;
-    }
-
-    std::string_view take_credentials(std::string_view uri, std::string_view rest) {
-        if (rest.starts_with('/')) return rest;
-        const std::size_t at = rest.rfind('@');
-        if (at == std::string_view::npos) return rest;
-        const std::string_view login = rest.substr(0, at);
-        const std::size_t colon = login.find(':');
-        user_ = decode(uri, login.substr(0, colon));
-        if (colon != std::string_view::npos) password_ = decode(uri, login.substr(colon + 1));
-        if (password_.empty()) fail(uri, "a user needs a password: user:password@");
-        return rest.substr(at + 1);
-    }
-
-    /// By its letters. What is not ASCII is left to the name look-up.
-    [[nodiscard]] static bool is_host(std::string_view host) noexcept {
-        return std::all_of(host.begin(), host.end(), [](char letter) {
-            const bool is_alphanumeric = (letter >= '0' && letter <= '9') ||
-                                         (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z');
-            return is_alphanumeric || letter == '.' || letter == '-' || letter == '_' ||
-                   static_cast<unsigned char>(letter) >= 0x80;
-        });
-    }
-
-    /// By its letters; a zone may follow, as in fe80::1%eth0.
-    [[nodiscard]] static bool is_ipv6(std::string_view host) noexcept {
-        const std::string_view address = host.substr(0, host.find('%'));
-        return address.find(':') != std::string_view::npos &&
-               address.find_first_not_of(":.0123456789abcdefABCDEF") == std::string_view::npos;
-    }
-
-    static std::uint32_t number(std::string_view uri, std::string_view text, const char* name,
-                                std::uint32_t min, std::uint32_t max) {
-        std::uint32_t value = 0;
-        const char* end = text.data() + text.size();
-        const auto [stop, error] = std::from_chars(text.data(), end, value);
-        if (text.empty() || error != std::errc{} || stop != end || value < min || value > max) {
-            // The text may be a password, where the '@' is missing.
-            fail(uri, std::string{"the "} + name + " is no number from " + std::to_string(min) + " to " +
-                          std::to_string(max) + "; credentials end with an '@'");
-        }
-        return value;
-    }
-
-    static std::string decode(std::string_view uri, std::string_view text) {
-        std::string plain;
-        for (std::size_t i = 0; i < text.size(); ++i) {
-            if (text[i] != '%') {
-                plain.push_back(text[i]);
-                continue;
-            }
-            unsigned byte = 0;
-            const char* digits = text.data() + i + 1;
-            if (i + 2 >= text.size() || std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) {
-                fail(uri, "'%' must be followed by two hex digits");
-            }
-            if (byte == 0) fail(uri, "%00 is not allowed");
-            plain.push_back(static_cast<char>(byte));
-            i += 2;
-        }
-        return plain;
-    }
-
-    [[noreturn]] static void fail(std::string_view uri, const std::string& why) {
-        const std::string shown = detail::in_quotes(detail::ShownUri{uri}.text());
-        throw std::invalid_argument{detail::printable("redlock: bad URI " + shown + ": " + why)};
-    }
+    void parse(std::string_view uri);
 
     Scheme scheme_ = Scheme::tcp;
     std::uint16_t port_ = 6379;
@@ -338,71 +102,34 @@ class Endpoints {
     // NOLINTNEXTLINE(google-explicit-constructor)
     Endpoints(const String& comma_separated_uris) {
         split(std::string_view{comma_separated_uris});
-        check();
     }
 
-    Endpoints(std::initializer_list<Item> list) {
-        add_all(list);
-        check();
-    }
+    Endpoints(std::initializer_list<Item> list);
 
     template <detail::RangeOf<Endpoint> Range>
     // NOLINTNEXTLINE(google-explicit-constructor)
     Endpoints(const Range& uris) {
-        add_all(uris);
+        const auto count = static_cast<std::size_t>(std::distance(std::begin(uris), std::end(uris)));
+        for (const auto& uri : uris) {
+            if constexpr (std::constructible_from<Item, decltype(uri)>) {
+                add(Item{uri}, count);
+            } else {
+                add(Item{Endpoint(uri)}, count);
+            }
+        }
         check();
     }
 
-    [[nodiscard]] static Endpoints all_of(std::initializer_list<Endpoints> lists) {
-        std::vector<Endpoint> all;
-        for (const Endpoints& some : lists) all.insert(all.end(), some.list_.begin(), some.list_.end());
-        return Endpoints{all};
-    }
+    [[nodiscard]] static Endpoints all_of(std::initializer_list<Endpoints> lists);
 
     [[nodiscard]] const std::vector<Endpoint>& list() const noexcept { return list_; }
 
    private:
-    void split(std::string_view uris) {
-        std::vector<std::string_view> parts;
-        for (bool is_last = uris.empty(); !is_last;) {
-            const std::size_t comma = std::min(uris.find(','), uris.size());
-            is_last = comma == uris.size();
-            std::string_view& uri = parts.emplace_back(uris.substr(0, comma));
-            while (uri.starts_with(' ')) uri.remove_prefix(1);
-            while (uri.ends_with(' ')) uri.remove_suffix(1);
-            uris.remove_prefix(std::min(comma + 1, uris.size()));
-        }
-        if (std::find(parts.begin(), parts.end(), std::string_view{}) != parts.end()) {
-            throw std::invalid_argument{"redlock: there is an empty URI in the list of nodes"};
-        }
-        add_all(parts);
-    }
+    void split(std::string_view uris);
 
-    template <class Range>
-    void add_all(const Range& uris) {
-        const auto count = std::distance(std::begin(uris), std::end(uris));
-        for (const auto& uri : uris) {
-            try {
-                list_.push_back(Endpoint(uri));
-            } catch (const std::invalid_argument& error) {
-                if (count == 1) throw;
-                constexpr std::string_view prefix = "redlock: ";
-                throw std::invalid_argument{std::string{prefix} + "node " + std::to_string(list_.size() + 1) +
-                                            " of " + std::to_string(count) + ": " +
-                                            std::string{error.what()}.substr(prefix.size())};
-            }
-        }
-    }
-
-    void check() const {
-        if (list_.empty()) throw std::invalid_argument{"redlock: the list of nodes is empty"};
-        for (auto node = list_.begin(); node != list_.end(); ++node) {
-            const auto is_same = [&](const Endpoint& other) { return other.same_server(*node); };
-            if (std::any_of(list_.begin(), node, is_same)) {
-                throw std::invalid_argument{"redlock: the node " + node->display() + " is there twice"};
-            }
-        }
-    }
+    /// `count`: how many there are to be.
+    void add(const Item& item, std::size_t count);
+    void check() const;
 
     std::vector<Endpoint> list_;
 };
@@ -416,3 +143,7 @@ concept NodesLike = StringLike<T> || RangeOf<T, Endpoint> || std::same_as<T, End
 }  // namespace detail
 
 }  // namespace redlock::inline v0_1
+
+#ifndef REDLOCK_COMPILED
+#include "redlock/impl/endpoint.hpp"
+#endif

@@ -3,32 +3,21 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-#include "redlock/algorithm/lease.hpp"
 #include "redlock/clock.hpp"
+#include "redlock/fwd.hpp"
 #include "redlock/handoff.hpp"
-#include "redlock/impl/client.hpp"
 #include "redlock/result.hpp"
 #include "redlock/token.hpp"
 
 namespace redlock::inline v0_1 {
-
-namespace hiredis {
-class Transport;
-}
-
-template <class Transport, class Clock>
-class BasicLock;
 
 namespace detail {
 template <class Transport, class Clock>
@@ -60,67 +49,38 @@ class BasicLock {
     using time_point = typename Clock::time_point;
 
     BasicLock() = default;
-    BasicLock(ClientPtr client, LeasePtr lease) noexcept
-        : client_{std::move(client)}, lease_{std::move(lease)} {}
+    BasicLock(ClientPtr client, LeasePtr lease) noexcept;
     BasicLock(BasicLock&&) noexcept = default;
-    BasicLock& operator=(BasicLock&& other) noexcept {
-        BasicLock taken{std::move(other)};  // first, so that nothing is unlocked when it is this one
-        std::swap(client_, taken.client_);
-        std::swap(lease_, taken.lease_);
-        return *this;
-    }
+    BasicLock& operator=(BasicLock&& other) noexcept;
     BasicLock(const BasicLock&) = delete;
     BasicLock& operator=(const BasicLock&) = delete;
 
     /// Unlocks, as unlock() does; what that cannot confirm, or send for want of memory, ends by the ttl.
     /// Blocks at most node_timeout.
-    ~BasicLock() {
-        if (lease_) detail::Client<Transport, Clock>::drop(std::move(client_), lease_);
-    }
+    ~BasicLock();
 
     /// The resource; of several, the first. Empty when moved-from.
-    [[nodiscard]] std::string_view resource() const noexcept {
-        return lease_ ? std::string_view{lease_->claim->resources.front()} : std::string_view{};
-    }
-    [[nodiscard]] std::span<const std::string> resources() const noexcept {
-        return lease_ ? std::span<const std::string>{lease_->claim->resources}
-                      : std::span<const std::string>{};
-    }
+    [[nodiscard]] std::string_view resource() const noexcept;
+    [[nodiscard]] std::span<const std::string> resources() const noexcept;
 
-    /// The value that proves ownership on the nodes. Keep it out of logs: who has it can unlock.
-    [[nodiscard]] const Token& token() const noexcept {
-        static const Token none;
-        return lease_ ? lease_->token : none;
-    }
+    /// The value that proves ownership on the nodes. Keep it out of logs: whoever knows it can unlock.
+    [[nodiscard]] const Token& token() const noexcept;
 
     /// The number that the guarded resource checks; of several resources, that of the first. 0: without
     /// fencing.
-    [[nodiscard]] std::uint64_t fencing_token() const noexcept {
-        return lease_ && !lease_->fences.empty() ? static_cast<std::uint64_t>(lease_->fences.front()) : 0;
-    }
+    [[nodiscard]] std::uint64_t fencing_token() const noexcept;
     /// The fencing token of one of the resources; 0: it is none of them, or without fencing.
-    [[nodiscard]] std::uint64_t fencing_token(std::string_view resource) const noexcept {
-        const auto names = resources();
-        for (std::size_t i = 0; lease_ && i < lease_->fences.size(); ++i) {
-            if (names[i] == resource) return static_cast<std::uint64_t>(lease_->fences[i]);
-        }
-        return 0;
-    }
+    [[nodiscard]] std::uint64_t fencing_token(std::string_view resource) const noexcept;
 
     /// Whether the lease is held and valid at this moment. Local: no I/O, never blocks.
     [[nodiscard]] bool owns_lock() const noexcept { return remaining().count() > 0; }
     [[nodiscard]] explicit operator bool() const noexcept { return owns_lock(); }
 
     /// What is left of the validity; 0 when there is none. Local: no I/O, never blocks.
-    [[nodiscard]] std::chrono::nanoseconds remaining() const noexcept {
-        if (!lease_ || client_->is_forked()) return std::chrono::nanoseconds{0};
-        return std::max(std::chrono::nanoseconds{0}, lease_->remaining(client_->now()));
-    }
+    [[nodiscard]] std::chrono::nanoseconds remaining() const noexcept;
 
     /// When the validity ends unless it is extended, on the clock that leases are measured in.
-    [[nodiscard]] time_point expires_at() const noexcept {
-        return lease_ && !client_->is_forked() ? lease_->valid_until() : time_point{};
-    }
+    [[nodiscard]] time_point expires_at() const noexcept;
 
     /// Triggered when the right to act ends other than by unlock(): the validity is over, by a local timer
     /// that needs no network, or a quorum says that the lock is not ours. Callbacks run on a thread of the
@@ -129,13 +89,7 @@ class BasicLock {
     /// ours waits for one that runs; that of its std::stop_callback does. Starts that thread if it does not
     /// run yet; throws std::system_error where it cannot. After the machine was suspended it comes within a
     /// second of the resume; owns_lock() and remaining() are right at once.
-    [[nodiscard]] std::stop_token lost() const {
-        if (!lease_ || client_->is_forked()) return {};
-        std::stop_token token = lease_->lost_token();
-        // Also where it was lost between the two: then it is the keeper that tells.
-        if (!token.stop_requested() && lease_->hold() != detail::Hold::released) client_->keep(lease_);
-        return token;
-    }
+    [[nodiscard]] std::stop_token lost() const;
 
     /// Makes the lease last `ttl` from now, if a quorum still holds it for us; one round trip, blocks at
     /// most node_timeout, and connect_timeout more where connections have to be made for it. Success means
@@ -145,55 +99,34 @@ class BasicLock {
     /// one is sooner); or another extension was under way all that time, and nothing was sent.
     /// errc::invalid_argument: a ttl that leaves no validity. Throws std::bad_alloc where memory runs out; it
     /// may or may not have happened then.
-    [[nodiscard]] Result<void> extend(std::chrono::milliseconds ttl) {
-        if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
-        return client_->extend(lease_, ttl);
-    }
+    [[nodiscard]] Result<void> extend(std::chrono::milliseconds ttl);
 
     /// Deletes the keys on all nodes, and returns when a quorum has answered; blocks at most node_timeout,
     /// and connect_timeout more where connections have to be made for it, as Redlock says. errc::lost: it was
     /// not ours any more. errc::unknown: no quorum confirmed it, or memory ran out before it was sent; the
     /// keys that are left end by the ttl. In every case this Lock owns nothing afterwards.
-    Result<void> unlock() noexcept try {
-        if (!lease_) return Failure{errc::lost, "this Lock owns nothing"};
-        return client_->release(lease_);
-    } catch (const std::bad_alloc&) {
-        return detail::out_of_memory();
-    }
+    Result<void> unlock() noexcept;
 
     /// Gives up ownership without unlocking: the keys stay until the ttl ends, or whoever adopts the
     /// hand-over unlocks. No round trip; blocks shortly when others are driving. Empty when this Lock owns
     /// nothing, or its validity is over; what may be left of it is released then. After an extension that
     /// made the lease shorter, which may reach some node late, it has no fencing tokens, so that who adopts
     /// it takes new ones; where fencing is off it is empty then, and this Lock goes on holding.
-    Handoff detach() {
-        Handoff handoff;
-        if (!lease_) return handoff;
-        if (!client_->detach(lease_)) return handoff;
-        // From here on no other thread extends or shortens it.
-        const std::chrono::nanoseconds left = -(client_->now() - lease_->valid_until());
-        handoff.resources = lease_->claim->resources;
-        handoff.token = lease_->token;
-        if (!lease_->was_shortened()) {
-            handoff.fencing_tokens.assign(lease_->fences.begin(), lease_->fences.end());
-        }
-        handoff.remaining = std::max(std::chrono::milliseconds{0},
-                                     std::chrono::duration_cast<std::chrono::milliseconds>(left));
-        return handoff;
-    }
+    Handoff detach();
 
     /// What each node said to the acquisition, votes that came late included. Blocks shortly when others
     /// are driving.
-    [[nodiscard]] std::vector<NodeReport> nodes() const {
-        return lease_ ? client_->reports(lease_) : std::vector<NodeReport>{};
-    }
+    [[nodiscard]] std::vector<NodeReport> nodes() const;
 
    private:
     ClientPtr client_;
     LeasePtr lease_;
 };
 
-/// The lock of a Redlock on hiredis.
-using Lock = BasicLock<hiredis::Transport, LeaseClock>;
-
 }  // namespace redlock::inline v0_1
+
+#ifdef REDLOCK_COMPILED
+extern template class redlock::BasicLock<redlock::hiredis::Transport, redlock::LeaseClock>;
+#else
+#include "redlock/impl/lock.hpp"
+#endif

@@ -2,18 +2,14 @@
 // What can be set, each with its unit, default, range and meaning of zero.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <stdexcept>
 #include <stop_token>
 #include <string>
-#include <string_view>
 
 #include "redlock/result.hpp"
-#include "redlock/text/printable.hpp"
 
 namespace redlock::inline v0_1 {
 
@@ -21,31 +17,6 @@ namespace redlock::inline v0_1 {
 inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
 
 namespace detail {
-
-[[noreturn]] inline void bad_option(const std::string& field, const std::string& value,
-                                    const std::string& allowed) {
-    throw std::invalid_argument{printable("redlock: " + field + " is " + value + ", but must be " + allowed)};
-}
-
-[[nodiscard]] inline bool is_word(std::string_view text) noexcept {
-    return std::all_of(text.begin(), text.end(), [](char letter) { return letter > ' ' && letter <= '~'; });
-}
-
-inline void check_suffix(const std::string& field, const std::string& value) {
-    const bool has_brace = value.find_first_of("{}") != std::string::npos;
-    if (is_word(value) && !has_brace && !value.empty() && value.size() <= 64) return;
-    bad_option(field, in_quotes(value), "1 to 64 characters of printable ASCII without blanks and braces");
-}
-
-/// `name_of_min`: of the other field that the lower bound is.
-inline void check_range(const std::string& field, std::chrono::milliseconds value,
-                        std::chrono::milliseconds min, std::chrono::milliseconds max,
-                        const std::string& name_of_min = {}) {
-    if (value >= min && value <= max) return;
-    bad_option(field, std::to_string(value.count()) + " ms",
-               "from " + name_of_min + std::to_string(min.count()) + " ms to " + std::to_string(max.count()) +
-                   " ms");
-}
 
 /// A T that ends in a function of its own. In the code of who writes a brace list of options g++ 12 would, at
 /// -O3, take the end of a std::function for a use of memory that was never written.
@@ -84,14 +55,7 @@ struct RetryPolicy {
         std::function<std::optional<std::chrono::milliseconds>(std::uint32_t attempts, const Failure& last)>>
         decide{};
 
-    void validate() const {
-        using namespace std::chrono_literals;
-        detail::check_range("RetryPolicy::base", base, 1ms, 1h);
-        detail::check_range("RetryPolicy::cap", cap, base, 1h, "RetryPolicy::base, ");
-        if (!(multiplier >= 1.0 && multiplier <= 100.0)) {
-            detail::bad_option("RetryPolicy::multiplier", std::to_string(multiplier), "from 1 to 100");
-        }
-    }
+    void validate() const;
 };
 
 /// What holds for one Redlock and all its locks.
@@ -140,40 +104,10 @@ struct Options {
     std::string client_name = "redlock";
 
     /// The same object for all: a temporary in every caller's frame makes g++ 12 warn at -O3.
-    [[nodiscard]] static const Options& defaults() {
-        static const Options options;
-        return options;
-    }
+    [[nodiscard]] static const Options& defaults();
 
     /// Throws std::invalid_argument that names the field, its value and what is allowed.
-    void validate() const {
-        using namespace std::chrono_literals;
-        detail::check_range("Options::node_timeout", node_timeout, 1ms, 1min);
-        if (!(drift_factor >= 0.0 && drift_factor <= 0.5)) {
-            detail::bad_option("Options::drift_factor", std::to_string(drift_factor), "from 0 to 0.5");
-        }
-        detail::check_range("Options::drift_floor", drift_floor, 0ms, 1min);
-        detail::check_range("Options::fence_ttl", fence_ttl, 1s, 87'600h);
-        detail::check_range("Options::restart_quarantine", restart_quarantine, 0ms, 8'760h);
-        detail::check_range("Options::connect_timeout", connect_timeout, 1ms, 1h);
-        detail::check_range("Options::reconnect_min", reconnect_min, 1ms, 1h);
-        detail::check_range("Options::reconnect_max", reconnect_max, reconnect_min, 1h,
-                            "Options::reconnect_min, ");
-        if (backlog < 16 || backlog > 1'000'000) {
-            detail::bad_option("Options::backlog", std::to_string(backlog), "from 16 to 1000000");
-        }
-        if (!detail::is_word(client_name)) {
-            detail::bad_option("Options::client_name", detail::in_quotes(client_name),
-                               "printable ASCII without blanks");
-        }
-        detail::check_suffix("Options::fence_suffix", fence_suffix);
-        detail::check_suffix("Options::queue_suffix", queue_suffix);
-        if (fence_suffix == queue_suffix) {
-            detail::bad_option("Options::queue_suffix", detail::in_quotes(queue_suffix),
-                               "another than Options::fence_suffix");
-        }
-        retry.validate();
-    }
+    void validate() const;
 };
 
 /// What holds for one call of lock().
@@ -197,3 +131,7 @@ struct LockOptions {
 };
 
 }  // namespace redlock::inline v0_1
+
+#ifndef REDLOCK_COMPILED
+#include "redlock/impl/options.hpp"
+#endif

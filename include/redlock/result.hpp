@@ -12,10 +12,8 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-#include <variant>
 #include <vector>
 
-#include "redlock/text/printable.hpp"
 #include "redlock/version.hpp"
 
 namespace redlock::inline v0_1 {
@@ -137,26 +135,10 @@ class Failure {
     }
 
     /// Adds to what each node said, where it said nothing.
-    void add_details(const std::vector<std::string>& words) {
-        for (std::size_t i = 0; i < nodes_.size() && i < words.size(); ++i) {
-            if (nodes_[i].detail.empty()) nodes_[i].detail = words[i];
-        }
-    }
+    void add_details(const std::vector<std::string>& words);
 
     /// One line of printable text: the code, what it was about, and what each node said.
-    [[nodiscard]] std::string message() const {
-        std::string text{to_string(code_)};
-        if (!what_.empty()) text.append(": ").append(what_);
-        if (attempts_ > 1) text.append(", after ").append(std::to_string(attempts_)).append(" attempts");
-        const char* separator = " [";
-        for (const NodeReport& node : nodes_) {
-            text.append(separator).append(node.endpoint).append(" ").append(to_string(node.vote));
-            if (!node.detail.empty()) text.append(" (").append(node.detail).append(")");
-            separator = "; ";
-        }
-        if (!nodes_.empty()) text.append("]");
-        return detail::printable(text);
-    }
+    [[nodiscard]] std::string message() const;
 
     // NOLINTNEXTLINE(google-explicit-constructor): it is an error code with more to say
     operator std::error_code() const noexcept { return make_error_code(code_); }
@@ -174,8 +156,7 @@ class Failure {
 /// Thrown by Result::value() and by the calls that cannot return an error.
 class Error : public std::system_error {
    public:
-    explicit Error(Failure failure)
-        : std::system_error{failure.code()}, failure_{std::move(failure)}, text_{failure_.message()} {}
+    explicit Error(Failure failure);
 
     [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
     [[nodiscard]] const Failure& failure() const noexcept { return failure_; }
@@ -195,13 +176,6 @@ inline constexpr bool is_held_by_scope = false;
 /// What a call that must not throw gives where memory has run out. Needs none itself.
 [[nodiscard]] inline Failure out_of_memory() noexcept { return Failure{errc::unknown, "out of memory"}; }
 
-/// Says to the compiler, which cannot know it, that there is something.
-template <class T>
-[[nodiscard]] constexpr T& known(T* there) noexcept {
-    if (there == nullptr) __builtin_unreachable();
-    return *there;
-}
-
 }  // namespace detail
 
 /// A T, or the Failure that stands in its place. Reading the one that is not there is undefined, except
@@ -213,18 +187,18 @@ template <class T>
 class Result {
    public:
     // NOLINTNEXTLINE(google-explicit-constructor): `return lock;` and `return failure;` are the point
-    Result(T value) : state_{std::in_place_index<0>, std::move(value)} {}
+    Result(T value) : value_{std::move(value)} {}
     // NOLINTNEXTLINE(google-explicit-constructor)
-    Result(Failure failure) : state_{std::in_place_index<1>, std::move(failure)} {}
+    Result(Failure failure) : failure_{std::move(failure)} {}
 
-    [[nodiscard]] bool has_value() const& noexcept { return state_.index() == 0; }
+    [[nodiscard]] bool has_value() const& noexcept { return value_.has_value(); }
     [[nodiscard]] explicit operator bool() const& noexcept { return has_value(); }
     bool has_value() const&& requires(detail::is_held_by_scope<T>) = delete;          // give it a name
     explicit operator bool() const&& requires(detail::is_held_by_scope<T>) = delete;  // give it a name
 
-    [[nodiscard]] T& operator*() & noexcept { return detail::known(std::get_if<0>(&state_)); }
-    [[nodiscard]] const T& operator*() const& noexcept { return detail::known(std::get_if<0>(&state_)); }
-    [[nodiscard]] T&& operator*() && noexcept { return std::move(detail::known(std::get_if<0>(&state_))); }
+    [[nodiscard]] T& operator*() & noexcept { return *value_; }
+    [[nodiscard]] const T& operator*() const& noexcept { return *value_; }
+    [[nodiscard]] T&& operator*() && noexcept { return *std::move(value_); }
     [[nodiscard]] T* operator->() noexcept { return &**this; }
     [[nodiscard]] const T* operator->() const noexcept { return &**this; }
 
@@ -233,16 +207,17 @@ class Result {
     [[nodiscard]] const T& value() const& { return check(), **this; }
     [[nodiscard]] T&& value() && { return check(), *std::move(*this); }
 
-    [[nodiscard]] Failure& error() & noexcept { return detail::known(std::get_if<1>(&state_)); }
-    [[nodiscard]] const Failure& error() const& noexcept { return detail::known(std::get_if<1>(&state_)); }
-    [[nodiscard]] Failure&& error() && noexcept { return std::move(detail::known(std::get_if<1>(&state_))); }
+    [[nodiscard]] Failure& error() & noexcept { return *failure_; }
+    [[nodiscard]] const Failure& error() const& noexcept { return *failure_; }
+    [[nodiscard]] Failure&& error() && noexcept { return *std::move(failure_); }
 
    private:
     void check() const {
         if (!has_value()) throw Error{error()};
     }
 
-    std::variant<T, Failure> state_;
+    std::optional<T> value_;
+    std::optional<Failure> failure_;  ///< one of the two
 };
 
 /// Success, or a Failure.
@@ -251,9 +226,9 @@ class Result<void> {
    public:
     Result() = default;
     // NOLINTNEXTLINE(google-explicit-constructor)
-    Result(Failure failure) : state_{std::in_place_index<1>, std::move(failure)} {}
+    Result(Failure failure) : failure_{std::move(failure)} {}
 
-    [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
+    [[nodiscard]] bool has_value() const noexcept { return !failure_.has_value(); }
     [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
 
     /// Throws redlock::Error with the failure's detail unless it succeeded.
@@ -261,12 +236,16 @@ class Result<void> {
         if (!has_value()) throw Error{error()};
     }
 
-    [[nodiscard]] Failure& error() & noexcept { return detail::known(std::get_if<1>(&state_)); }
-    [[nodiscard]] const Failure& error() const& noexcept { return detail::known(std::get_if<1>(&state_)); }
-    [[nodiscard]] Failure&& error() && noexcept { return std::move(detail::known(std::get_if<1>(&state_))); }
+    [[nodiscard]] Failure& error() & noexcept { return *failure_; }
+    [[nodiscard]] const Failure& error() const& noexcept { return *failure_; }
+    [[nodiscard]] Failure&& error() && noexcept { return *std::move(failure_); }
 
    private:
-    std::variant<std::monostate, Failure> state_;
+    std::optional<Failure> failure_;
 };
 
 }  // namespace redlock::inline v0_1
+
+#ifndef REDLOCK_COMPILED
+#include "redlock/impl/result.hpp"
+#endif

@@ -18,6 +18,12 @@ using Engine = core::Engine<hiredis::Transport, LeaseClock>;
 using Protocol = core::Protocol<hiredis::Transport, LeaseClock>;
 using LeasePtr = Protocol::LeasePtr;
 
+struct NoLeaseEvents final : core::LeaseEvents<LeaseClock::time_point> {
+    void on_lease_shortened(core::Lease<LeaseClock::time_point>& /*lease*/) override {}
+    void on_due_changed() override {}
+    void on_callback(bool /*is_running*/) override {}
+};
+
 // Starts any number of tasks, and drives until all have ended.
 template <class T>
 class Flock final : private core::TaskDone {
@@ -31,9 +37,9 @@ class Flock final : private core::TaskDone {
     std::vector<T> run(Look in_the_air) {
         left_ = tasks_.size();
         for (auto& task : tasks_) task.start(*this);
-        engine_.step();
+        engine_.take_turn();
         in_the_air();
-        engine_.attend(call_);
+        engine_.drive_or_park(call_);
         std::vector<T> results;
         for (auto& task : tasks_) results.push_back(task.take());
         return results;
@@ -96,7 +102,8 @@ class Flight : public testing::Test {
     Cluster cluster{5};
     Engine engine{
         std::make_unique<hiredis::Transport>(Endpoints{cluster.uris()}.list(), generous()), {}, generous()};
-    Protocol protocol{engine};
+    NoLeaseEvents events;
+    Protocol protocol{engine, events};
 };
 
 TEST_F(Flight, ten_thousand_rounds_at_once_are_all_granted_and_all_released) {

@@ -92,8 +92,9 @@ class Mutant:
 
     def is_simulated(self):
         """Whether the simulator is compiled with what it changes."""
-        faces = ("include/redlock/hiredis/", "include/redlock/endpoint.hpp", "include/redlock/redlock.hpp",
-                 "include/redlock/fencing.hpp")
+        faces = ("include/redlock/hiredis/", "include/redlock/impl/endpoint.hpp",
+                 "include/redlock/impl/arguments.hpp", "include/redlock/impl/mutex.hpp",
+                 "include/redlock/mutex.hpp", "include/redlock/fencing.hpp")
         return not all(edit.path.startswith(faces) for edit in self.edits) or not self.edits
 
     def changes_a_fence(self):
@@ -102,9 +103,11 @@ class Mutant:
 
     def thread_tests(self):
         """Those of many threads on sockets that it is about: of which thread drives, and of what they inherit."""
-        tests = {"include/redlock/engine/engine.hpp": "driver", "include/redlock/system/threads.hpp": "threads"}
-        return [name for path, name in tests.items()
-                if not self.edits or any(edit.path == path for edit in self.edits)]
+        engine = "include/redlock/engine/"
+        tests = {"driver": [engine + name for name in ("event_loop.hpp", "driver_election.hpp", "awaitable.hpp")],
+                 "threads": ["include/redlock/system/threads.hpp"]}
+        return [name for name, paths in tests.items()
+                if not self.edits or any(edit.path in paths for edit in self.edits)]
 
     def changes_the_connection(self):
         """In whose place the unit tests have one of their own."""

@@ -15,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "redlock/algorithm/adoption.hpp"
 #include "redlock/algorithm/protocol.hpp"
+#include "redlock/algorithm/round_factory.hpp"
 #include "redlock/renewal/renewer.hpp"
 #include "redlock/waiting/contention.hpp"
 #include "sim/handovers.hpp"
@@ -42,7 +44,9 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
           index_{index},
           time_{make_time()},
           engine_{std::make_unique<SimTransport>(network, index), SimClock{time_}, plan_.options},
-          protocol_{engine_, *this},
+          rounds_{engine_},
+          protocol_{engine_, rounds_, *this},
+          adoption_{engine_, rounds_},
           contention_{engine_, protocol_},
           renewer_{engine_, protocol_, *this} {
         engine_.set_upcalls(this);
@@ -90,9 +94,9 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         if (transport().is_stopped_in_flush()) transport().go_on();
         do {
             cancel_due();
-            if (is_keeping_) static_cast<void>(renewer_.tick());
-            engine_.step();
-            if (is_keeping_) renewer_due_ = renewer_.tick();
+            if (is_keeping_) static_cast<void>(renewer_.run_due());
+            engine_.take_turn();
+            if (is_keeping_) renewer_due_ = renewer_.run_due();
         } while (transport().take_wants_turn());
         if (transport().is_stopped_in_flush()) pause(pause_mid_send_);
         history_.look_at(index_);
@@ -147,7 +151,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         for (int i = 0; i < enough; ++i) {
             for (const ActiveCall& active : calls_) engine_.cancel(*active.call);
             time_.skipped += std::chrono::hours{1};
-            engine_.step();
+            engine_.take_turn();
         }
     }
 
@@ -349,7 +353,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         const auto paused_before = paused_total_;
         const bool is_same_fence = !handed.fences.empty();
         auto claim = claim_of(handed.resources);
-        auto result = co_await protocol_.adopt(std::move(claim), handed.token, handed.fences, ttl);
+        auto result = co_await adoption_.adopt(std::move(claim), handed.token, handed.fences, ttl);
         if (is_over_) co_return nullptr;
         const std::string token = handed.token.str().substr(0, 6);
         check_bound("adopt", began,
@@ -396,7 +400,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
 
     void keep(const SimLeasePtr& lease) {
         is_keeping_ = true;
-        renewer_.keep(lease);
+        renewer_.watch(lease);
     }
 
     // ---- checks ------------------------------------------------------------------------------------
@@ -491,7 +495,9 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     ClientTime time_;
 
     Engine engine_;
+    detail::RoundFactory<SimTransport, SimClock> rounds_;
     detail::Protocol<SimTransport, SimClock> protocol_;
+    detail::Adoption<SimTransport, SimClock> adoption_;
     detail::Contention<SimTransport, SimClock> contention_;
     detail::Renewer<SimTransport, SimClock> renewer_;
 

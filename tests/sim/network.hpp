@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "sim/events.hpp"
+#include "sim/hooks.hpp"
 #include "sim/node.hpp"
 #include "sim/plan.hpp"
 #include "sim/random.hpp"
@@ -80,8 +81,8 @@ class Network {
     }
 
     void send_to_node(ConnectionId id, Message message) {
-        Connection& connection = connections_[id];
-        post(connection, connection.to_node, std::move(message), Event::Kind::to_node, id);
+        if (plan_.hooks != nullptr) plan_.hooks->on_sent(ends_of(id), message);
+        post(connections_[id].to_node, std::move(message), Event::Kind::to_node, id);
     }
 
     /// The client's end is gone; what it had sent goes on.
@@ -123,7 +124,9 @@ class Network {
             return std::nullopt;
         }
         if (connection.to_client.messages.empty() || !connection.is_client_open) return std::nullopt;
-        inboxes_[connection.client].push_back({id, connection.to_client.take()});
+        Message message = connection.to_client.take();
+        if (plan_.hooks != nullptr) plan_.hooks->on_arrived(ends_of(id), message);
+        inboxes_[connection.client].push_back({id, std::move(message)});
         return connection.client;
     }
 
@@ -260,6 +263,15 @@ class Network {
         }
     }
 
+    [[nodiscard]] Ends ends_of(ConnectionId id) const {
+        return {connections_[id].client, connections_[id].node, id};
+    }
+
+    [[nodiscard]] Instant delay_of(ConnectionId id, const Message& message) {
+        if (plan_.hooks != nullptr) return plan_.hooks->delay_of(ends_of(id), message);
+        return draw_delay(link(connections_[id].client, connections_[id].node));
+    }
+
     [[nodiscard]] Instant draw_delay(Link& link) {
         Instant delay = plan_.delay / 2 + link.random.between(Instant{0}, Instant{plan_.delay});
         if (!is_calm_ && link.random.chance(plan_.tail_percent)) {
@@ -271,8 +283,8 @@ class Network {
         return delay;
     }
 
-    void post(Connection& connection, Pipe& pipe, Message message, Event::Kind kind, ConnectionId id) {
-        const Instant arrival = now_ + draw_delay(link(connection.client, connection.node));
+    void post(Pipe& pipe, Message message, Event::Kind kind, ConnectionId id) {
+        const Instant arrival = now_ + delay_of(id, message);
         pipe.last_arrival = std::max(pipe.last_arrival, arrival);
         pipe.messages.push_back(std::move(message));
         queue_.add(pipe.last_arrival, kind, id);
@@ -281,7 +293,7 @@ class Network {
     void post_to_client(ConnectionId id, Message message) {
         Connection& connection = connections_[id];
         if (!connection.is_client_open) return;
-        post(connection, connection.to_client, std::move(message), Event::Kind::to_client, id);
+        post(connection.to_client, std::move(message), Event::Kind::to_client, id);
     }
 
     void end_at_node(ConnectionId id) {
@@ -306,8 +318,9 @@ class Network {
         Connection& connection = connections_[id];
         connection.to_client.messages.clear();
         Link& way = link(connection.client, connection.node);
+        const bool is_late = plan_.hooks == nullptr && way.random.one_in(4);
         const Instant late =
-            way.random.one_in(4) ? way.random.spread(Instant{1'000'000}, Instant{2'000'000'000}) : Instant{0};
+            is_late ? way.random.spread(Instant{1'000'000}, Instant{2'000'000'000}) : Instant{0};
         connection.to_client.last_arrival = std::max(connection.to_client.last_arrival, now_ + late);
         post_to_client(id, {Message::Kind::reset});
     }
@@ -344,6 +357,7 @@ class Network {
             }
             for (const ModelRedis::Notice& notice : nodes_[node].redis().take_notices()) call(notice);
             if (id == no_connection) continue;
+            if (plan_.hooks != nullptr) plan_.hooks->on_executed(ends_of(id), nodes_[node], words_, reply);
             if (!connections_[id].is_client_open) late_tokens_.emplace_back(token_of(words_));
             Message message{Message::Kind::reply};
             message.reply = std::move(reply);

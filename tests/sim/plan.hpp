@@ -21,6 +21,8 @@ namespace redlock::sim {
 
 using std::chrono::milliseconds;
 
+class Hooks;
+
 struct Fault {
     enum class Kind : std::uint8_t {
         partition,       ///< a set of links carries nothing for a while
@@ -117,6 +119,7 @@ struct Plan {
     bool hands_over = false;                       ///< locks are detached and adopted, some of them twice
     bool hides_run_ids = false;  ///< INFO is forbidden: connections cannot end their predecessors
     std::vector<Fault> faults;
+    Hooks* hooks = nullptr;  ///< of a scenario, in place of draws
 
     [[nodiscard]] bool has(Fault::Kind kind) const {
         return std::any_of(faults.begin(), faults.end(), [=](const Fault& f) { return f.kind == kind; });

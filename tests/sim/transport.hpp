@@ -121,7 +121,11 @@ class SimTransport {
     void abandon() const noexcept {}
 
     void random(std::span<unsigned char> bytes) const {
-        for (unsigned char& byte : bytes) byte = static_cast<unsigned char>(random_.next());
+        if (Hooks* hooks = network_.plan().hooks; hooks != nullptr) {
+            hooks->fill(bytes);
+        } else {
+            for (unsigned char& byte : bytes) byte = static_cast<unsigned char>(random_.next());
+        }
         if (bytes.size() == Token::byte_count) {
             tokens_.push_back(Token{std::span<const unsigned char, Token::byte_count>{bytes}}.str());
         }

@@ -132,11 +132,11 @@ TEST(Closing, a_call_that_is_cancelled_from_two_sides_is_not_touched_after_its_e
     Caller caller{engine};
     auto task = long_nap(engine, &caller);
     task.start(caller);
-    engine.step();
+    engine.take_turn();
     engine.cancel(caller);
     engine.cancel(caller);
-    engine.step();
-    ASSERT_TRUE(caller.finished);
+    engine.take_turn();
+    ASSERT_TRUE(caller.is_finished);
     EXPECT_EQ(task.take(), detail::Verdict::cancelled);
     EXPECT_FALSE(caller.cancelled);
 }

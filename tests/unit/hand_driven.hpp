@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "redlock/algorithm/protocol.hpp"
+#include "redlock/algorithm/round_factory.hpp"
 #include "redlock/renewal/renewer.hpp"
 #include "redlock/waiting/contention.hpp"
 #include "unit/scripted_world.hpp"
@@ -39,7 +40,8 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     explicit HandDriven(World& world, const Options& options = plain_options())
         : world_{world},
           engine_{std::make_unique<ScriptedTransport>(world), world.clock, options},
-          protocol_{engine_, *this},
+          rounds_{engine_},
+          protocol_{engine_, rounds_, *this},
           contention_{engine_, protocol_},
           renewer_{engine_, protocol_, *this} {
         engine_.set_upcalls(this);
@@ -50,12 +52,12 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     void pass(Nanoseconds time) {
         const auto end = world_.clock.now() + time;
         do {
-            static_cast<void>(renewer_.tick());
-            engine_.step();
+            static_cast<void>(renewer_.run_due());
+            engine_.take_turn();
             world_.clock.advance(1ms);
         } while (world_.clock.now() < end);
-        static_cast<void>(renewer_.tick());
-        engine_.step();
+        static_cast<void>(renewer_.run_due());
+        engine_.take_turn();
     }
 
     [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how) {
@@ -83,7 +85,7 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
         return start(contention_.release(lease, detail::Unconnected::takes_longer));
     }
     [[nodiscard]] auto start_detach(const LeasePtr& lease) { return start(contention_.detach(lease)); }
-    void keep(const LeasePtr& lease) { renewer_.keep(lease); }
+    void keep(const LeasePtr& lease) { renewer_.watch(lease); }
     void notify(std::size_t node, std::string_view payload) { on_notice(node, payload); }
     // Nothing is left to be done for a node.
     [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }
@@ -117,6 +119,7 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
 
     World& world_;
     Engine engine_;
+    detail::RoundFactory<ScriptedTransport, ManualClock> rounds_;
     Protocol protocol_;
     detail::Contention<ScriptedTransport, ManualClock> contention_;
     detail::Renewer<ScriptedTransport, ManualClock> renewer_;

@@ -108,12 +108,12 @@ TEST(Owed, R34_is_urgent_until_the_keys_are_gone_and_then_forgotten) {
     auto keys = std::make_shared<Keys>(1);
     owed.add(release_of(keys), hour_and(10s), 16);
     EXPECT_TRUE(owed.are_urgent());
-    EXPECT_EQ(owed.next_expiry(), hour_and(10s));
+    EXPECT_EQ(owed.next_due(), hour_and(10s));
     owed.expire(0, link, hour_and(9s));
     EXPECT_EQ(owed.size(), 1U);
     owed.expire(0, link, hour_and(10s));
     EXPECT_TRUE(owed.empty());
-    EXPECT_FALSE(owed.next_expiry());
+    EXPECT_FALSE(owed.next_due());
 }
 
 // CASES 26.
@@ -125,7 +125,7 @@ TEST(Owed, R34_is_kept_but_worth_no_connection_where_its_acquire_may_yet_run) {
     owed.add(release_of(keys), hour_and(10s), 16);
     owed.expire(0, link, hour_and(10s));
     EXPECT_FALSE(owed.are_urgent());
-    EXPECT_FALSE(owed.next_expiry()) << "no timer either";
+    EXPECT_FALSE(owed.next_due()) << "no timer either";
     ASSERT_EQ(owed.size(), 1U);
     EXPECT_EQ(owed.take()->keys, keys);
     EXPECT_TRUE(owed.empty());

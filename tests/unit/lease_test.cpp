@@ -15,6 +15,7 @@ using detail::ExtensionStart;
 using detail::Hold;
 using Time = ManualClock::time_point;
 using Lease = detail::Lease<Time>;
+using Extension = detail::Extension<Time>;
 
 Time at(Nanoseconds since_start) { return Time{1h + since_start}; }
 
@@ -28,20 +29,20 @@ Options without_drift() {
     return options;
 }
 
-ExtensionStart begin(Lease& lease, Lease::Extension& extension, Nanoseconds since_start) {
+ExtensionStart begin(Lease& lease, Extension& extension, Nanoseconds since_start) {
     return lease.begin_extension(extension, at(since_start), without_drift());
 }
 
 // Asked for at that time, and over in a second.
-Lease::Extension extension_by(std::chrono::milliseconds ttl, Nanoseconds since_start) {
+Extension extension_by(std::chrono::milliseconds ttl, Nanoseconds since_start) {
     return {ttl, at(since_start), at(since_start + 1s)};
 }
 
 // As one whose turn is called.
-ExtensionStart begin_in_line(Lease& lease, Lease::Extension& extension, Nanoseconds since_start) {
-    extension.turn = std::make_shared<detail::Suspended<Time>>(extension.latest);
-    lease.line_up(extension.turn);
-    EXPECT_EQ(lease.next_in_line(), extension.turn);
+ExtensionStart begin_in_queue(Lease& lease, Extension& extension, Nanoseconds since_start) {
+    extension.in_queue = std::make_shared<detail::Suspended<Time>>(extension.latest);
+    lease.enqueue(extension.in_queue);
+    EXPECT_EQ(lease.next_extension(), extension.in_queue);
     return begin(lease, extension, since_start);
 }
 
@@ -74,7 +75,7 @@ TEST(Lease, R10_an_extension_that_was_not_carried_or_came_too_late_moves_nothing
     auto first = extension_by(20s, 5s);
     ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     EXPECT_FALSE(lease->end_extension(first, false, at(6s)));
-    EXPECT_EQ(lease->next_in_line(), nullptr);
+    EXPECT_EQ(lease->next_extension(), nullptr);
     EXPECT_EQ(lease->valid_until(), at(10s));
     auto second = extension_by(20s, 9s);
     ASSERT_EQ(begin(*lease, second, 9s), ExtensionStart::begun);
@@ -101,10 +102,10 @@ TEST(Lease, R33_one_extension_is_under_way_at_a_time) {
     auto second = extension_by(30s, 5s);
     ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     EXPECT_EQ(begin(*lease, second, 5s), ExtensionStart::busy);
-    EXPECT_EQ(lease->next_in_line(), nullptr) << "the first has not ended";
+    EXPECT_EQ(lease->next_extension(), nullptr) << "the first has not ended";
     EXPECT_TRUE(lease->end_extension(first, true, at(5s)));
-    EXPECT_EQ(begin(*lease, second, 5s), ExtensionStart::busy) << "those in line come before";
-    EXPECT_EQ(lease->next_in_line(), nullptr);
+    EXPECT_EQ(begin(*lease, second, 5s), ExtensionStart::busy) << "those in the queue come before";
+    EXPECT_EQ(lease->next_extension(), nullptr);
     EXPECT_EQ(begin(*lease, second, 5s), ExtensionStart::begun);
 }
 
@@ -114,19 +115,19 @@ TEST(Lease, R33_the_turn_goes_to_the_first_in_line_and_on_from_one_that_does_not
     ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     auto second = extension_by(30s, 5s);
     auto third = extension_by(40s, 5s);
-    second.turn = std::make_shared<detail::Suspended<Time>>(second.latest);
-    third.turn = std::make_shared<detail::Suspended<Time>>(third.latest);
-    lease->line_up(second.turn);
-    lease->line_up(third.turn);
+    second.in_queue = std::make_shared<detail::Suspended<Time>>(second.latest);
+    third.in_queue = std::make_shared<detail::Suspended<Time>>(third.latest);
+    lease->enqueue(second.in_queue);
+    lease->enqueue(third.in_queue);
     EXPECT_TRUE(lease->end_extension(first, true, at(5s)));
-    EXPECT_EQ(lease->next_in_line(), second.turn);
+    EXPECT_EQ(lease->next_extension(), second.in_queue);
     auto late = extension_by(50s, 5s);
-    EXPECT_EQ(begin(*lease, late, 5s), ExtensionStart::busy) << "it is called, but not for this one";
+    EXPECT_EQ(begin(*lease, late, 5s), ExtensionStart::busy) << "the turn is offered, but to another";
     EXPECT_EQ(begin(*lease, second, 6s), ExtensionStart::busy) << "its time is over";
-    EXPECT_EQ(lease->next_in_line(), third.turn);
+    EXPECT_EQ(lease->next_extension(), third.in_queue);
     EXPECT_EQ(begin(*lease, third, 5500ms), ExtensionStart::begun);
     EXPECT_EQ(third.started, at(5500ms)) << "and not when it was asked for";
-    EXPECT_EQ(lease->next_in_line(), nullptr);
+    EXPECT_EQ(lease->next_extension(), nullptr);
     EXPECT_TRUE(lease->end_extension(third, true, at(5600ms)));
     EXPECT_EQ(lease->valid_until(), new_end(45500ms));
 }
@@ -138,7 +139,7 @@ TEST(Lease, R33_of_two_that_ask_for_the_same_one_serves_both_where_it_was_begun_
         ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
         auto second = extension_by(20s, is_in_time ? 5s : 5s + 1ns);
         EXPECT_TRUE(lease->end_extension(first, true, at(5100ms)));
-        EXPECT_EQ(begin_in_line(*lease, second, 5100ms),
+        EXPECT_EQ(begin_in_queue(*lease, second, 5100ms),
                   is_in_time ? ExtensionStart::needless : ExtensionStart::begun);
     }
 }
@@ -149,7 +150,7 @@ TEST(Lease, R33_none_is_served_by_one_that_was_begun_before_it_asked) {
     ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     auto second = extension_by(20s, 5050ms);
     EXPECT_TRUE(lease->end_extension(first, true, at(5150ms)));
-    EXPECT_EQ(begin_in_line(*lease, second, 5200ms), ExtensionStart::begun) << "though it lasts long enough";
+    EXPECT_EQ(begin_in_queue(*lease, second, 5200ms), ExtensionStart::begun) << "though it lasts long enough";
 }
 
 TEST(Lease, R33_none_is_served_by_one_that_failed_or_asked_for_less_or_for_more) {
@@ -159,7 +160,7 @@ TEST(Lease, R33_none_is_served_by_one_that_failed_or_asked_for_less_or_for_more)
         ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
         auto second = extension_by(20s, 5s);
         EXPECT_EQ(lease->end_extension(first, ttl != 20s, at(5100ms)), ttl != 20s);
-        EXPECT_EQ(begin_in_line(*lease, second, 5100ms), ExtensionStart::begun);
+        EXPECT_EQ(begin_in_queue(*lease, second, 5100ms), ExtensionStart::begun);
         EXPECT_EQ(second.is_sooner, ttl == 21s);
     }
 }
@@ -169,12 +170,12 @@ TEST(Lease, R33_a_renewal_asks_for_what_it_gives_when_its_turn_has_come) {
     lease->renewal = {10s, at(20s)};
     auto first = extension_by(12s, 5s);
     ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
-    Lease::Extension renewal{std::nullopt, at(5s), at(6s)};
+    Extension renewal{std::nullopt, at(5s), at(6s)};
     EXPECT_TRUE(lease->end_extension(first, true, at(5s)));
-    EXPECT_EQ(begin_in_line(*lease, renewal, 5s), ExtensionStart::needless) << "it would shorten";
-    EXPECT_EQ(lease->next_in_line(), nullptr);
+    EXPECT_EQ(begin_in_queue(*lease, renewal, 5s), ExtensionStart::needless) << "it would shorten";
+    EXPECT_EQ(lease->next_extension(), nullptr);
     EXPECT_EQ(lease->valid_until(), new_end(17s));
-    Lease::Extension next{std::nullopt, at(12s), at(13s)};
+    Extension next{std::nullopt, at(12s), at(13s)};
     ASSERT_EQ(begin(*lease, next, 12s), ExtensionStart::begun);
     EXPECT_EQ(next.ttl, 8s) << "up to its limit";
     EXPECT_FALSE(next.is_sooner);
@@ -185,7 +186,7 @@ TEST(Lease, extensions_one_after_the_other_do_not_touch_each_other) {
     auto shorter = extension_by(4s, 5s);
     ASSERT_EQ(begin(*lease, shorter, 5s), ExtensionStart::begun);
     ASSERT_TRUE(lease->end_extension(shorter, true, at(6s)));
-    EXPECT_EQ(lease->next_in_line(), nullptr);
+    EXPECT_EQ(lease->next_extension(), nullptr);
     auto longer = extension_by(20s, 6s);
     ASSERT_EQ(begin(*lease, longer, 6s), ExtensionStart::begun);
     EXPECT_TRUE(lease->end_extension(longer, true, at(7s)));
@@ -198,13 +199,11 @@ TEST(Lease, R13_after_a_release_has_begun_nothing_extends) {
     ASSERT_EQ(begin(*lease, under_way, 5s), ExtensionStart::begun);
     EXPECT_EQ(lease->begin_release(at(6s)), Hold::held);
     EXPECT_FALSE(lease->end_extension(under_way, true, at(6s)));
-    EXPECT_EQ(lease->next_in_line(), nullptr);
+    EXPECT_EQ(lease->next_extension(), nullptr);
     auto later = extension_by(20s, 7s);
     EXPECT_EQ(begin(*lease, later, 7s), ExtensionStart::over);
     EXPECT_LE(lease->remaining(at(7s)), 0ns);
-    bool has_run = false;
-    lease->while_held([&] { has_run = true; });
-    EXPECT_FALSE(has_run);
+    EXPECT_FALSE(lease->lock_if_held());
 }
 
 TEST(Lease, only_the_first_release_sees_it_held) {

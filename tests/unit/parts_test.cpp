@@ -112,10 +112,7 @@ TEST(LeaseClock, never_runs_back) {
     }
 }
 
-struct Entry {
-    int deadline = 0;
-    detail::TimerPlaces<int> timer_places{};
-};
+struct Entry : detail::TimerEntry<int> {};
 
 // Adds, changes and removes at random, against a sorted container.
 TEST(Timers, gives_the_earliest_whatever_was_added_changed_and_removed) {
@@ -131,7 +128,7 @@ TEST(Timers, gives_the_earliest_whatever_was_added_changed_and_removed) {
         const auto what = random() % 8;
         const bool grows = (step / 2000) % 2 == 0;
         if (in.empty() || what < (grows ? 4U : 2U)) {
-            in.push_back(std::make_shared<Entry>(Entry{static_cast<int>(random() % 100)}));
+            in.push_back(std::make_shared<Entry>(Entry{{static_cast<int>(random() % 100)}}));
             timers.add(in.back());
             sorted.emplace(in.back()->deadline, in.back().get());
         } else if (what < 6) {
@@ -163,10 +160,7 @@ TEST(Timers, gives_the_earliest_whatever_was_added_changed_and_removed) {
     EXPECT_TRUE(sorted.empty());
 }
 
-struct SlewedEntry {
-    Point deadline;
-    detail::TimerPlaces<Point> timer_places{};
-};
+struct SlewedEntry : detail::TimerEntry<Point> {};
 
 // Seen as lost() that came 500 ms late: what is due by one clock stood behind what comes first by the other.
 TEST(Timers, R15_gives_what_is_due_by_whichever_clock) {
@@ -176,7 +170,7 @@ TEST(Timers, R15_gives_what_is_due_by_whichever_clock) {
     const auto draw = [&] { return std::chrono::nanoseconds{random() % 1000}; };
     for (int step = 0; step < 5000; ++step) {
         if (in.size() < 2 || random() % 2 == 0) {
-            in.push_back(std::make_shared<SlewedEntry>(SlewedEntry{Point{draw(), draw()}}));
+            in.push_back(std::make_shared<SlewedEntry>(SlewedEntry{{Point{draw(), draw()}}}));
             timers.add(in.back());
         } else {
             SlewedEntry& entry = *in[random() % in.size()];
@@ -197,7 +191,7 @@ TEST(Timers, R15_gives_what_is_due_by_whichever_clock) {
 
 TEST(Timers, keeps_its_entries_alive) {
     detail::Timers<Entry> timers;
-    auto entry = std::make_shared<Entry>(Entry{1});
+    auto entry = std::make_shared<Entry>(Entry{{1}});
     const std::weak_ptr<Entry> watch = entry;
     timers.add(std::move(entry));
     EXPECT_FALSE(watch.expired());

@@ -33,34 +33,42 @@ enum class ExtensionStart : std::uint8_t {
     over,      ///< it is not held any more
 };
 
-/// Thread-safe, but for the line: the holder's threads, the driver and the keeper all look at it.
-///
-/// Extensions run one after another (R33). Of two under way at once nobody knows which a node runs last, so
-/// neither could promise that the lease lasts what was asked. Who finds another under way waits in a line,
-/// which belongs to the driver of the moment, as the end of every extension does.
+/// Whose turn it is to extend a lease.
+enum class ExtensionTurn : std::uint8_t {
+    free,     ///< no extension is under way, and none waits
+    taken,    ///< one is under way
+    offered,  ///< one has ended, and the first of the queue may begin; the driver sees to it before all else
+};
+
+/// One call to extend.
 template <class TimePoint>
-class Lease {
+struct Extension {
+    std::optional<std::chrono::milliseconds> wanted;   ///< none: what a renewal gives when its turn comes
+    TimePoint asked{};                                 ///< when the call came
+    TimePoint latest{};                                ///< when it must be over
+    std::shared_ptr<Suspended<TimePoint>> in_queue{};  ///< null: it did not have to wait for its turn
+
+    // Once it has begun.
+    std::chrono::milliseconds ttl{};
+    TimePoint started{};
+    TimePoint end{};         ///< the end of the validity, if a quorum confirms it
+    TimePoint until{};       ///< the end of the validity meanwhile
+    bool is_sooner = false;  ///< it may make the lease shorter
+};
+
+/// Thread-safe, but for the queue of extensions: the holder's threads, the driver and the renewer use it.
+///
+/// Extensions run one after another (R33). Nobody knows which of two at once a node runs last, so neither
+/// could promise that the lease lasts what was asked. An extension that finds another under way waits in a
+/// queue, which belongs to the driver of the moment; so does the end of every extension.
+template <class TimePoint>
+class Lease : public TimerEntry<TimePoint> {
    public:
     using RoundPtr = std::shared_ptr<Round<TimePoint>>;
     using VotesPtr = std::shared_ptr<const std::vector<Ballot>>;
     using SuspendedPtr = std::shared_ptr<Suspended<TimePoint>>;
 
-    /// One call to extend.
-    struct Extension {
-        std::optional<std::chrono::milliseconds> wanted;  ///< none: what a renewal gives at that time
-        TimePoint asked{};                                ///< when the call came
-        TimePoint latest{};                               ///< when it is to be over
-        SuspendedPtr turn{};                              ///< where it had to wait for that
-
-        // Once it is begun.
-        std::chrono::milliseconds ttl{};
-        TimePoint started{};
-        TimePoint end{};         ///< what it would make the validity's end
-        TimePoint until{};       ///< what that is meanwhile
-        bool is_sooner = false;  ///< it may shorten
-    };
-
-    /// What the keeper is to renew it to, and until when.
+    /// What the renewer asks for, and the latest end of the validity.
     struct Renewal {
         std::chrono::milliseconds ttl;
         TimePoint limit;
@@ -79,15 +87,13 @@ class Lease {
     const std::shared_ptr<const Claim> claim;
     const Token token;
     const std::vector<std::int64_t> fences;  ///< one per resource; empty without fencing
-    const VotesPtr votes;                    ///< on the acquisition; they go on coming in
+    const VotesPtr votes;                    ///< on the acquisition; late votes are still added
     const std::shared_ptr<KeyRecords<TimePoint>> keys;
     const TimePoint acquired_at;
 
-    std::optional<Renewal> renewal;  ///< set before the keeper gets it
+    std::optional<Renewal> renewal;  ///< set before the renewer has the lease
 
-    // The keeper's, under its mutex.
-    TimePoint deadline{};  ///< when to look at the lease next
-    TimerPlaces<TimePoint> timer_places{};
+    // The renewer's, under its mutex, as is the timer: when the lease is due.
     bool is_renewing = false;
 
     [[nodiscard]] Hold hold() const {
@@ -100,35 +106,36 @@ class Lease {
         return valid_until_;
     }
 
-    /// What is left of the validity; zero or less: nothing, or it is not held any more.
+    /// What is left of the validity; zero or less: it is over, or the lease is not held any more.
     [[nodiscard]] std::chrono::nanoseconds remaining(TimePoint now) const {
         const std::lock_guard lock{mutex_};
         return hold_ == Hold::held ? -(now - valid_until_) : std::chrono::nanoseconds{0};
     }
 
-    /// What to renew to at some time so that the validity ends by the limit; none: it would gain nothing.
+    /// The ttl of a renewal at that time, so that the validity ends by the limit; none: it would gain
+    /// nothing.
     [[nodiscard]] std::optional<std::chrono::milliseconds> renewal_ttl(TimePoint when,
                                                                        const Options& options) const {
         const std::lock_guard lock{mutex_};
         return gainful_ttl(when, options);
     }
 
-    /// Before an extension is sent: by who has not waited, or whose turn has come. Where the new end comes
-    /// before the present one, that is lowered at once, since the request may run and its reply be lost.
-    [[nodiscard]] ExtensionStart begin_extension(Extension& extension, TimePoint now,
+    /// Before an extension is sent, and again when it has waited for its turn. Where the new end comes before
+    /// the present one, that is lowered at once, since the request may run and its reply be lost.
+    [[nodiscard]] ExtensionStart begin_extension(Extension<TimePoint>& extension, TimePoint now,
                                                  const Options& options) {
         const std::lock_guard lock{mutex_};
         if (hold_ != Hold::held || (now - valid_until_).count() >= 0) return ExtensionStart::over;
-        const bool is_its_turn = turn_ == (extension.turn ? Turn::called : Turn::free);
+        const bool is_its_turn = turn_ == (extension.in_queue ? ExtensionTurn::offered : ExtensionTurn::free);
         if (!is_its_turn || (now - extension.latest).count() >= 0) return ExtensionStart::busy;
         const auto ttl = extension.wanted ? extension.wanted : gainful_ttl(now, options);
         if (!ttl) return ExtensionStart::needless;
         const std::chrono::nanoseconds validity = *ttl - drift_of(*ttl, options);
         const TimePoint end = now + validity;
-        if (extension.turn && is_served(extension.asked, extension.asked + validity, end)) {
+        if (extension.in_queue && is_served(extension.asked, extension.asked + validity, end)) {
             return ExtensionStart::needless;
         }
-        turn_ = Turn::taken;
+        turn_ = ExtensionTurn::taken;
         extension.ttl = *ttl;
         extension.started = now;
         extension.end = end;
@@ -139,78 +146,78 @@ class Lease {
         return ExtensionStart::begun;
     }
 
-    /// After its round, in a driver's turn; who is next in line must be called then. True: the lease now
-    /// lasts until the extension's end.
-    bool end_extension(const Extension& extension, bool carried, TimePoint now) {
+    /// After its round, in a driver's turn; next_extension() must follow. True: the lease now lasts until the
+    /// extension's end.
+    bool end_extension(const Extension<TimePoint>& extension, bool carried, TimePoint now) {
         const std::lock_guard lock{mutex_};
-        turn_ = Turn::called;
+        turn_ = ExtensionTurn::offered;
         if (!carried || hold_ != Hold::held || (now - valid_until_).count() >= 0) return false;
         valid_until_ = std::max(valid_until_, extension.end);
         confirmed_from_ = extension.started;
         return true;
     }
 
-    /// For want of memory it was never sent. Who waits in the line meanwhile waits until its time is over.
+    /// For want of memory it was never sent. Those in the queue wait until their time is over.
     void abandon_extension() noexcept {
         const std::lock_guard lock{mutex_};
-        turn_ = Turn::free;
+        turn_ = ExtensionTurn::free;
     }
 
-    // ---- the line; in a driver's turn only ---------------------------------------------------------
+    // ---- the queue of extensions; in a driver's turn only -------------------------------------------
 
-    void line_up(const SuspendedPtr& wait) { stream_.push_back(wait); }
+    void enqueue(const SuspendedPtr& extension) { extensions_.push_back(extension); }
 
-    /// Whose turn it is: after an extension has ended, and again where the one that was called has not begun
-    /// another. Nobody: one is under way, or none is wanted.
-    [[nodiscard]] SuspendedPtr next_in_line() {
+    /// The one to resume: after an extension has ended, and again where the one that was resumed has not
+    /// begun. Null: one is under way, or none waits.
+    [[nodiscard]] SuspendedPtr next_extension() {
         const std::lock_guard lock{mutex_};
-        if (turn_ != Turn::called) return nullptr;
-        if (stream_.empty()) {
-            turn_ = Turn::free;
+        if (turn_ != ExtensionTurn::offered) return nullptr;
+        if (extensions_.empty()) {
+            turn_ = ExtensionTurn::free;
             return nullptr;
         }
-        SuspendedPtr next = std::move(stream_.front());
-        stream_.erase(stream_.begin());
+        SuspendedPtr next = std::move(extensions_.front());
+        extensions_.erase(extensions_.begin());
         return next;
     }
 
     // ---- the end -----------------------------------------------------------------------------------
 
-    /// From here on nothing extends it. Returns how it stood; the first caller alone sees `held`.
+    /// From here on nothing extends it. Returns how it stood; only the first caller sees `held`.
     Hold begin_release(TimePoint now) {
         const std::lock_guard lock{mutex_};
         return end_hold(now);
     }
 
-    /// The same, for who hands it on. Nothing: it must not be handed on. An extension that shortens may still
-    /// be on its way to a node, and would cut short what the next holder has; only a larger fencing token in
-    /// the counter stops it there.
+    /// The same, to hand it on. Nothing: it must not be handed on. An extension that shortens may still be on
+    /// its way to a node, and would shorten the lease of the next holder; only a larger fencing token in the
+    /// counter stops it there.
     std::optional<Hold> begin_hand_over(TimePoint now) {
         const std::lock_guard lock{mutex_};
         if (hold_ == Hold::held && was_shortened_ && fences.empty()) return std::nullopt;
         return end_hold(now);
     }
 
-    /// By an extension: who hands it on hands on no fencing tokens, so that the next holder takes new ones.
+    /// By an extension. Then no fencing tokens are handed on, so that the next holder takes new ones.
     [[nodiscard]] bool was_shortened() const {
         const std::lock_guard lock{mutex_};
         return was_shortened_;
     }
 
-    /// Runs `action` only while it is held, and with no release beginning meanwhile.
-    template <class Action>
-    void while_held(Action action) {
-        const std::lock_guard lock{mutex_};
-        if (hold_ == Hold::held) action();
+    /// While it is locked no release begins. Not locked: the lease is not held.
+    [[nodiscard]] std::unique_lock<std::mutex> lock_if_held() {
+        std::unique_lock lock{mutex_};
+        if (hold_ != Hold::held) lock.unlock();
+        return lock;
     }
 
-    /// The right has ended; whoever watches the lease then tells.
+    /// The validity is over; tell_lost() must follow.
     void lose() {
         const std::lock_guard lock{mutex_};
         if (hold_ == Hold::held) hold_ = Hold::lost;
     }
 
-    /// The same, since a quorum of the nodes says that it is not ours any more.
+    /// A quorum of the nodes says that it is not ours any more; the renewer tells.
     void revoke() {
         const std::lock_guard lock{mutex_};
         if (hold_ != Hold::held) return;
@@ -222,39 +229,33 @@ class Lease {
         return was_revoked_;
     }
 
-    /// Triggers lost(), with no lock of ours held: what users hang on it may call us.
+    /// Triggers lost(), with no lock of ours held: the callbacks of users may call us.
     void tell_lost() {
-        std::optional<std::stop_source> source;
+        std::stop_source source{std::nostopstate};
         {
             const std::lock_guard lock{mutex_};
             source = lost_;
         }
-        if (source) source->request_stop();
+        source.request_stop();
     }
 
     /// The token of lost(); its state is made when it is first asked for.
     [[nodiscard]] std::stop_token lost_token() {
         const std::lock_guard lock{mutex_};
-        if (!lost_) {
-            lost_.emplace();
-            if (hold_ == Hold::lost) lost_->request_stop();
+        if (!lost_.stop_possible()) {
+            lost_ = std::stop_source{};
+            if (hold_ == Hold::lost) lost_.request_stop();
         }
-        return lost_->get_token();
+        return lost_.get_token();
     }
 
-    /// The nodes that may lack the lease: those that said so to the last extension, also if late.
+    /// Keeps the votes on an extension, which late ones are still added to; returns those on the one before.
     VotesPtr exchange_last_extension(VotesPtr extension_votes) {
         const std::lock_guard lock{mutex_};
         return std::exchange(last_extension_, std::move(extension_votes));
     }
 
    private:
-    enum class Turn : std::uint8_t {
-        free,    ///< none is under way and nobody waits
-        taken,   ///< one is under way
-        called,  ///< it has ended, and the first in line may begin; the driver sees to it before all else
-    };
-
     // The next three with the mutex held.
     [[nodiscard]] std::optional<std::chrono::milliseconds> gainful_ttl(TimePoint when,
                                                                        const Options& options) const {
@@ -267,8 +268,8 @@ class Lease {
         return ttl;
     }
 
-    /// Whether another gave already what one asks for, and was begun after it was asked: among many threads
-    /// that extend at the same time one round serves all who wait by then. Not where this one is to shorten.
+    /// Whether another extension, begun after this one was asked for, has given what it asks: where many
+    /// threads extend at once, one round serves all that wait by then. Not where this one is to shorten.
     [[nodiscard]] bool is_served(TimePoint asked, TimePoint least, TimePoint most) const {
         return confirmed_from_ && !(*confirmed_from_ < asked) && !(valid_until_ < least) &&
                !(most < valid_until_);
@@ -285,12 +286,12 @@ class Lease {
     TimePoint valid_until_;
     bool was_shortened_ = false;
     bool was_revoked_ = false;
-    Turn turn_ = Turn::free;
-    std::optional<TimePoint> confirmed_from_;  ///< when the last extension that carried was begun
+    ExtensionTurn turn_ = ExtensionTurn::free;
+    std::optional<TimePoint> confirmed_from_;  ///< when the last confirmed extension began
     VotesPtr last_extension_;
-    std::optional<std::stop_source> lost_;
+    std::stop_source lost_{std::nostopstate};  ///< made when it is first asked for
 
-    std::vector<SuspendedPtr> stream_;  ///< the driver's: extensions that wait for their turn; seldom any
+    std::vector<SuspendedPtr> extensions_;  ///< the driver's: those that wait for their turn; seldom any
 };
 
 }  // namespace redlock::inline v0_1::detail

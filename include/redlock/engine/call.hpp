@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A caller that waits for its task.
+// A call whose thread waits for its end.
 #pragma once
 
 #include "redlock/engine/parking_lot.hpp"
@@ -8,7 +8,7 @@ namespace redlock::inline v0_1::detail {
 
 struct SuspendedBase;
 
-/// What a call's own thread is to do for its coroutine, driving nothing meanwhile: it may call us.
+/// What a call's own thread does for its coroutine. It drives nothing meanwhile, so it may call us.
 struct Errand {
     virtual void run() noexcept = 0;
 
@@ -16,26 +16,25 @@ struct Errand {
     ~Errand() = default;
 };
 
-/// Fields without a word on it are guarded by the engine's mutex.
+/// The engine's mutex guards each field whose comment names no other owner.
 struct Call {
     Call() = default;
     Call(const Call&) = delete;
     Call& operator=(const Call&) = delete;
 
-    bool finished = false;
-    bool is_parked = false;  ///< in the list of sleepers; who takes it out must signal
-    Call* previous = nullptr;
+    bool is_finished = false;
+    bool is_parked = false;       ///< is one of the ParkedCalls; whoever removes it unparks its thread
+    ParkingSpot* spot = nullptr;  ///< borrowed while it is parked
+    Call* previous = nullptr;     ///< of the ParkedCalls
     Call* next = nullptr;
+    Errand* errand = nullptr;  ///< the call is finished only until its thread has run this
 
-    bool is_background = false;        ///< set before attending: leaves when all is written or another waits
+    bool is_background = false;        ///< constant: its thread leaves when all is written or another waits
     bool cancelled = false;            ///< the driver's
     SuspendedBase* current = nullptr;  ///< the driver's: what its coroutine is suspended on
-
-    Errand* errand = nullptr;     ///< where it is finished for the time being
-    ParkingSpot* spot = nullptr;  ///< borrowed while asleep
 };
 
-/// First come, first to drive.
+/// The first that parked is the first to drive.
 class ParkedCalls {
    public:
     [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }

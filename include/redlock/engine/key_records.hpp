@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Until when keys of ours may be on the nodes (R34).
+// Until when keys of ours may exist on the nodes (R34).
 #pragma once
 
 #include <algorithm>
@@ -11,26 +11,26 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Which of a node's connections is, or was last, in use.
+/// A node's present connection, or its last one.
 template <class TimePoint>
 struct Link {
     std::uint32_t number = 0;
-    TimePoint since{};  ///< when it came up; nothing sent before it can run any more
+    TimePoint since{};  ///< when it came up; nothing sent on an earlier one can run any more
 };
 
-/// The keys of one token, one record per node. All rounds of the token share it; the driver's.
+/// The keys of one token, one record per node. All rounds of the token share it. Only the driver uses it.
 ///
-/// A record is raised by whatever may make or prolong the keys, when that is answered and however late that
-/// is. What was sent and is unanswered may run at any time: until its answer, or until a next connection has
-/// ended the one that it was sent on. A confirmed release ends the record.
+/// A reply that may have made or prolonged the keys raises the record, however late it comes. A request
+/// without a reply may run at any time, until it is answered, or until a new connection has ended the one it
+/// was sent on. A confirmed release ends the record.
 template <class TimePoint>
 class KeyRecords {
    public:
     explicit KeyRecords(std::size_t node_count) : records_(node_count) {}
 
-    bool is_unwanted = false;  ///< what was not sent yet need not be: the release is on the way
+    bool is_unwanted = false;  ///< the release is on the way: no more requests that make keys are sent
 
-    /// A request goes out that makes keys, or has them last, for so long from when it runs.
+    /// A request goes out that makes or prolongs keys. They last for so long from when it runs.
     void on_sent(std::size_t node, const Link<TimePoint>& link, std::chrono::nanoseconds lasts) {
         Record& record = settled(node, link);
         record.link = link.number;
@@ -38,28 +38,28 @@ class KeyRecords {
         ++record.unanswered;
     }
 
-    /// One that was sent was answered. `until`: by then what it did is gone; none: it did nothing.
+    /// Such a request was answered. `until`: when the keys end that it made; none: it did nothing.
     void on_answered(std::size_t node, std::optional<TimePoint> until) {
         Record& record = records_[node];
         if (record.unanswered > 0 && --record.unanswered == 0) record.lasts = {};
         if (until) record.raise(*until);
     }
 
-    /// There may be keys that others made.
+    /// Another client may have made keys by this token.
     void expect(std::size_t node, TimePoint until) { records_[node].raise(until); }
 
-    /// The node has none of them now. What was sent before has been answered: connections keep the order.
+    /// The node has none of the keys. Nothing sent before can still run: a connection keeps the order.
     void on_released(std::size_t node, const Link<TimePoint>& link) {
         Record& record = settled(node, link);
         if (record.unanswered == 0) record.until.reset();
     }
 
-    /// Whether something that was sent may still run, at a time that nobody knows.
+    /// Whether a request that was sent may still run, at a time that nobody knows.
     [[nodiscard]] bool may_yet_run(std::size_t node, const Link<TimePoint>& link) {
         return settled(node, link).unanswered > 0;
     }
 
-    /// Until when a release matters: there may be keys, or what was sent could make them if it ran by now.
+    /// Until when a release matters: there may be keys, or a request could make them if it ran now.
     [[nodiscard]] std::optional<TimePoint> until(std::size_t node, const Link<TimePoint>& link,
                                                  TimePoint now) {
         Record& record = settled(node, link);
@@ -71,17 +71,17 @@ class KeyRecords {
 
    private:
     struct Record {
-        std::optional<TimePoint> until;     ///< of what was answered; none: there is nothing
-        std::chrono::nanoseconds lasts{0};  ///< of what is unanswered, the longest
+        std::optional<TimePoint> until;     ///< when the keys end that answered requests made; none: no keys
+        std::chrono::nanoseconds lasts{0};  ///< the longest that an unanswered request asked for
         std::uint32_t unanswered = 0;       ///< requests
-        std::uint32_t link = 0;             ///< that they were sent on
+        std::uint32_t link = 0;             ///< the connection that they were sent on
 
         void raise(TimePoint end) {
             if (!until || *until < end) until = end;
         }
     };
 
-    /// What was sent on an earlier link ran before the present one came up, or never will.
+    /// A request sent on an earlier connection ran before the present one came up, or never will.
     [[nodiscard]] Record& settled(std::size_t node, const Link<TimePoint>& link) {
         Record& record = records_[node];
         if (record.unanswered > 0 && record.link != link.number) {

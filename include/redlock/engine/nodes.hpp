@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All nodes: how many can be had, who leads, and who is whom.
+// All nodes: how many are connected, which one leads, and which of them are one server.
 #pragma once
 
 #include <algorithm>
@@ -9,12 +9,29 @@
 #include <string_view>
 #include <vector>
 
-#include "redlock/engine/node.hpp"
+#include "redlock/engine/eligibility.hpp"
+#include "redlock/engine/key_records.hpp"
+#include "redlock/engine/pending_releases.hpp"
+#include "redlock/engine/request_queue.hpp"
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/transport.hpp"
 #include "redlock/voting/quorum.hpp"
 
 namespace redlock::inline v0_1::detail {
+
+/// What the engine knows of one node.
+template <class TimePoint>
+struct Node {
+    RequestQueue<TimePoint> in_flight;  ///< handed to the transport; replies come in this order
+    RequestQueue<TimePoint> waiting;    ///< for the connection that is being made
+    std::size_t in_flight_unsure = 0;   ///< how many are in flight whose reply may need more, see Round
+    PendingReleases<TimePoint> pending_releases;
+    Link<TimePoint> link;
+    bool is_up = false;
+    bool is_duplicate = false;  ///< of another: it gets no more requests, and is dropped when idle (R24)
+    Scripts scripts = Scripts::by_name;
+    Eligibility<TimePoint> eligibility;
+};
 
 template <class Transport, class TimePoint>
 class Nodes {
@@ -27,15 +44,15 @@ class Nodes {
     [[nodiscard]] auto begin() const noexcept { return nodes_.begin(); }
     [[nodiscard]] auto end() const noexcept { return nodes_.end(); }
 
-    /// One that ended while nothing was under way is not told of, but replaced.
+    /// The transport does not report the end of an idle connection: it is found here, and a new one is made.
     Sent connect(std::size_t i) {
-        if (nodes_[i].is_up && !nodes_[i].in_flight.empty()) return Sent::accepted;  // asked at every turn
+        if (nodes_[i].is_up && !nodes_[i].in_flight.empty()) return Sent::accepted;  // quick: often asked
         const Sent state = transport_.connect(i);
         if (state != Sent::accepted) nodes_[i].is_up = false;
         return state;
     }
 
-    /// Whether fewer than a quorum are connected, and that many could soon be.
+    /// Whether fewer than a quorum are connected, and a quorum soon may be.
     [[nodiscard]] bool lacks_connections() {
         std::size_t connected = 0;
         std::size_t promised = 0;
@@ -48,17 +65,17 @@ class Nodes {
         return connected < quorum && connected + promised >= quorum;
     }
 
-    /// The node that all contenders of a resource would ask first: by a hash of the resource and the
-    /// server, among those that are up and vote, but for the ones to avoid.
-    template <class Now>
+    /// The node that all contenders for a resource ask first: by a hash of the resource and the server, among
+    /// the nodes that are connected and vote, without those to avoid.
+    template <class Clock>
     [[nodiscard]] std::optional<std::size_t> lead_for(std::string_view resource,
-                                                      const std::vector<bool>& avoid, Now now) {
+                                                      const std::vector<bool>& avoid, const Clock& clock) {
         std::optional<std::size_t> lead;
         std::uint64_t highest = 0;
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
             const auto& eligibility = nodes_[i].eligibility;
             if (avoid[i] || connect(i) != Sent::accepted) continue;
-            if (eligibility.objection(true, now)) continue;
+            if (eligibility.objection(clock)) continue;
             const std::string_view name =
                 eligibility.run_id().empty() ? transport_.endpoint(i) : eligibility.run_id();
             const std::uint64_t rank = hash_of(name, hash_of(resource));
@@ -69,7 +86,7 @@ class Nodes {
         return lead;
     }
 
-    /// Another node that is up and leads to this server; 0 is none.
+    /// Another node than `i` that is up and leads to this server. There is none for the server 0.
     [[nodiscard]] std::optional<std::size_t> other_at(std::uint64_t server, std::size_t i) const {
         for (std::size_t other = 0; other < nodes_.size(); ++other) {
             const bool is_same = nodes_[other].is_up && nodes_[other].eligibility.server() == server;
@@ -78,7 +95,8 @@ class Nodes {
         return std::nullopt;
     }
 
-    /// By way of another node, which is down since: else this one would not be up.
+    /// Whether the round went to this node's server already, by way of another node. That one is down since:
+    /// else this one would not be up.
     [[nodiscard]] bool has_asked_server(const Round<TimePoint>& round, std::size_t i) const {
         const std::uint64_t server = nodes_[i].eligibility.server();
         if (server == 0) return false;

@@ -5,19 +5,22 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "redlock/engine/key_records.hpp"
+#include "redlock/engine/request_queue.hpp"
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/timers.hpp"
 
 namespace redlock::inline v0_1::detail {
 
-/// Those of one node. While there may be a key they are worth a connection. One whose acquire may yet run
-/// though, on a connection that nothing has followed, is kept for the next connection and worth none.
+/// The pending releases of one node, and when they are sent again.
+///
+/// A release is urgent, worth a connection, while the node may have its keys. After that it is kept only
+/// where its acquire may yet run, on a connection that no other has replaced: it then goes out with the next
+/// one.
 template <class TimePoint>
 class PendingReleases {
    public:
@@ -25,66 +28,93 @@ class PendingReleases {
 
     [[nodiscard]] bool empty() const noexcept { return urgent_.empty() && kept_.empty(); }
     [[nodiscard]] std::size_t size() const noexcept { return urgent_count_ + kept_.size(); }
-    /// Whether they are worth a connection.
     [[nodiscard]] bool are_urgent() const noexcept { return !urgent_.empty(); }
-    /// When to call expire().
-    [[nodiscard]] std::optional<TimePoint> next_expiry() const {
-        if (urgent_.empty()) return std::nullopt;
-        return urgent_.next_due();
-    }
 
     /// Past a bound, of releases or of bytes, those that matter least are forgotten.
     void add(RoundPtr release, TimePoint deadline, std::size_t count_max) {
-        bytes_ += release->command.bytes().size();
-        urgent_.add(std::make_shared<Entry>(Entry{std::move(release), deadline}));
+        urgent_bytes_ += release->command.bytes().size();
+        urgent_.add(std::make_shared<Urgent>(std::move(release), deadline));
         ++urgent_count_;
-        while (size() > 1 && (size() > count_max || bytes_ > bytes_max)) static_cast<void>(take_least());
+        while (size() > 1 && (size() > count_max || urgent_bytes_ + kept_.bytes() > bytes_max)) {
+            static_cast<void>(kept_.empty() ? take_urgent(urgent_.earliest()) : kept_.pop());
+        }
     }
 
-    [[nodiscard]] RoundPtr take() { return urgent_.empty() ? take_kept() : take_urgent(); }
+    /// Takes one out. Not of none.
+    [[nodiscard]] RoundPtr take() { return urgent_.empty() ? kept_.pop() : take_urgent(urgent_.earliest()); }
 
-    /// What is over by now is forgotten, or kept where its acquire may yet run.
+    // ---- when they are sent ------------------------------------------------------------------------
+
+    /// How many may be sent now. A node that refused one is sent one after a pause, and the others when it
+    /// has taken that.
+    [[nodiscard]] std::size_t sendable() const noexcept {
+        if (repeat_at_) return 0;
+        return pause_.count() > 0 ? std::min<std::size_t>(1, size()) : size();
+    }
+
+    /// The node refused a release: the next one is sent after a pause, which is twice as long as the last.
+    template <class Clock>
+    void on_refused(const Clock& clock, std::chrono::nanoseconds pause_max) {
+        if (empty() || repeat_at_) return;
+        pause_ = std::clamp<std::chrono::nanoseconds>(2 * pause_, pause_min, std::max(pause_min, pause_max));
+        repeat_at_ = clock.now() + pause_;
+    }
+
+    void on_confirmed() noexcept { pause_ = {}; }
+
+    /// A connection came up, or ended: the pause is over.
+    void on_connection_changed() noexcept { repeat_at_.reset(); }
+
+    [[nodiscard]] bool are_paused() const noexcept { return repeat_at_.has_value(); }
+
+    /// Whether the pause ends by now, and there is something to send. Only while they are paused.
+    [[nodiscard]] bool end_pause(TimePoint now) {
+        if ((now - *repeat_at_).count() < 0) return false;
+        repeat_at_.reset();
+        return !empty();
+    }
+
+    // ---- when they end -----------------------------------------------------------------------------
+
+    /// When to call end_pause() or expire().
+    [[nodiscard]] std::optional<TimePoint> next_due() const {
+        if (urgent_.empty()) return repeat_at_;
+        const TimePoint expiry = urgent_.next_due();
+        return repeat_at_ ? first_of(expiry, *repeat_at_) : expiry;
+    }
+
+    /// Forgets the releases whose keys have ended, or keeps them where their acquire may yet run.
     void expire(std::size_t node, const Link<TimePoint>& link, TimePoint now) {
-        while (const std::shared_ptr<Entry> due = urgent_.due(now)) {
+        while (const std::shared_ptr<Urgent> due = urgent_.due(now)) {
             RoundPtr release = take_urgent(due);
             if (!release->keys || !release->keys->may_yet_run(node, link)) continue;
-            bytes_ += release->command.bytes().size();
-            kept_.push_back(std::move(release));
+            kept_.push(std::move(release));
         }
     }
 
    private:
     static constexpr std::size_t bytes_max = std::size_t{16} << 20U;
+    static constexpr std::chrono::nanoseconds pause_min = std::chrono::milliseconds{50};
 
-    struct Entry {
+    struct Urgent : TimerEntry<TimePoint> {
         RoundPtr release;
-        TimePoint deadline;
-        TimerPlaces<TimePoint> timer_places{};
+        Urgent(RoundPtr round, TimePoint until)
+            : TimerEntry<TimePoint>{until, {}}, release{std::move(round)} {}
     };
 
-    [[nodiscard]] RoundPtr take_least() { return kept_.empty() ? take_urgent() : take_kept(); }
-
-    [[nodiscard]] RoundPtr take_urgent() { return take_urgent(urgent_.earliest()); }
-
-    /// By value: it is taken out.
-    [[nodiscard]] RoundPtr take_urgent(std::shared_ptr<Entry> entry) {
+    [[nodiscard]] RoundPtr take_urgent(const std::shared_ptr<Urgent>& entry) {
         urgent_.remove(*entry);
         --urgent_count_;
-        bytes_ -= entry->release->command.bytes().size();
+        urgent_bytes_ -= entry->release->command.bytes().size();
         return std::move(entry->release);
     }
 
-    [[nodiscard]] RoundPtr take_kept() {
-        RoundPtr release = std::move(kept_.front());
-        kept_.pop_front();
-        bytes_ -= release->command.bytes().size();
-        return release;
-    }
-
-    Timers<Entry> urgent_;
+    Timers<Urgent> urgent_;
     std::size_t urgent_count_ = 0;
-    std::deque<RoundPtr> kept_;
-    std::size_t bytes_ = 0;
+    std::size_t urgent_bytes_ = 0;
+    RequestQueue<TimePoint> kept_;
+    std::chrono::nanoseconds pause_{0};   ///< after the last refusal; 0: the node has confirmed one since
+    std::optional<TimePoint> repeat_at_;  ///< the end of the pause
 };
 
 }  // namespace redlock::inline v0_1::detail

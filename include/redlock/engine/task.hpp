@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A coroutine that is awaited by another, or started by whoever drives it.
+// A coroutine that another coroutine awaits, or that somebody starts.
 #pragma once
 
 #include <coroutine>
@@ -9,7 +9,7 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Told when a started task has come to its end; the last thing the task does.
+/// Told when a started task has ended; the last thing that the task does.
 struct TaskDone {
     virtual void on_task_done() noexcept = 0;
 
@@ -17,76 +17,84 @@ struct TaskDone {
     ~TaskDone() = default;
 };
 
-/// Lazy: it runs when it is awaited or started. Its value is read once, after its end.
-template <class T>
-class [[nodiscard]] Task {
+/// What is the same for every type of value, so that each Task<T> adds little for the compiler to do.
+class TaskBase {
    public:
-    struct promise_type {
-        std::optional<T> value;
-        std::exception_ptr error;
-        std::coroutine_handle<> awaiting;
-        TaskDone* done = nullptr;
+    TaskBase(const TaskBase&) = delete;
+    TaskBase& operator=(const TaskBase&) = delete;
 
-        Task get_return_object() noexcept { return Task{Handle::from_promise(*this)}; }
-        std::suspend_always initial_suspend() noexcept { return {}; }
-        void unhandled_exception() noexcept { error = std::current_exception(); }
-        template <class U>
-        void return_value(U&& result) {
-            value.emplace(std::forward<U>(result));
-        }
-
-        struct Final {
-            bool await_ready() noexcept { return false; }
-            std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> self) noexcept {
-                const promise_type& promise = self.promise();
-                if (promise.awaiting) return promise.awaiting;
-                promise.done->on_task_done();  // may end the frame's life
-                return std::noop_coroutine();
-            }
-            void await_resume() noexcept {}
-        };
-        Final final_suspend() noexcept { return {}; }
-    };
-
-    Task(Task&& other) noexcept : handle_{std::exchange(other.handle_, {})} {}
-    Task(const Task&) = delete;
-    Task& operator=(Task&&) = delete;
-    Task& operator=(const Task&) = delete;
-    ~Task() {
-        if (handle_) handle_.destroy();
-    }
-
+    /// Runs to the first suspension. `done` lives until it is told.
     void start(TaskDone& done) {
-        handle_.promise().done = &done;
+        promise_->done = &done;
         handle_.resume();
     }
 
-    [[nodiscard]] T take() {
-        promise_type& promise = handle_.promise();
-        if (promise.error) std::rethrow_exception(promise.error);
-        return *std::move(promise.value);
+    /// A task is its own awaiter: the coroutine that awaits it is resumed when it ends.
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] std::coroutine_handle<> await_suspend(std::coroutine_handle<> continuation) noexcept {
+        promise_->continuation = continuation;
+        return handle_;
     }
 
-    auto operator co_await() noexcept {
-        struct Awaiter {
-            std::coroutine_handle<promise_type> handle;
-            bool await_ready() noexcept { return false; }
-            std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) noexcept {
-                handle.promise().awaiting = awaiting;
-                return handle;
+   protected:
+    struct Promise {
+        std::exception_ptr error;
+        std::coroutine_handle<> continuation;
+        TaskDone* done = nullptr;
+
+        struct AtEnd {
+            const Promise& promise;
+            [[nodiscard]] bool await_ready() const noexcept { return false; }
+            [[nodiscard]] std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept {
+                if (promise.continuation) return promise.continuation;
+                promise.done->on_task_done();  // another thread may destroy the frame from here on
+                return std::noop_coroutine();
             }
-            T await_resume() {
-                if (handle.promise().error) std::rethrow_exception(handle.promise().error);
-                return *std::move(handle.promise().value);
-            }
+            void await_resume() const noexcept {}
         };
-        return Awaiter{handle_};
+
+        [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
+        [[nodiscard]] AtEnd final_suspend() const noexcept { return {*this}; }
+        void unhandled_exception() noexcept { error = std::current_exception(); }
+    };
+
+    TaskBase(std::coroutine_handle<> handle, Promise& promise) noexcept
+        : handle_{handle}, promise_{&promise} {}
+    TaskBase(TaskBase&& other) noexcept
+        : handle_{std::exchange(other.handle_, {})}, promise_{other.promise_} {}
+    ~TaskBase() {
+        if (handle_) handle_.destroy();
+    }
+
+    [[nodiscard]] Promise& ended() const {
+        if (promise_->error) std::rethrow_exception(promise_->error);
+        return *promise_;
     }
 
    private:
-    using Handle = std::coroutine_handle<promise_type>;
-    explicit Task(Handle handle) noexcept : handle_{handle} {}
-    Handle handle_;
+    std::coroutine_handle<> handle_;
+    Promise* promise_;
+};
+
+/// Lazy: it runs when it is awaited or started. Its value is taken once, after its end.
+template <class T>
+class [[nodiscard]] Task : public TaskBase {
+   public:
+    struct promise_type : Promise {
+        std::optional<T> value;
+
+        [[nodiscard]] Task get_return_object() noexcept {
+            return Task{std::coroutine_handle<promise_type>::from_promise(*this), *this};
+        }
+        void return_value(T result) { value.emplace(std::move(result)); }
+    };
+
+    /// Throws what the coroutine threw.
+    [[nodiscard]] T take() { return *std::move(static_cast<promise_type&>(ended()).value); }
+    T await_resume() { return take(); }
+
+   private:
+    Task(std::coroutine_handle<> handle, Promise& promise) noexcept : TaskBase{handle, promise} {}
 };
 
 }  // namespace redlock::inline v0_1::detail

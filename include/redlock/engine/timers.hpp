@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Deadlines in order: binary heaps whose entries know their places, so that any can be taken out.
+// Deadlines in order: binary heaps whose entries know their places, so that any entry can be removed.
 #pragma once
 
 #include <array>
@@ -13,51 +13,54 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Where an entry is in each of the heaps, from 1; 0: it is in none.
+/// Where an entry stands in each of the heaps, from 1; 0: it is in none.
 template <class TimePoint>
 using TimerPlaces = std::array<std::size_t, reading_count<TimePoint>>;
 
-/// Entry has a `deadline` and `timer_places`. There is one heap per reading of the clock: a deadline has
-/// passed when it has by any of them, and what comes next by one may come last by another.
-template <class Entry>
-class Timers {
+/// Something that is due at a point in time.
+template <class TimePoint>
+struct TimerEntry {
+    TimePoint deadline{};
+    TimerPlaces<TimePoint> timer_places{};
+};
+
+/// There is one heap per reading of the clock: a deadline has passed when it has by any of them, and what
+/// comes next by one may come last by another. One class for entries of all types.
+template <class TimePoint>
+class TimerHeaps {
    public:
-    using TimePoint = decltype(Entry::deadline);
+    using Entry = TimerEntry<TimePoint>;
+    using EntryPtr = std::shared_ptr<Entry>;
 
     [[nodiscard]] bool empty() const noexcept { return heaps_[0].empty(); }
-    [[nodiscard]] static bool has(const Entry& entry) noexcept { return entry.timer_places[0] != 0; }
 
-    /// Before any entry is due. Not of an empty one.
     [[nodiscard]] TimePoint next_due() const {
         TimePoint next = heaps_[0].front()->deadline;
         for (const Heap& heap : heaps_) next = first_of(next, heap.front()->deadline);
         return next;
     }
 
-    /// The earliest, by the first reading. Not of an empty one.
-    [[nodiscard]] const std::shared_ptr<Entry>& earliest() const noexcept { return heaps_[0].front(); }
+    [[nodiscard]] const EntryPtr& earliest() const noexcept { return heaps_[0].front(); }
 
-    /// One whose deadline has passed; null: there is none.
-    [[nodiscard]] std::shared_ptr<Entry> due(const TimePoint& now) const {
+    [[nodiscard]] EntryPtr due(const TimePoint& now) const {
         for (const Heap& heap : heaps_) {
             if (!heap.empty() && (now - heap.front()->deadline).count() >= 0) return heap.front();
         }
         return nullptr;
     }
 
-    void add(std::shared_ptr<Entry> entry) {
+    void add(EntryPtr entry) {
         for (std::size_t h = 1; h < heaps_.size(); ++h) add(h, entry);
         add(0, std::move(entry));
     }
 
     void remove(Entry& entry) {
-        if (!has(entry)) return;
+        if (entry.timer_places[0] == 0) return;
         for (std::size_t h = heaps_.size(); h-- > 0;) remove(h, entry);
     }
 
-    /// After the deadline of an entry was changed.
     void update(Entry& entry) {
-        if (!has(entry)) return;
+        if (entry.timer_places[0] == 0) return;
         for (std::size_t h = 0; h < heaps_.size(); ++h) {
             rise(h, entry.timer_places[h] - 1);
             sink(h, entry.timer_places[h] - 1);
@@ -65,9 +68,9 @@ class Timers {
     }
 
    private:
-    using Heap = std::vector<std::shared_ptr<Entry>>;
+    using Heap = std::vector<EntryPtr>;
 
-    void add(std::size_t h, std::shared_ptr<Entry> entry) {
+    void add(std::size_t h, EntryPtr entry) {
         heaps_[h].push_back(std::move(entry));
         rise(h, heaps_[h].size() - 1);
     }
@@ -75,10 +78,10 @@ class Timers {
     void remove(std::size_t h, Entry& entry) {
         Heap& heap = heaps_[h];
         const std::size_t at = std::exchange(entry.timer_places[h], 0) - 1;
-        std::shared_ptr<Entry> last = std::move(heap.back());
+        EntryPtr last = std::move(heap.back());
         heap.pop_back();
         if (at == heap.size()) return;
-        const std::shared_ptr<Entry> removed = std::exchange(heap[at], std::move(last));
+        const EntryPtr removed = std::exchange(heap[at], std::move(last));
         rise(h, at);
         sink(h, heap[at]->timer_places[h] - 1);
     }
@@ -109,6 +112,40 @@ class Timers {
     }
 
     std::array<Heap, reading_count<TimePoint>> heaps_;
+};
+
+/// Entries in the order of their deadlines; it keeps them alive. Entry derives from TimerEntry.
+template <class Entry>
+class Timers {
+   public:
+    using TimePoint = decltype(Entry::deadline);
+
+    [[nodiscard]] bool empty() const noexcept { return heaps_.empty(); }
+    [[nodiscard]] static bool has(const Entry& entry) noexcept { return entry.timer_places[0] != 0; }
+
+    /// Before any entry is due. Not of an empty one.
+    [[nodiscard]] TimePoint next_due() const { return heaps_.next_due(); }
+
+    /// The earliest, by the first reading. Not of an empty one.
+    [[nodiscard]] std::shared_ptr<Entry> earliest() const {
+        return std::static_pointer_cast<Entry>(heaps_.earliest());
+    }
+
+    /// One whose deadline has passed; null: there is none.
+    [[nodiscard]] std::shared_ptr<Entry> due(const TimePoint& now) const {
+        return std::static_pointer_cast<Entry>(heaps_.due(now));
+    }
+
+    void add(std::shared_ptr<Entry> entry) { heaps_.add(std::move(entry)); }
+
+    /// Nothing happens where the entry is not in; nor in the next one.
+    void remove(Entry& entry) { heaps_.remove(entry); }
+
+    /// After the deadline of an entry was changed.
+    void update(Entry& entry) { heaps_.update(entry); }
+
+   private:
+    TimerHeaps<TimePoint> heaps_;
 };
 
 }  // namespace redlock::inline v0_1::detail

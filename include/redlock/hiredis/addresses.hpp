@@ -2,12 +2,11 @@
 // Where a node may be found: the addresses of its host name, in the order in which they are tried.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "redlock/endpoint.hpp"
 #include "redlock/hiredis/resolver.hpp"
@@ -24,11 +23,12 @@ class Addresses {
 
     /// For a new connect.
     void begin() {
-        left_.clear();
+        found_.clear();
+        tried_ = 0;
         if (endpoint_.scheme() == Endpoint::Scheme::unix_socket) {
-            left_.push_back(endpoint_.path());
+            found_.push_back(endpoint_.path());
         } else if (is_numeric(endpoint_.host())) {
-            left_.push_back(endpoint_.host());
+            found_.push_back(endpoint_.host());
         } else if (!lookup_) {
             // One that was too slow for an earlier connect goes on: its answer is as good.
             lookup_ = Lookups::of_process().begin(endpoint_.host());
@@ -44,19 +44,19 @@ class Addresses {
         if (!found) return false;
         lookup_.reset();
         error = found->error;
-        left_.assign(found->addresses.begin(), found->addresses.end());
-        if (left_.empty() && found->may_pass && !proven_.empty()) left_.push_back(proven_);
-        std::stable_partition(left_.begin(), left_.end(),
-                              [this](const auto& one) { return one != useless_; });
-        std::stable_partition(left_.begin(), left_.end(), [this](const auto& one) { return one == proven_; });
+        for (const int rank : {0, 1, 2}) {
+            for (const std::string& address : found->addresses) {
+                if (rank_of(address) == rank) found_.push_back(address);
+            }
+        }
+        if (found_.empty() && found->may_pass && !proven_.empty()) found_.push_back(proven_);
         return true;
     }
 
     /// How many are still to be tried.
-    [[nodiscard]] std::size_t left() const noexcept { return left_.size(); }
+    [[nodiscard]] std::size_t left() const noexcept { return found_.size() - tried_; }
     const std::string& next() {
-        current_ = std::move(left_.front());
-        left_.pop_front();
+        current_ = found_[tried_++];
         return current_;
     }
     [[nodiscard]] const std::string& current() const noexcept { return current_; }
@@ -70,10 +70,17 @@ class Addresses {
     void on_useless() { useless_ = std::exchange(proven_, {}); }
 
    private:
+    /// Its place in the order of trying.
+    [[nodiscard]] int rank_of(const std::string& address) const noexcept {
+        if (address == proven_) return 0;
+        return address == useless_ ? 2 : 1;
+    }
+
     const Endpoint& endpoint_;
     std::shared_ptr<WakeUp> wake_up_;
     Lookups::StatePtr lookup_;
-    std::deque<std::string> left_;
+    std::vector<std::string> found_;  ///< in the order of trying
+    std::size_t tried_ = 0;           ///< of them
     std::string current_;
     std::string proven_;
     std::string useless_;

@@ -19,6 +19,7 @@
 #include "redlock/hiredis/resolver.hpp"
 #include "redlock/hiredis/stream.hpp"
 #include "redlock/options.hpp"
+#include "redlock/text/printable.hpp"
 
 namespace redlock::inline v0_1::hiredis {
 
@@ -103,20 +104,20 @@ class ConnectAttempt {
         } else if (stage_ != Stage::looking_up && now >= address_until_) {
             const auto share =
                 std::chrono::duration_cast<std::chrono::milliseconds>(address_until_ - opened_);
-            note({Vote::timeout, within(share) + " at " + route_.addresses.current()});
+            note({Vote::timeout, detail::joined({within(share), " at ", route_.addresses.current()})});
             try_next();
         }
     }
 
    private:
     static std::string within(std::chrono::milliseconds limit) {
-        return "no connection within " + std::to_string(limit.count()) + " ms";
+        return detail::joined({"no connection within ", std::to_string(limit.count()), " ms"});
     }
 
     void take_addresses() {
         std::string error;
         if (!route_.addresses.take(error)) return;
-        if (route_.addresses.left() == 0) note({Vote::unreachable, "host name: " + error});
+        if (route_.addresses.left() == 0) note({Vote::unreachable, detail::joined({"host name: ", error})});
         try_next();
     }
 
@@ -200,14 +201,14 @@ class ConnectAttempt {
         const detail::NodeInfo& info = login_->info();
         if (!info.is_master) return refuse("it is a replica, not a master");
         if (info.scripts == detail::Scripts::never && route_.addresses.left() > 0) {
-            return refuse("it runs no scripts: " + info.scripts_refusal);
+            return refuse(detail::joined({"it runs no scripts: ", info.scripts_refusal}));
         }
         stage_ = Stage::ready;
         return false;
     }
 
-    bool refuse(const std::string& text) {
-        note({Vote::refused, text});
+    bool refuse(std::string text) {
+        note({Vote::refused, std::move(text)});
         try_next();
         return false;
     }

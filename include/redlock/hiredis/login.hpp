@@ -6,12 +6,13 @@
 #include <array>
 #include <charconv>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "redlock/endpoint.hpp"
 #include "redlock/engine/transport.hpp"
@@ -62,28 +63,27 @@ class Login {
 
     /// Takes the reply to the first question that has none. Where it failed, words() say why.
     [[nodiscard]] Outcome take(const redisReply& reply, Stream& stream) {
-        const Step step = steps_.front();
-        steps_.pop_front();
+        const Step step = steps_[answered_++];
         text_.clear();
         if (reply.type == REDIS_REPLY_ERROR) {
             text_ = without_secrets(text_of(reply), endpoint_);
             if (!may_be_refused(step, text_of(reply))) return Outcome::failed;
         }
         note(step, reply);
-        if (steps_.empty() && !has_said_rest_) {
+        if (is_over() && !has_said_rest_) {
             if (must_end_previous()) end_previous(stream);
             say_rest(stream);
             stream.flush();
         }
-        return steps_.empty() ? Outcome::done : Outcome::going_on;
+        return is_over() ? Outcome::done : Outcome::going_on;
     }
 
     /// The last reply, where it was an error: the reason, should the server hang up now (R29).
     [[nodiscard]] const std::string& text() const noexcept { return text_; }
-    [[nodiscard]] bool is_over() const noexcept { return steps_.empty(); }
+    [[nodiscard]] bool is_over() const noexcept { return answered_ == steps_.size(); }
     /// Whether all was answered but for what was said about scripts, which some take for an attack.
     [[nodiscard]] bool is_at_scripts() const noexcept {
-        return !steps_.empty() && is_about_scripts(steps_.front());
+        return !is_over() && is_about_scripts(steps_[answered_]);
     }
     /// Whether it has begun to end the former connection.
     [[nodiscard]] bool has_ended_previous() const noexcept { return has_ended_previous_; }
@@ -147,11 +147,11 @@ class Login {
 
     /// Whether the connection is of use though the node said that.
     [[nodiscard]] static bool may_be_refused(Step step, std::string_view text) noexcept {
-        using namespace std::string_view_literals;
-        // A script that may be run, but not at the moment, or that is not known yet.
-        constexpr std::array of_data{"NOSCRIPT"sv, "OOM"sv, "MISCONF"sv, "READONLY"sv, "NOREPLICAS"sv};
         if (step == Step::auth || step == Step::select || step == Step::subscribe) return false;
-        return is_lasting_refusal(text) || (is_about_scripts(step) && begins_with_any(text, of_data));
+        if (is_lasting_refusal(text)) return true;
+        // A script that may be run, but not at the moment, or that is not known yet.
+        return is_about_scripts(step) &&
+               begins_with_any(text, {"NOSCRIPT", "OOM", "MISCONF", "READONLY", "NOREPLICAS"});
     }
 
     void note(Step step, const redisReply& reply) {
@@ -199,7 +199,8 @@ class Login {
     const Options& options_;
     std::string_view channel_;
     Identity previous_;
-    std::deque<Step> steps_;  ///< still unanswered
+    std::vector<Step> steps_;   ///< all that was said
+    std::size_t answered_ = 0;  ///< of them
     detail::NodeInfo info_;
     std::int64_t id_ = 0;
     std::string text_;

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
+#include <initializer_list>
 #include <string_view>
 #include <vector>
 
@@ -57,20 +57,22 @@ class LimitedReplies {
 
 // ---- errors ------------------------------------------------------------------------------------------
 
-[[nodiscard]] inline bool begins_with_any(std::string_view text, const auto& codes) noexcept {
-    return std::any_of(codes.begin(), codes.end(), [&](std::string_view code) {
-        return text.starts_with(code) && (text.size() == code.size() || text[code.size()] == ' ');
-    });
+[[nodiscard]] inline bool begins_with_any(std::string_view text,
+                                          std::initializer_list<std::string_view> codes) noexcept {
+    for (const std::string_view code : codes) {
+        if (text.starts_with(code) && (text.size() == code.size() || text[code.size()] == ' ')) return true;
+    }
+    return false;
 }
 
 /// An error that says "you may not" or "I do not know that", and will say so again. Any other code (BUSY,
 /// LOADING, MASTERDOWN) is about the state of the server and is no answer. Proxies leave the code out.
 [[nodiscard]] inline bool is_lasting_refusal(std::string_view text) noexcept {
-    using namespace std::string_view_literals;
-    constexpr std::array codes{"NOPERM"sv, "ERR"sv};
-    const std::string_view code = text.substr(0, text.find(' '));
-    const auto is_capital = [](char letter) { return letter >= 'A' && letter <= 'Z'; };
-    return begins_with_any(text, codes) || !std::all_of(code.begin(), code.end(), is_capital);
+    if (begins_with_any(text, {"NOPERM", "ERR"})) return true;
+    for (const char letter : text.substr(0, text.find(' '))) {
+        if (letter < 'A' || letter > 'Z') return true;
+    }
+    return false;
 }
 
 // ---- for the core ------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <exception>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -25,6 +24,7 @@
 
 #include "redlock/system/fork.hpp"
 #include "redlock/system/threads.hpp"
+#include "redlock/text/printable.hpp"
 #include "redlock/version.hpp"
 
 namespace redlock::inline v0_1::hiredis {
@@ -64,6 +64,10 @@ class LookupState {
         bool may_pass = false;  ///< it says nothing of the name: another time there may be some
     };
 
+    explicit LookupState(std::string host) : host_{std::move(host)} {}
+
+    [[nodiscard]] const std::string& host() const noexcept { return host_; }
+
     /// Nothing until it has ended.
     [[nodiscard]] std::optional<Outcome> outcome() const {
         const std::lock_guard lock{mutex_};
@@ -74,7 +78,11 @@ class LookupState {
     void tell(const std::shared_ptr<WakeUp>& wake_up) {
         const std::lock_guard lock{mutex_};
         if (outcome_) return wake_up->wake();
-        std::erase_if(listeners_, [](const auto& listener) { return listener.expired(); });
+        for (auto& listener : listeners_) {
+            if (!listener.expired()) continue;
+            listener = wake_up;
+            return;
+        }
         listeners_.push_back(wake_up);
     }
 
@@ -87,6 +95,7 @@ class LookupState {
     }
 
    private:
+    const std::string host_;
     mutable std::mutex mutex_;
     std::optional<Outcome> outcome_;
     std::vector<std::weak_ptr<WakeUp>> listeners_;
@@ -115,26 +124,36 @@ class Lookups {
     /// Where no thread can be had, or no memory for one, it has ended.
     [[nodiscard]] StatePtr begin(const std::string& host) {
         const std::lock_guard lock{mutex_};
-        if (const auto found = under_way_.find(host); found != under_way_.end()) return found->second;
-        auto state = std::make_shared<LookupState>();
-        under_way_.emplace(host, state);
+        for (const StatePtr& known : under_way_) {
+            if (known->host() == host) return known;
+        }
+        auto state = std::make_shared<LookupState>(host);
+        under_way_.push_back(state);
         try {
-            detail::start_thread([this, state, host] {
-                LookupState::Outcome outcome = ask(host);
-                forget(host);
+            detail::start_thread([this, state] {
+                LookupState::Outcome outcome = ask(state->host());
+                forget(state);
                 state->end(std::move(outcome));
             }).detach();
         } catch (const std::exception& error) {
-            under_way_.erase(host);
-            state->end({{}, std::string{"no thread to look it up: "} + error.what(), true});
+            erase(state);
+            state->end({{}, detail::joined({"no thread to look it up: ", error.what()}), true});
         }
         return state;
     }
 
    private:
-    void forget(const std::string& host) {
+    void forget(const StatePtr& state) {
         const std::lock_guard lock{mutex_};
-        under_way_.erase(host);
+        erase(state);
+    }
+
+    void erase(const StatePtr& state) {
+        for (StatePtr& known : under_way_) {
+            if (known != state) continue;
+            known.swap(under_way_.back());
+            return under_way_.pop_back();
+        }
     }
 
     static LookupState::Outcome ask(const std::string& host) try {
@@ -160,7 +179,7 @@ class Lookups {
     }
 
     std::mutex mutex_;
-    std::map<std::string, StatePtr> under_way_;
+    std::vector<StatePtr> under_way_;
     detail::ForkMark fork_mark_;
 };
 

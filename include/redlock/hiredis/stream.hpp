@@ -104,8 +104,8 @@ class Stream {
         void* raw = nullptr;
         if (redisReaderGetReply(context_->reader, &raw) != REDIS_OK) {
             const bool is_too_long = context_->reader->err == REDIS_ERR_OOM;
-            error_ = std::string{"not Redis: "} +
-                     (is_too_long ? "an array of too many elements" : context_->reader->errstr);
+            error_ = "not Redis: ";
+            error_ += is_too_long ? "an array of too many elements" : context_->reader->errstr;
             return Next::rubbish;
         }
         if (raw == nullptr && unfinished_reply_ > reply_max) {

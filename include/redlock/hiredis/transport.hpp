@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,32 +31,40 @@ namespace redlock::inline v0_1::hiredis {
 class Transport {
    public:
     Transport(std::vector<Endpoint> nodes, Options options) : options_{std::move(options)} {
-        for (Endpoint& node : nodes) connections_.emplace_back(std::move(node), options_, wake_up_);
+        for (Endpoint& node : nodes) {
+            connections_.push_back(std::make_unique<Connection>(std::move(node), options_, wake_up_));
+        }
     }
     Transport(const Transport&) = delete;
     Transport& operator=(const Transport&) = delete;
 
     [[nodiscard]] std::size_t size() const noexcept { return connections_.size(); }
     [[nodiscard]] std::string_view endpoint(std::size_t node) const noexcept {
-        return connections_[node].name();
+        return connections_[node]->name();
     }
-    [[nodiscard]] detail::Fault fault(std::size_t node) const noexcept { return connections_[node].fault(); }
+    [[nodiscard]] detail::Fault fault(std::size_t node) const noexcept { return connections_[node]->fault(); }
 
-    detail::Sent send(std::size_t node, std::string_view request) { return connections_[node].send(request); }
-    detail::Sent connect(std::size_t node) { return connections_[node].connect(); }
-    [[nodiscard]] bool is_promising(std::size_t node) const noexcept {
-        return connections_[node].is_promising();
+    detail::Sent send(std::size_t node, std::string_view request) {
+        return connections_[node]->send(request);
     }
-    void drop(std::size_t node, const detail::Fault& fault) { connections_[node].drop(fault); }
-    void keep_trying(std::size_t node, bool is_wanted) noexcept { connections_[node].keep_trying(is_wanted); }
+    detail::Sent connect(std::size_t node) { return connections_[node]->connect(); }
+    [[nodiscard]] bool is_promising(std::size_t node) const noexcept {
+        return connections_[node]->is_promising();
+    }
+    void drop(std::size_t node, const detail::Fault& fault) { connections_[node]->drop(fault); }
+    void keep_trying(std::size_t node, bool is_wanted) noexcept {
+        connections_[node]->keep_trying(is_wanted);
+    }
 
     [[nodiscard]] bool unfinished() const noexcept {
-        return std::any_of(connections_.begin(), connections_.end(),
-                           [](const Connection& connection) { return connection.unfinished(); });
+        for (const auto& connection : connections_) {
+            if (connection->unfinished()) return true;
+        }
+        return false;
     }
 
     void flush() {
-        for (Connection& connection : connections_) connection.flush();
+        for (const auto& connection : connections_) connection->flush();
     }
 
     [[nodiscard]] bool poll(detail::TransportEvents& events,
@@ -69,8 +76,8 @@ class Transport {
         sockets.clear();
         sockets.push_back({waiting->eviction.fd(), POLLIN, 0});
         sockets.push_back({wake_up_->fd(), POLLIN, 0});
-        for (Connection& connection : connections_) connection.prepare(sockets);
-        for (Connection& subscriber : subscribers_) subscriber.prepare(sockets);
+        for (const auto& connection : connections_) connection->prepare(sockets);
+        for (const auto& subscriber : subscribers_) subscriber->prepare(sockets);
         timeout = shorten(timeout);
         waiting->until.reset();
         if (timeout) waiting->until = Connection::Clock::now() + std::min(*timeout, longest_wait);
@@ -80,7 +87,7 @@ class Transport {
         if (sockets[1].revents != 0) wake_up_->clear();
         for (std::size_t i = 0; i < connections_.size() + subscribers_.size(); ++i) {
             const std::size_t node = i % connections_.size();
-            Connection& connection = (i == node ? connections_ : subscribers_)[node];
+            Connection& connection = *(i == node ? connections_ : subscribers_)[node];
             connection.advance(&sockets[2 + i * Connection::sockets], node, events);
         }
         return true;
@@ -105,13 +112,14 @@ class Transport {
     void listen(std::string_view channel) { wanted_channel_ = channel; }
 
     [[nodiscard]] std::size_t listening() const noexcept {
-        const auto is_up = [](const Connection& subscriber) { return subscriber.is_up(); };
-        return static_cast<std::size_t>(std::count_if(subscribers_.begin(), subscribers_.end(), is_up));
+        std::size_t count = 0;
+        for (const auto& subscriber : subscribers_) count += subscriber->is_up() ? 1 : 0;
+        return count;
     }
 
     void abandon() const noexcept {
-        for (const Connection& connection : connections_) connection.abandon();
-        for (const Connection& subscriber : subscribers_) subscriber.abandon();
+        for (const auto& connection : connections_) connection->abandon();
+        for (const auto& subscriber : subscribers_) subscriber->abandon();
     }
 
     void wake() const noexcept { wake_up_->wake(); }
@@ -126,8 +134,10 @@ class Transport {
     void subscribe() {
         channel_ = wanted_channel_;
         subscribers_.clear();
-        for (const Connection& node : connections_) {
-            if (!channel_.empty()) subscribers_.emplace_back(node.endpoint(), options_, wake_up_, channel_);
+        for (const auto& node : connections_) {
+            if (channel_.empty()) continue;
+            subscribers_.push_back(
+                std::make_unique<Connection>(node->endpoint(), options_, wake_up_, channel_));
         }
     }
 
@@ -136,8 +146,8 @@ class Transport {
         std::optional<std::chrono::nanoseconds> timeout) const {
         std::optional<Connection::Clock::time_point> earliest;
         for (const auto* connections : {&connections_, &subscribers_}) {
-            for (const Connection& connection : *connections) {
-                const auto deadline = connection.deadline();
+            for (const auto& connection : *connections) {
+                const auto deadline = connection->deadline();
                 if (deadline && (!earliest || *deadline < *earliest)) earliest = deadline;
             }
         }
@@ -167,10 +177,10 @@ class Transport {
 
     Options options_;
     std::shared_ptr<WakeUp> wake_up_ = std::make_shared<WakeUp>();
-    std::deque<Connection> connections_;  ///< they stay where they are
+    std::vector<std::unique_ptr<Connection>> connections_;
     std::string channel_;
-    std::string wanted_channel_;          ///< from the next poll on
-    std::deque<Connection> subscribers_;  ///< none, or one per node
+    std::string wanted_channel_;                            ///< from the next poll on
+    std::vector<std::unique_ptr<Connection>> subscribers_;  ///< none, or one per node
     std::shared_ptr<Contention> contention_ = std::make_shared<Contention>();
 };
 

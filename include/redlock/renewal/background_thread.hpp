@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one thread that a Redlock may have, for what nobody else waits for.
+// The one thread that a client may have, for what no caller waits for.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Ticks the keeper, and sees to what callers left over. To the engine it is one more caller that waits.
-/// The thread is started when there is first something to do.
+/// Runs the renewer when a lease is due, and finishes what callers have left unfinished. To the engine it is
+/// one more caller that waits. The thread starts when it first has something to do. Thread-safe.
 template <class Transport, class Clock>
 class BackgroundThread {
    public:
@@ -31,23 +31,23 @@ class BackgroundThread {
     BackgroundThread& operator=(const BackgroundThread&) = delete;
     ~BackgroundThread() = default;  // it has been joined
 
-    /// Throws std::system_error where no thread can be had: for what the caller is to rely on.
+    /// Throws std::system_error where no thread can be had, so that no caller relies on it in vain.
     void start() {
         const std::lock_guard lock{mutex_};
         if (!is_running_ && !stop_by_) start_running();
     }
 
-    /// Ends the thread; renewals under way are awaited until then. False: a callback of the user's is
-    /// running, which may wait for who calls this.
+    /// Ends the thread; until then it waits for renewals under way. False: it runs a user's callback, which
+    /// may wait for the thread that calls this.
     [[nodiscard]] bool stop(TimePoint until) {
         std::unique_lock lock{mutex_};
         stop_by_ = until;
         look_again();
-        changed_.wait(lock, [this] { return !is_running_ || is_calling_back_; });
+        while (is_running_ && !is_in_callback_) changed_.wait(lock);
         return !is_running_;
     }
 
-    /// The same, and waits for such a callback as well.
+    /// The same, but waits for the callback too.
     void join(TimePoint until) {
         {
             const std::lock_guard lock{mutex_};
@@ -68,15 +68,15 @@ class BackgroundThread {
 
     void on_callback(bool is_running) {
         const std::lock_guard lock{mutex_};
-        is_calling_back_ = is_running;
+        is_in_callback_ = is_running;
         changed_.notify_all();
     }
 
-    /// Called by every caller that leaves something over; only the first of them wakes the thread.
+    /// By every caller that leaves something unfinished; only the first of them wakes the thread.
     void on_unfinished() noexcept {
         const std::lock_guard lock{mutex_};
-        ++departures_;
-        if (std::exchange(has_leftovers_, true)) return;
+        ++unfinished_count_;
+        if (std::exchange(has_unfinished_, true)) return;
         look_again();
     }
 
@@ -86,16 +86,16 @@ class BackgroundThread {
     }
 
    private:
-    /// With the mutex held: whatever the thread waits for, there is something new.
+    /// With the mutex held: something has changed, whatever the thread waits for.
     void look_again() {
-        has_news_ = true;
+        has_changed_ = true;
         if (call_ != nullptr) engine_.interrupt(*call_);
         changed_.notify_all();
         if (is_running_ || stop_by_) return;
         try {
             start_running();
-        } catch (const std::system_error&) {  // then at the next news; callers drive meanwhile
-            has_leftovers_ = false;
+        } catch (const std::system_error&) {  // it is tried again at the next change; callers drive meanwhile
+            has_unfinished_ = false;
         }
     }
 
@@ -110,86 +110,87 @@ class BackgroundThread {
     }
 
     void run() {
-        constexpr std::chrono::nanoseconds quiet = std::chrono::milliseconds{5};
-        std::uint64_t departures = 0;
+        std::uint64_t unfinished_before = 0;
         for (;;) {
-            std::optional<TimePoint> due = renewer_.tick();
+            std::optional<TimePoint> due = renewer_.run_due();
             const bool is_renewing = renewer_.renewals() > 0;
             std::unique_lock lock{mutex_};
             if (stop_by_ && (!is_renewing || (engine_.now() - *stop_by_).count() >= 0)) return;
             if (reminder_ && (engine_.now() - *reminder_).count() >= 0) {
-                heed_reminder(lock);
+                make_turn(lock);
                 continue;
             }
             if (reminder_) due = due ? first_of(*due, *reminder_) : *reminder_;
             if (is_renewing) {
                 attend(lock, due, false);
-            } else if (has_leftovers_ && departures == departures_) {
-                has_leftovers_ = false;  // callers have been quiet: nobody else would see to it
+            } else if (has_unfinished_ && unfinished_before == unfinished_count_) {
+                has_unfinished_ =
+                    false;  // no caller has come for a quiet period: nobody else would finish it
                 attend(lock, due, true);
             } else {
-                const TimePoint soon = engine_.now() + quiet;
-                if (has_leftovers_) due = due ? first_of(*due, soon) : soon;
-                departures = departures_;
+                const TimePoint soon = engine_.now() + quiet_period;
+                if (has_unfinished_) due = due ? first_of(*due, soon) : soon;
+                unfinished_before = unfinished_count_;
                 sleep(lock, due);
             }
         }
     }
 
-    /// Waits on the engine, as any caller does: for renewals, or until nothing is left over.
+    /// Waits on the engine, as any caller does: for renewals, or until nothing is unfinished.
     void attend(std::unique_lock<std::mutex>& lock, std::optional<TimePoint> due, bool is_background) {
-        if (std::exchange(has_news_, false)) {
-            has_leftovers_ = has_leftovers_ || is_background;
+        if (std::exchange(has_changed_, false)) {
+            has_unfinished_ = has_unfinished_ || is_background;
             return;
         }
         if (stop_by_) due = due ? first_of(*due, *stop_by_) : *stop_by_;
-        if (due) due = first_of(*due, engine_.now() + slice);
+        if (due) due = first_of(*due, engine_.now() + longest_wait);
         Call call;
         call.is_background = is_background;
         call_ = &call;
         lock.unlock();
-        engine_.attend(call, due);
+        engine_.drive_or_park(call, due);
         lock.lock();
         call_ = nullptr;
     }
 
-    /// Again after a while where somebody drives, who may see to it or not.
-    void heed_reminder(std::unique_lock<std::mutex>& lock) {
-        const TimePoint heeded = *reminder_;
+    /// The turn that the engine asked for. Where another thread drives, which may or may not make it, it is
+    /// tried again after a while.
+    void make_turn(std::unique_lock<std::mutex>& lock) {
+        const TimePoint asked_for = *reminder_;
         lock.unlock();
-        const bool is_done = engine_.try_step();
+        const bool was_made = engine_.try_take_turn();
         lock.lock();
-        if (*reminder_ != heeded) return;  // there is another by now
+        if (*reminder_ != asked_for) return;  // another turn has been asked for
         reminder_.reset();
-        if (!is_done) reminder_ = engine_.now() + slice;
+        if (!was_made) reminder_ = engine_.now() + longest_wait;
     }
 
     void sleep(std::unique_lock<std::mutex>& lock, const std::optional<TimePoint>& due) {
-        const auto has_news = [this] { return has_news_; };
         if (!due) {
-            changed_.wait(lock, has_news);
+            while (!has_changed_) changed_.wait(lock);
         } else if (const std::chrono::nanoseconds left = -(engine_.now() - *due); left.count() > 0) {
-            changed_.wait_for(lock, std::min(left, slice), has_news);
+            changed_.wait_for(lock, std::min(left, longest_wait), [this] { return has_changed_; });
         }
-        has_news_ = false;
+        has_changed_ = false;
     }
 
-    /// No wait is longer: none counts the time in which the machine is suspended, and leases do.
-    static constexpr std::chrono::nanoseconds slice = std::chrono::seconds{1};
+    /// A wait does not count the time in which the machine is suspended, but leases do.
+    static constexpr std::chrono::nanoseconds longest_wait = std::chrono::seconds{1};
+    static constexpr std::chrono::nanoseconds quiet_period = std::chrono::milliseconds{5};
 
     Engine<Transport, Clock>& engine_;
     Renewer<Transport, Clock>& renewer_;
 
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::uint64_t departures_ = 0;  ///< of callers that left something over
-    Call* call_ = nullptr;          ///< while the thread attends
-    bool has_news_ = false;
-    bool has_leftovers_ = false;
-    std::optional<TimePoint> reminder_;
+    std::uint64_t unfinished_count_ = 0;  ///< how often a caller has left something unfinished
+    bool has_unfinished_ = false;
+    bool has_changed_ = false;
+    Call* call_ = nullptr;               ///< while the thread waits on the engine
+    std::optional<TimePoint> reminder_;  ///< when the engine wants a turn
     std::optional<TimePoint> stop_by_;
     bool is_running_ = false;
-    bool is_calling_back_ = false;  ///< into code of the user's
+    bool is_in_callback_ = false;  ///< of a user
     std::thread thread_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Renewal and deadlines of the leases held: what is due when. The thread is in background.hpp.
+// The leases that are due for renewal, or lost. The thread is in background_thread.hpp.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Thread-safe. The mutex guards the heap; it is not held during I/O, callbacks or events.
+/// Thread-safe. The mutex is not held during I/O, callbacks or events.
 template <class Transport, class Clock>
 class Renewer {
    public:
@@ -35,9 +35,9 @@ class Renewer {
     Renewer& operator=(const Renewer&) = delete;
     ~Renewer() = default;
 
-    /// Watches over a lease until it is forgotten or lost: lost() at the end of its validity, and renewal
-    /// before that where the lease asks for it.
-    void keep(const LeasePtr& lease) {
+    /// Until the lease is forgotten or lost: triggers lost() at the end of its validity, and renews it before
+    /// that where it has a Renewal.
+    void watch(const LeasePtr& lease) {
         {
             const std::lock_guard lock{mutex_};
             if (leases_.has(*lease)) return;
@@ -61,8 +61,8 @@ class Renewer {
         leases_.remove(lease);
     }
 
-    /// Looks after all leases that are due. Returns when the next one is.
-    std::optional<TimePoint> tick() {
+    /// Renews all leases that are due, or triggers their lost(). Returns when the next one is due.
+    std::optional<TimePoint> run_due() {
         std::unique_lock lock{mutex_};
         while (!leases_.empty()) {
             const TimePoint now = engine_.now();
@@ -79,34 +79,33 @@ class Renewer {
                 lock.lock();
                 continue;
             }
-            const bool begins = !lease->is_renewing && lease->renewal_ttl(now, engine_.options());
-            lease->is_renewing = lease->is_renewing || begins;
-            lease->deadline = due_time(*lease);
-            leases_.update(*lease);
-            if (!begins) continue;
+            const bool is_to_begin = !lease->is_renewing && lease->renewal_ttl(now, engine_.options());
+            if (is_to_begin) lease->is_renewing = true;
+            reschedule(*lease);
+            if (!is_to_begin) continue;
             ++renewals_;
             lock.unlock();
-            auto* renewal = new Renewal{*this, lease};  // deletes itself
+            auto* renewal = new RenewalTask{*this, lease};  // deletes itself
             renewal->task.start(*renewal);
             lock.lock();
         }
         return std::nullopt;
     }
 
-    /// How many renewals are under way.
+    /// How many are under way.
     [[nodiscard]] std::size_t renewals() const {
         const std::lock_guard lock{mutex_};
         return renewals_;
     }
 
    private:
-    /// A renewal that nobody waits for. What it asks for is settled when its turn has come: the holder may
-    /// have extended the lease meanwhile.
-    struct Renewal final : TaskDone {
+    /// An extension that no caller waits for. Its ttl is decided when its turn comes: the holder may have
+    /// extended the lease meanwhile.
+    struct RenewalTask final : TaskDone {
         Renewer& renewer;
         LeasePtr lease;
         Task<Result<void>> task;
-        Renewal(Renewer& owner, LeasePtr what)
+        RenewalTask(Renewer& owner, LeasePtr what)
             : renewer{owner}, lease{std::move(what)}, task{owner.protocol_.extend(lease, std::nullopt)} {}
         void on_task_done() noexcept override {
             renewer.on_renewed(*lease);
@@ -114,8 +113,8 @@ class Renewer {
         }
     };
 
-    /// When a third of what a renewal gives is used up; nearer the end, at a third of what is left, again and
-    /// again; at the end where nothing can be gained.
+    /// When a third of what a renewal gives is used up. Where less than that is left, after a third of the
+    /// rest, again and again. At the end of the validity where a renewal gains nothing.
     [[nodiscard]] TimePoint due_time(const LeaseType& lease) const {
         constexpr std::chrono::nanoseconds soonest = std::chrono::milliseconds{1};
         const TimePoint now = engine_.now();
@@ -150,7 +149,7 @@ class Renewer {
 
     mutable std::mutex mutex_;
     Timers<LeaseType> leases_;
-    std::size_t renewals_ = 0;  ///< under way
+    std::size_t renewals_ = 0;  ///< that are under way
 };
 
 }  // namespace redlock::inline v0_1::detail

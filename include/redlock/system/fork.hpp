@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether this is a process forked off after something was made.
+// Whether the process was forked after an object was made.
 #pragma once
 
 #include <sys/mman.h>
@@ -11,8 +11,9 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Remembers the process it was made in. Asking costs a load, where the process id would cost a system
-/// call on every operation: the kernel wipes a page in the child (MADV_WIPEONFORK, since Linux 4.14).
+/// Remembers the process that made it. To ask costs a load, since the kernel wipes a page of memory in a
+/// forked child (MADV_WIPEONFORK, since Linux 4.14); a process id would cost a system call on every
+/// operation.
 class ForkMark {
    public:
     [[nodiscard]] bool is_forked() const noexcept {
@@ -22,7 +23,7 @@ class ForkMark {
    private:
     using Byte = volatile unsigned char;
 
-    /// One page for all that is made in a process; it is never given back.
+    /// One page for all marks of a process; it is never freed.
     [[nodiscard]] static Byte* page_of_process() noexcept {
         static std::atomic<Byte*> current{nullptr};
         Byte* page = current.load(std::memory_order_acquire);

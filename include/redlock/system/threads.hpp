@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads of the library's own.
+// The threads that the library starts.
 #pragma once
 
 #include <pthread.h>
@@ -10,8 +10,8 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// As long as it lives, threads that this one starts take no signal of the process: a handler of the
-/// application runs on a thread of the application's. What a thread does to itself, such as a fault, still
+/// While it lives, the threads that this thread starts handle no signal of the process: the application's
+/// handlers run on the application's threads. A signal that a thread causes itself, such as a fault, still
 /// reaches it.
 class SignalsBlocked {
    public:
@@ -30,7 +30,7 @@ class SignalsBlocked {
     sigset_t before_{};
 };
 
-/// Throws std::system_error where no thread can be had.
+/// Throws std::system_error if the system gives no thread.
 template <class Work>
 [[nodiscard]] std::thread start_thread(Work work) {
     const SignalsBlocked blocked;

@@ -2,9 +2,8 @@
 // Texts that end in a log: one line, and nothing in them that does more than show.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <iterator>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -18,10 +17,17 @@ namespace redlock::inline v0_1::detail {
     return text.substr(0, end);
 }
 
+/// One text of many. A chain of operator+ costs the compiler several times as much.
+[[nodiscard]] inline std::string joined(std::initializer_list<std::string_view> parts) {
+    std::string whole;
+    for (const std::string_view part : parts) whole.append(part);
+    return whole;
+}
+
 /// A name within a sentence: a long one is cut.
 [[nodiscard]] inline std::string in_quotes(std::string_view name) {
     const std::string_view shown = cut_to(name, 64);
-    return "'" + std::string{shown} + (shown.size() < name.size() ? "…'" : "'");
+    return joined({"'", shown, shown.size() < name.size() ? "…'" : "'"});
 }
 
 /// What a text begins with.
@@ -73,8 +79,10 @@ struct Character {
         {0xFFF9, 0xFFFB},    // annotations
         {0xE0000, 0xE007F},  // tags
     };
-    return std::any_of(std::begin(controls), std::end(controls),
-                       [code](const Range& range) { return code >= range.first && code <= range.last; });
+    for (const Range& range : controls) {
+        if (code >= range.first && code <= range.last) return true;
+    }
+    return false;
 }
 
 /// The bytes of controls, and those that are not UTF-8, are written as \xNN.

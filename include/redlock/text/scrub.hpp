@@ -136,7 +136,7 @@ class EchoFinder {
     std::size_t work = 0;
     for (const std::string_view secret : secrets) work += std::min(secret.size(), read.size()) * read.size();
     constexpr std::size_t work_max = std::size_t{1} << 20U;  // about a millisecond: others wait meanwhile
-    if (work > work_max) return std::string{read.substr(0, std::min(end, read.find(' ')))} + " …";
+    if (work > work_max) return joined({read.substr(0, std::min(end, read.find(' '))), " …"});
     EchoFinder finder{read};
     for (const std::string_view secret : secrets) finder.cover(secret);
     return std::string{cut_to(finder.masked(end), longest)};

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a user of locks includes anyway, hiredis among it. All costs are ratios to the cost of this file.
+#include <hiredis/hiredis.h>
+
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+int main() { return 0; }
