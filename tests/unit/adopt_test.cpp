@@ -191,6 +191,7 @@ TEST(Adopt, R20_a_release_is_pending_for_as_long_on_a_node_that_never_answered) 
     auto locks = connected_to(world);
     for (std::size_t i = 0; i < 3; ++i) world.put(i, "name", passed_on.str(), 60s);
     world.refuse(2);
+    ASSERT_TRUE(locks.try_lock("first", 10s));  // notices that: nothing more is sent there
     auto lock = locks.adopt("name", passed_on, 1s);
     ASSERT_TRUE(lock) << lock.error().message();
     ASSERT_TRUE(lock->unlock());
