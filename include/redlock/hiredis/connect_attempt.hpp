@@ -111,7 +111,7 @@ class ConnectAttempt {
 
    private:
     static std::string within(std::chrono::milliseconds limit) {
-        return detail::joined({"no connection within ", std::to_string(limit.count()), " ms"});
+        return detail::joined({"no connection within ", limit.count(), " ms"});
     }
 
     void take_addresses() {

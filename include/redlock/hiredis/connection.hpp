@@ -200,7 +200,7 @@ class Connection {
     /// when whoever was told wants no new one.
     bool replace_stream(std::size_t node, detail::TransportEvents& events) {
         const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - silent_since());
-        fault_ = {Vote::timeout, detail::joined({"no answer for ", std::to_string(seconds.count()), " s"})};
+        fault_ = {Vote::timeout, detail::joined({"no answer for ", seconds.count(), " s"})};
         close_stream();
         const std::uint64_t serial = attempt_serial_;
         tell_down(node, events);

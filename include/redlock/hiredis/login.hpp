@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -120,7 +119,7 @@ class Login {
     void prepare_for_requests(Stream& stream) {
         if (!options_.client_name.empty())
             say(stream, Step::set_name, {"CLIENT", "SETNAME", options_.client_name});
-        if (endpoint_.db() != 0) say(stream, Step::select, {"SELECT", std::to_string(endpoint_.db())});
+        if (endpoint_.db() != 0) say(stream, Step::select, {"SELECT", detail::joined({endpoint_.db()})});
     }
 
     /// What comes after the end of the former connection.
@@ -141,7 +140,7 @@ class Login {
 
     /// What is still queued on the connection before this one must not run later.
     void end_previous(Stream& stream) {
-        say(stream, Step::kill, {"CLIENT", "KILL", "ID", std::to_string(previous_.id)});
+        say(stream, Step::kill, {"CLIENT", "KILL", "ID", detail::joined({previous_.id})});
         has_ended_previous_ = true;
     }
 
@@ -161,9 +160,9 @@ class Login {
         } else if (step == Step::info_server) {
             info_.run_id = info_field(text, "run_id:");
             const std::string uptime = info_field(text, "uptime_in_seconds:");
-            std::int64_t seconds = 0;
-            std::from_chars(uptime.data(), uptime.data() + uptime.size(), seconds);
-            info_.uptime = std::chrono::seconds{seconds};
+            std::uint64_t seconds = 0;  // where it is negative too: the clock was set back
+            if (!detail::read_number(uptime, seconds)) seconds = 0;
+            info_.uptime = std::chrono::seconds{static_cast<std::int64_t>(seconds)};
         } else if (step == Step::info_replication) {
             const std::string role = info_field(text, "role:");
             info_.is_master = role.empty() || role == "master";

@@ -25,13 +25,9 @@ namespace redlock::inline v0_1::detail {
     return Failure{errc::invalid_argument, std::move(what)};
 }
 
-[[nodiscard]] inline Failure too_large(std::string what, std::size_t value, const char* unit,
+[[nodiscard]] inline Failure too_large(const char* what, std::size_t value, const char* unit,
                                        std::size_t limit) {
-    what += std::to_string(value);
-    what += unit;
-    what += ", but may have ";
-    what += std::to_string(limit);
-    return invalid(std::move(what));
+    return invalid(joined({what, value, unit, ", but may have ", limit}));
 }
 
 /// First how many there are, then each name: a script with too many would keep its node from all others.
@@ -58,7 +54,7 @@ namespace redlock::inline v0_1::detail {
     std::vector<std::string_view> sorted{names.begin(), names.end()};
     std::sort(sorted.begin(), sorted.end());
     for (std::size_t i = 1; i < sorted.size(); ++i) {
-        if (sorted[i] == sorted[i - 1]) return invalid(in_quotes(sorted[i]) + " is there twice");
+        if (sorted[i] == sorted[i - 1]) return invalid(joined({in_quotes(sorted[i]), " is there twice"}));
     }
     return std::nullopt;
 }
@@ -66,8 +62,8 @@ namespace redlock::inline v0_1::detail {
 [[nodiscard]] inline std::optional<Failure> check_wait(const char* name, std::chrono::milliseconds wait) {
     using namespace std::chrono_literals;
     if (wait >= 0ms && (wait <= 87'600h || wait == forever)) return std::nullopt;
-    return invalid(std::string{name} + " is " + std::to_string(wait.count()) +
-                   " ms, but must be 0, up to ten years, or redlock::forever");
+    return invalid(
+        joined({name, " is ", wait.count(), " ms, but must be 0, up to ten years, or redlock::forever"}));
 }
 
 /// All but the ttl.
@@ -76,8 +72,8 @@ namespace redlock::inline v0_1::detail {
     if (auto bad = check_wait("wait", how.wait)) return bad;
     if (auto bad = check_wait("wait_unreachable", how.wait_unreachable)) return bad;
     if (how.renew_limit >= (how.renew ? how.ttl : 0ms)) return std::nullopt;
-    return invalid("renew_limit is " + std::to_string(how.renew_limit.count()) +
-                   " ms, but must be at least the ttl of " + std::to_string(how.ttl.count()) + " ms");
+    return invalid(joined({"renew_limit is ", how.renew_limit.count(),
+                           " ms, but must be at least the ttl of ", how.ttl.count(), " ms"}));
 }
 
 /// Of what is adopted.
@@ -86,7 +82,7 @@ namespace redlock::inline v0_1::detail {
     if (token.str().empty()) return invalid("the token is empty");
     for (const std::uint64_t fence : fencing_tokens) {
         if (fence > 0 && fence <= fencing_token_max) continue;
-        return invalid("the fencing token is " + std::to_string(fence) + ", not from 1 to 2^53 - 1");
+        return invalid(joined({"the fencing token is ", fence, ", not from 1 to 2^53 - 1"}));
     }
     return std::nullopt;
 }

@@ -2,14 +2,12 @@
 // URIs, read. Included by endpoint.hpp, behind the declarations.
 #pragma once
 
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 #include "redlock/impl/inline.hpp"
@@ -229,15 +227,21 @@ class UriParser {
 
     static std::uint32_t number(std::string_view uri, std::string_view text, const char* name,
                                 std::uint32_t min, std::uint32_t max) {
-        std::uint32_t value = 0;
-        const char* end = text.data() + text.size();
-        const auto [stop, error] = std::from_chars(text.data(), end, value);
-        if (text.empty() || error != std::errc{} || stop != end || value < min || value > max) {
+        std::uint64_t value = 0;
+        if (!read_number(text, value) || value < min || value > max) {
             // The text may be a password, where the '@' is missing.
-            fail(uri, joined({"the ", name, " is no number from ", std::to_string(min), " to ",
-                              std::to_string(max), "; credentials end with an '@'"}));
+            fail(uri, joined({"the ", name, " is no number from ", min, " to ", max,
+                              "; credentials end with an '@'"}));
         }
-        return value;
+        return static_cast<std::uint32_t>(value);
+    }
+
+    /// The value of a hex digit; 16: it is none.
+    [[nodiscard]] static unsigned hex_digit(char letter) noexcept {
+        if (letter >= '0' && letter <= '9') return static_cast<unsigned>(letter - '0');
+        if (letter >= 'a' && letter <= 'f') return static_cast<unsigned>(letter - 'a') + 10;
+        if (letter >= 'A' && letter <= 'F') return static_cast<unsigned>(letter - 'A') + 10;
+        return 16;
     }
 
     static std::string decode(std::string_view uri, std::string_view text) {
@@ -247,11 +251,10 @@ class UriParser {
                 plain.push_back(text[i]);
                 continue;
             }
-            unsigned byte = 0;
-            const char* digits = text.data() + i + 1;
-            if (i + 2 >= text.size() || std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) {
-                fail(uri, "'%' must be followed by two hex digits");
-            }
+            const unsigned high = i + 2 < text.size() ? hex_digit(text[i + 1]) : 16;
+            const unsigned low = i + 2 < text.size() ? hex_digit(text[i + 2]) : 16;
+            if (high == 16 || low == 16) fail(uri, "'%' must be followed by two hex digits");
+            const unsigned byte = high * 16 + low;
             if (byte == 0) fail(uri, "%00 is not allowed");
             plain.push_back(static_cast<char>(byte));
             i += 2;
@@ -276,8 +279,8 @@ REDLOCK_INLINE std::string Endpoint::display() const {
     if (is_ipv6) shown.append("[");
     shown.append(is_socket ? path_ : host_);
     if (is_ipv6) shown.append("]");
-    if (!is_socket) shown.append(":").append(std::to_string(port_));
-    if (db_ != 0) shown.append(is_socket ? "?db=" : "/").append(std::to_string(db_));
+    if (!is_socket) shown.append(detail::joined({":", port_}));
+    if (db_ != 0) shown.append(detail::joined({is_socket ? "?db=" : "/", db_}));
     return detail::printable(shown);
 }
 
@@ -320,8 +323,8 @@ REDLOCK_INLINE void Endpoints::add(const Item& item, std::size_t count) try {
     if (count == 1) throw;
     constexpr std::string_view prefix = "redlock: ";
     const std::string_view why = std::string_view{error.what()}.substr(prefix.size());
-    throw std::invalid_argument{detail::joined(
-        {prefix, "node ", std::to_string(list_.size() + 1), " of ", std::to_string(count), ": ", why})};
+    throw std::invalid_argument{
+        detail::joined({prefix, "node ", list_.size() + 1, " of ", count, ": ", why})};
 }
 
 REDLOCK_INLINE void Endpoints::check() const {

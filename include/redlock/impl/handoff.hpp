@@ -2,7 +2,6 @@
 // A Handoff as text. Included by handoff.hpp, behind the declarations.
 #pragma once
 
-#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -33,9 +32,7 @@ namespace detail {
 
 [[nodiscard]] inline std::uint64_t handoff_number(std::string_view digits) {
     std::uint64_t value = 0;
-    const char* end = digits.data() + digits.size();
-    const auto [stop, error] = std::from_chars(digits.data(), end, value);
-    const bool is_whole = !digits.empty() && error == std::errc{} && stop == end;
+    const bool is_whole = read_number(digits, value);
     const bool has_leading_zero = digits.size() > 1 && digits.front() == '0';
     if (!is_whole || has_leading_zero || value > (std::uint64_t{1} << 62U)) not_a_handoff();
     return value;
@@ -44,11 +41,10 @@ namespace detail {
 }  // namespace detail
 
 REDLOCK_INLINE std::string Handoff::str() const {
-    std::string text = detail::joined({"redlock1 ", token.str(), " ", std::to_string(remaining.count())});
+    std::string text = detail::joined({"redlock1 ", token.str(), " ", remaining.count()});
     for (std::size_t i = 0; i < resources.size(); ++i) {
         const std::uint64_t fence = i < fencing_tokens.size() ? fencing_tokens[i] : 0;
-        text.append(detail::joined(
-            {" ", std::to_string(fence), " ", std::to_string(resources[i].size()), ":", resources[i]}));
+        text.append(detail::joined({" ", fence, " ", resources[i].size(), ":", resources[i]}));
     }
     return text;
 }

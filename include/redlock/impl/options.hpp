@@ -38,9 +38,8 @@ inline void check_range(std::string_view field, std::chrono::milliseconds value,
                         std::chrono::milliseconds min, std::chrono::milliseconds max,
                         std::string_view name_of_min = {}) {
     if (value >= min && value <= max) return;
-    bad_option(field, joined({std::to_string(value.count()), " ms"}),
-               joined({"from ", name_of_min, std::to_string(min.count()), " ms to ",
-                       std::to_string(max.count()), " ms"}));
+    bad_option(field, joined({value.count(), " ms"}),
+               joined({"from ", name_of_min, min.count(), " ms to ", max.count(), " ms"}));
 }
 
 }  // namespace detail
@@ -73,7 +72,7 @@ REDLOCK_INLINE void Options::validate() const {
     detail::check_range("Options::reconnect_max", reconnect_max, reconnect_min, 1h,
                         "Options::reconnect_min, ");
     if (backlog < 16 || backlog > 1'000'000) {
-        detail::bad_option("Options::backlog", std::to_string(backlog), "from 16 to 1000000");
+        detail::bad_option("Options::backlog", detail::joined({backlog}), "from 16 to 1000000");
     }
     if (!detail::is_word(client_name)) {
         detail::bad_option("Options::client_name", detail::in_quotes(client_name),

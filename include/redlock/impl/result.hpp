@@ -23,11 +23,11 @@ REDLOCK_INLINE void Failure::add_details(const std::vector<std::string>& words) 
 REDLOCK_INLINE std::string Failure::message() const {
     std::string text{to_string(code_)};
     if (!what_.empty()) text.append(": ").append(what_);
-    if (attempts_ > 1) text.append(", after ").append(std::to_string(attempts_)).append(" attempts");
+    if (attempts_ > 1) text.append(detail::joined({", after ", attempts_, " attempts"}));
     const char* separator = " [";
     for (const NodeReport& node : nodes_) {
-        text.append(separator).append(node.endpoint).append(" ").append(to_string(node.vote));
-        if (!node.detail.empty()) text.append(" (").append(node.detail).append(")");
+        text.append(detail::joined({separator, node.endpoint, " ", to_string(node.vote)}));
+        if (!node.detail.empty()) text.append(detail::joined({" (", node.detail, ")"}));
         separator = "; ";
     }
     if (!nodes_.empty()) text.append("]");

@@ -2,7 +2,9 @@
 // Texts that end in a log: one line, and nothing in them that does more than show.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -17,11 +19,57 @@ namespace redlock::inline v0_1::detail {
     return text.substr(0, end);
 }
 
-/// One text of many. A chain of operator+ costs the compiler several times as much.
-[[nodiscard]] inline std::string joined(std::initializer_list<std::string_view> parts) {
+/// A text, or a whole number in decimal digits: a part of a text that is joined.
+class Part {
+   public:
+    Part(std::string_view text) noexcept : text_{text} {}    // NOLINT(google-explicit-constructor)
+    Part(const char* text) noexcept : text_{text} {}         // NOLINT(google-explicit-constructor)
+    Part(const std::string& text) noexcept : text_{text} {}  // NOLINT(google-explicit-constructor)
+    template <std::integral Number>
+    Part(Number number) noexcept {  // NOLINT(google-explicit-constructor)
+        write(number < 0 ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number),
+              number < 0);
+    }
+    Part(const Part&) = delete;
+    Part& operator=(const Part&) = delete;
+    ~Part() = default;
+
+    [[nodiscard]] std::string_view text() const noexcept { return text_; }
+
+   private:
+    [[gnu::noinline]] void write(std::uint64_t magnitude, bool is_negative) noexcept {
+        std::size_t begin = sizeof digits_;
+        do {
+            digits_[--begin] = static_cast<char>('0' + magnitude % 10);
+            magnitude /= 10;
+        } while (magnitude != 0);
+        if (is_negative) digits_[--begin] = '-';
+        text_ = {digits_ + begin, sizeof digits_ - begin};
+    }
+
+    char digits_[21];  // NOLINT: of a number alone, and so it is not filled otherwise
+    std::string_view text_;
+};
+
+/// One text of many parts. Messages are many: a chain of operator+, or a std::string for each number, would
+/// cost the compiler several times as much.
+[[nodiscard, gnu::noinline]] inline std::string joined(std::initializer_list<Part> parts) {
     std::string whole;
-    for (const std::string_view part : parts) whole.append(part);
+    for (const Part& part : parts) whole.append(part.text());
     return whole;
+}
+
+/// Reads a whole number of decimal digits alone. False where it is none, or 2^64 and more.
+[[nodiscard]] inline bool read_number(std::string_view digits, std::uint64_t& number) noexcept {
+    constexpr std::uint64_t most = ~std::uint64_t{0};
+    number = 0;
+    for (const char letter : digits) {
+        if (letter < '0' || letter > '9') return false;
+        const auto digit = static_cast<std::uint64_t>(letter - '0');
+        if (number > (most - digit) / 10) return false;
+        number = number * 10 + digit;
+    }
+    return !digits.empty();
 }
 
 /// A name within a sentence: a long one is cut.

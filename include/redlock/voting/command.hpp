@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -48,7 +47,7 @@ class Command {
     [[nodiscard]] std::string with_script_text() const {
         const std::size_t count = bytes_.find("\r\n");
         std::string full = bytes_.substr(0, count + 2);
-        full.append("$4\r\nEVAL\r\n$").append(std::to_string(script_->text.size())).append("\r\n");
+        full.append(joined({"$4\r\nEVAL\r\n$", script_->text.size(), "\r\n"}));
         full.append(script_->text).append("\r\n").append(bytes_, tail_);
         return full;
     }
@@ -58,10 +57,10 @@ class Command {
         std::string_view rest = bytes_;
         const auto number = [&rest] {
             const std::size_t end = rest.find("\r\n");
-            std::size_t value = 0;
-            std::from_chars(rest.data() + 1, rest.data() + end, value);
+            std::uint64_t value = 0;
+            static_cast<void>(read_number(rest.substr(1, end - 1), value));
             rest.remove_prefix(end + 2);
-            return value;
+            return static_cast<std::size_t>(value);
         };
         std::vector<std::string_view> list(number());
         for (std::string_view& argument : list) {
@@ -78,10 +77,10 @@ class Command {
         if (kind_ == Kind::load || list.size() < 3) return {};
         if (script_ == nullptr) return {list[1], list[2]};  // SET key token
         // EVALSHA name count keys... token, or whoever waits..., numbers and flags
-        std::size_t key_count = 0;
-        std::from_chars(list[2].data(), list[2].data() + list[2].size(), key_count);
+        std::uint64_t key_count = 0;
+        static_cast<void>(read_number(list[2], key_count));
         list.erase(list.begin(), list.begin() + 3);
-        const std::size_t first_known = std::min(key_count + 1, list.size());
+        const std::size_t first_known = std::min(static_cast<std::size_t>(key_count) + 1, list.size());
         const auto is_known = [](std::string_view argument) {
             const bool is_number = argument.find_first_not_of("-0123456789") == std::string_view::npos;
             return is_number || argument == "exactly" || argument == "above";

@@ -2,14 +2,14 @@
 // RESP, the protocol that all servers speak.
 #pragma once
 
-#include <array>
-#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "redlock/text/printable.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -24,11 +24,7 @@ class RequestWriter {
         return *this;
     }
 
-    RequestWriter& arg(std::int64_t number) {
-        std::array<char, 20> digits{};
-        const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
-        return arg(std::string_view{digits.data(), static_cast<std::size_t>(end - digits.data())});
-    }
+    RequestWriter& arg(std::int64_t number) { return arg(Part{number}.text()); }
 
     RequestWriter& arg(std::chrono::milliseconds duration) { return arg(std::int64_t{duration.count()}); }
 
@@ -38,7 +34,7 @@ class RequestWriter {
    private:
     void header(char kind, std::size_t value) {
         bytes_.push_back(kind);
-        bytes_.append(std::to_string(value)).append("\r\n");
+        bytes_.append(Part{value}.text()).append("\r\n");
     }
 
     std::string bytes_;
