@@ -15,8 +15,8 @@
 #include <string>
 #include <utility>
 
-#include "redlock/renewal/renewer.hpp"
 #include "redlock/algorithm/protocol.hpp"
+#include "redlock/renewal/renewer.hpp"
 #include "redlock/waiting/contention.hpp"
 #include "sim/history.hpp"
 #include "sim/network.hpp"
