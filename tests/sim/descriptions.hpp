@@ -68,8 +68,8 @@ struct Request {
     if (request.name == "extend") return "extend: " + token + " to " + ttl();
     if (request.name == "put back") return "put back: " + token + " for " + ttl();
     if (request.name == "release") return "release: " + token;
-    if (request.name == "enlist") return "queue me";
-    if (request.name == "delist") return "out of the queue";
+    if (request.name == "enlist") return "enter the queue";
+    if (request.name == "delist") return "leave the queue";
     return std::string{request.name};
 }
 

@@ -79,7 +79,7 @@ inline std::string split_vote() {
 A split vote. A is nearer to n1 and n2, B to n3 and n4: each gets two of four nodes, and a quorum is three.
 Both release what they got and wait for a random time, which by chance is the same. After a split vote a
 contender asks one node first, chosen by a hash of the resource, and the others when that has granted:
-both ask the same one, so one of them gets all. (Notifications are off here: fewer lines.)
+both ask the same one, so one of them gets all. (Notices are off here: fewer lines.)
 )",
         {.clients = 2, .nodes = 4, .notify = false}};
     for (const std::uint32_t node : {n3, n4}) scenario.timeline().set_delay({a, node}, 2ms);
@@ -184,7 +184,7 @@ inline std::string waiter_notified() {
     Scenario scenario{
         R"(
 A waiter is notified by the release. B finds the lock held, subscribes to a channel of its own on each node
-and lines up in a queue there. The release deletes the key and publishes to the first in the queue: B has
+and enters a queue there. The release deletes the key and sends a notice to the first in the queue: B has
 the lock two round trips after A began to unlock, without polling.
 )",
         {.clients = 2}};
@@ -192,8 +192,7 @@ the lock two round trips after A began to unlock, without polling.
     scenario.start(20ms, b, wait_for_it);
     scenario.comment(22ms, "B releases at once what a late grant may leave, and subscribes.");
     scenario.comment(
-        27ms,
-        "B sleeps. It would look again after 250 ms, and at the end of the ttl: a notification may be lost.");
+        27ms, "B waits. It would look again after 250 ms, and at the end of the ttl: a notice may be lost.");
     scenario.comment(102ms, "Notified by a quorum of the nodes, B tries at once.");
     return scenario.run_until(150ms);
 }
@@ -215,7 +214,7 @@ knows from the nodes how long the key has, and tries again right after that.
     scenario.start(100ms, b, wait_for_it);
     scenario.at(150ms, "A's process is killed", [&] { scenario.client(a).crash(); });
     scenario.comment(107ms,
-                     "The nodes say 195 ms. B counts them from 105 on, adds 2 ms, and sleeps until 302.");
+                     "The nodes say 195 ms. B counts them from 105 on, adds 2 ms, and waits until 302.");
     scenario.comment(304ms, "The ttl of A ended at 301, and its validity, less the drift, at 295.");
     return scenario.run_until(350ms);
 }
