@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "redlock/engine/transport.hpp"
+#include "redlock/mutex.hpp"
 #include "redlock/redlock.hpp"
 #include "support/got.hpp"
 #include "unit/memory_node.hpp"
@@ -483,6 +485,21 @@ class ScriptedTransport {
 static_assert(detail::IsTransport<ScriptedTransport>);
 
 using ScriptedRedlock = BasicRedlock<ScriptedTransport, ManualClock>;
+using ScriptedLock = BasicLock<ScriptedTransport, ManualClock>;
+using ScriptedMutex = BasicMutex<ScriptedTransport, ManualClock>;
+
+}  // namespace redlock::test
+
+// It is made of a World and of nothing else.
+template <>
+redlock::test::ScriptedRedlock::BasicRedlock(const redlock::Endpoints&, const redlock::Options&) = delete;
+
+// Compiled once, in scripted_world.cpp.
+extern template class redlock::BasicRedlock<redlock::test::ScriptedTransport, redlock::test::ManualClock>;
+extern template class redlock::BasicLock<redlock::test::ScriptedTransport, redlock::test::ManualClock>;
+extern template class redlock::BasicMutex<redlock::test::ScriptedTransport, redlock::test::ManualClock>;
+
+namespace redlock::test {
 
 // Waiting is by delays alone: nothing is published here.
 template <class SomeOptions>

@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "redlock/impl/redlock.hpp"
 #include "redlock/system/fork.hpp"
 #include "redlock/text/printable.hpp"
 
