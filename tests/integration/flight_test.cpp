@@ -8,6 +8,10 @@
 #include <vector>
 
 #include "integration/fixture.hpp"
+#include "redlock/algorithm/protocol.hpp"
+#include "redlock/algorithm/round_factory.hpp"
+#include "redlock/engine/engine.hpp"
+#include "redlock/hiredis/transport.hpp"
 
 namespace redlock::test {
 namespace {

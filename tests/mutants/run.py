@@ -221,7 +221,7 @@ class Workshop:
             findings.property = "crashes or never ends"
 
     def run_unit_tests(self, findings):
-        sources = sorted((ROOT / "tests" / "unit").glob("*_test.cpp"))
+        sources = sorted((ROOT / "tests" / "unit").glob("*.cpp"))
         unity = self.folder / "unit.cpp"
         unity.write_text("".join(f'#include "unit/{path.name}"\n' for path in sources))
         program = self.compile("unit", unity, "-O0", libraries=["gmock", "gtest", "gtest_main", "hiredis"])
