@@ -218,7 +218,7 @@ no_hiredis)
     # What users of the compiled library include needs no hiredis to be installed.
     [[ -n $(hiredis_headers "$here/project/main.cpp") ]] || fail 'no header of hiredis is recognised'
     for header in "$source_dir"/include/redlock/*.hpp; do
-        [[ $header != */src.hpp ]] || continue
+        [[ $header != */src.hpp && $header != */custom.hpp ]] || continue
         printf '#include <redlock/%s>\n' "$(basename -- "$header")"
     done >"$scratch/all_faces.cpp"
     for source in "$here"/project/{main,other}.cpp "$scratch/all_faces.cpp"; do

@@ -107,7 +107,8 @@ class Flight : public testing::Test {
     Engine engine{
         std::make_unique<hiredis::Transport>(Endpoints{cluster.uris()}.list(), generous()), {}, generous()};
     NoLeaseEvents events;
-    Protocol protocol{engine, events};
+    core::RoundFactory<hiredis::Transport, LeaseClock> rounds{engine};
+    Protocol protocol{engine, rounds, events};
 };
 
 TEST_F(Flight, ten_thousand_rounds_at_once_are_all_granted_and_all_released) {

@@ -219,6 +219,15 @@ TEST(HandoffTest, What_is_adopted_may_be_renewed) {
     EXPECT_TRUE(adopted.unlock());
 }
 
+TEST(HandoffTest, So_is_what_is_adopted_by_the_token_alone) {
+    Nodes nodes{3};
+    const Token token = nodes.hold_everywhere({.ttl = 500ms}).detach().token;
+    auto adopted = nodes.locks.adopt("name", token, {.ttl = 500ms, .renew = true}).value();
+    const auto is_lost = [&] { return !adopted.owns_lock(); };
+    EXPECT_TRUE(never_within(1500ms, is_lost));
+    EXPECT_TRUE(adopted.unlock());
+}
+
 TEST(HandoffTest, By_the_token_alone_there_is_a_larger_fencing_token) {
     Nodes nodes{3};
     auto lock = nodes.hold_everywhere({.ttl = 60s});

@@ -13,10 +13,14 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 
-#include "redlock/renewal/renewer.hpp"
+#include "redlock/algorithm/lease_events.hpp"
 #include "redlock/algorithm/protocol.hpp"
+#include "redlock/algorithm/round_factory.hpp"
+#include "redlock/engine/upcalls.hpp"
+#include "redlock/renewal/renewer.hpp"
 #include "redlock/waiting/contention.hpp"
 #include "sim/history.hpp"
 #include "sim/network.hpp"
@@ -25,7 +29,8 @@
 
 namespace redlock::sim {
 
-class ScenarioClient {
+class ScenarioClient final : private detail::Upcalls<SimClock::time_point>,
+                             private detail::LeaseEvents<SimClock::time_point> {
    public:
     /// All that a client does: a coroutine.
     using Steps = detail::Task<bool>;
@@ -36,9 +41,12 @@ class ScenarioClient {
           zero_{zero},
           time_{&network.now(), {}, {}, {}, 0},
           engine_{std::make_unique<SimTransport>(network, index), SimClock{time_}, network.plan().options},
-          protocol_{engine_},
+          rounds_{engine_},
+          protocol_{engine_, rounds_, *this},
           contention_{engine_, protocol_},
-          renewer_{engine_, protocol_} {}
+          renewer_{engine_, protocol_, *this} {
+        engine_.set_upcalls(this);
+    }
     ScenarioClient(const ScenarioClient&) = delete;
     ScenarioClient& operator=(const ScenarioClient&) = delete;
 
@@ -106,9 +114,9 @@ class ScenarioClient {
     void step() {
         if (is_crashed_) return;
         do {
-            static_cast<void>(renewer_.tick());
-            engine_.step();
-            renewer_due_ = renewer_.tick();
+            static_cast<void>(renewer_.run_due());
+            engine_.take_turn();
+            renewer_due_ = renewer_.run_due();
         } while (engine_.transport().take_wants_turn());
         for (Watched& watched : watched_) look_at(watched);
     }
@@ -135,7 +143,7 @@ class ScenarioClient {
         constexpr int enough = 64;
         for (int i = 0; i < enough; ++i) {
             time_.skipped += std::chrono::hours{1};
-            engine_.step();
+            engine_.take_turn();
         }
     }
 
@@ -158,7 +166,7 @@ class ScenarioClient {
 
     void watch(const SimLeasePtr& lease) {
         watched_.emplace_back(lease, [this] { timeline_.note(index_, "LOST: lost() is triggered"); });
-        renewer_.keep(lease);
+        renewer_.watch(lease);
     }
 
     void look_at(Watched& watched) {
@@ -193,12 +201,23 @@ class ScenarioClient {
         return claim;
     }
 
+    void on_notice(std::size_t node, std::string_view payload) override {
+        contention_.on_notice(node, payload);
+    }
+    void on_turn() override { contention_.on_turn(); }
+    void on_unfinished() noexcept override {}
+    void on_reminder(SimClock::time_point /*when*/) noexcept override {}
+    void on_lease_shortened(SimLease& lease) override { renewer_.on_lease_shortened(lease); }
+    void on_due_changed() override {}
+    void on_callback(bool /*is_running*/) override {}
+
     TimelineWriter& timeline_;
     std::uint32_t index_;
     Instant zero_;
     ClientTime time_;
 
     detail::Engine<SimTransport, SimClock> engine_;
+    detail::RoundFactory<SimTransport, SimClock> rounds_;
     detail::Protocol<SimTransport, SimClock> protocol_;
     detail::Contention<SimTransport, SimClock> contention_;
     detail::Renewer<SimTransport, SimClock> renewer_;

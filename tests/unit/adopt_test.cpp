@@ -186,6 +186,26 @@ TEST(Adopt, R20_a_release_is_owed_for_as_long_as_the_keys_last) {
     EXPECT_FALSE(world.get(2, "name"));
 }
 
+// What the others say of their keys holds for the one that says nothing: one holder made them all.
+TEST(Adopt, R20_a_release_is_pending_for_as_long_on_a_node_that_never_answered) {
+    World world{3};
+    auto locks = connected_to(world);
+    for (std::size_t i = 0; i < 3; ++i) world.put(i, "name", passed_on.str(), 60s);
+    world.refuse(2);
+    ASSERT_TRUE(locks.try_lock("first", 10s));  // notices that: nothing more is sent there
+    auto lock = locks.adopt("name", passed_on, 1s);
+    ASSERT_TRUE(lock) << lock.error().message();
+    ASSERT_TRUE(lock->unlock());
+    world.clock.advance(5s);
+    world.resume(2);
+    for (int i = 0; i < 3; ++i) {
+        world.clock.advance(100ms);
+        ASSERT_TRUE(locks.try_lock("other", 10s));
+    }
+    world.let_arrive();
+    EXPECT_FALSE(world.get(2, "name"));
+}
+
 TEST(Adopt, R25_a_node_in_quarantine_gives_out_no_fencing_token) {
     Options options;
     options.restart_quarantine = 30s;

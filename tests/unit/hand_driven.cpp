@@ -2,6 +2,7 @@
 #include "unit/hand_driven.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -79,6 +80,8 @@ HandDriven::StartedPtr<bool> HandDriven::start_detach(const LeasePtr& lease) {
 }
 
 void HandDriven::keep(const LeasePtr& lease) { renewer_.watch(lease); }
+
+void HandDriven::notify(std::size_t node, std::string_view payload) { on_notice(node, payload); }
 
 bool HandDriven::is_settled() const { return engine_.is_settled(); }
 

@@ -53,6 +53,7 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     [[nodiscard]] StartedPtr<Result<void>> start_unlock(const LeasePtr& lease);
     [[nodiscard]] StartedPtr<bool> start_detach(const LeasePtr& lease);
     void keep(const LeasePtr& lease);
+    void notify(std::size_t node, std::string_view payload);
     // Nothing is left to be done for a node.
     [[nodiscard]] bool is_settled() const;
 

@@ -291,6 +291,26 @@ TEST(WaitingLooks, R8_all_who_are_not_first_are_told_of_silent_nodes) {
     EXPECT_FALSE(first->is_done);
 }
 
+// Every 16th time that a resource is handed over in a process, the waiter there yields to others, and enters
+// the queues behind them, in which it may be already.
+TEST(WaitingLooks, a_notice_for_one_that_entered_twice_and_has_left_is_ignored) {
+    Uncalled nodes;
+    const auto lease = nodes.client.lock("name", {});
+    nodes.hold("another", 1h);
+    auto waiter = nodes.client.start_lock("name", {.wait = 100s});
+    for (int i = 0; i < 17; ++i) {
+        const auto unlock = nodes.client.start_unlock(lease);
+        nodes.client.pass(20ms);
+    }
+    EXPECT_GT(nodes.world.handed_to(0, "enlist").size(), nodes.world.handed_to(0, "delist").size() + 1);
+    nodes.give_up();
+    nodes.until_done(waiter, 20s);
+    EXPECT_TRUE(got_it(waiter));
+    waiter.reset();
+    for (int number = 0; number < 100; ++number) nodes.client.notify(0, std::to_string(number) + " name");
+    nodes.client.pass(1ms);
+}
+
 // Seen as a wait of 700 ms that ended after 401.
 TEST(WaitingLooks, R8_until_the_end_of_its_wait_where_nodes_hang) {
     Options options = calling();

@@ -69,8 +69,8 @@ class Adoption {
         const Claim& claim;
         const Token& token;
         const Fences& fences;
-        std::chrono::milliseconds ttl;
-        bool takes_fences;
+        std::chrono::milliseconds ttl{};
+        bool takes_fences = false;
         RoundPtr round{};
     };
 

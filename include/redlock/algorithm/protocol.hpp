@@ -8,12 +8,10 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "redlock/algorithm/failures.hpp"
 #include "redlock/algorithm/fences.hpp"

@@ -25,7 +25,7 @@ namespace redlock::inline v0_1::detail {
 
 /// What the engine has to know of a kind of command.
 struct CommandTraits {
-    Command::Kind kind;
+    Command::Kind kind{};
     /// It may make the keys of a lease: it is not sent any more once their release is on the way.
     bool makes_keys = false;
     /// A node that may have forgotten earlier locks must not run it (R25).

@@ -70,17 +70,16 @@ class Transport {
     [[nodiscard]] bool poll(detail::TransportEvents& events,
                             std::optional<std::chrono::nanoseconds> timeout) {
         if (channel_ != wanted_channel_) subscribe();
-        const std::shared_ptr<Contention> waiting =
-            contention_;  // no other thread's, whoever drives afterwards
-        auto& sockets = waiting->sockets;
+        const auto poll_set = poll_set_;  // no other thread's, whoever drives afterwards
+        auto& sockets = poll_set->sockets;
         sockets.clear();
-        sockets.push_back({waiting->eviction.fd(), POLLIN, 0});
+        sockets.push_back({poll_set->eviction.fd(), POLLIN, 0});
         sockets.push_back({wake_up_->fd(), POLLIN, 0});
         for (const auto& connection : connections_) connection->prepare(sockets);
         for (const auto& subscriber : subscribers_) subscriber->prepare(sockets);
         timeout = shorten(timeout);
-        waiting->until.reset();
-        if (timeout) waiting->until = Connection::Clock::now() + std::min(*timeout, longest_wait);
+        poll_set->until.reset();
+        if (timeout) poll_set->until = Connection::Clock::now() + std::min(*timeout, longest_wait);
         events.on_waiting();
         wait(sockets, timeout);
         if (!events.on_awake()) return false;
@@ -95,17 +94,17 @@ class Transport {
 
     [[nodiscard]] bool take_over() {
         constexpr std::chrono::milliseconds lateness{1};  // of a timer
-        const std::shared_ptr<Contention> waiting = contention_;
-        const bool is_late = waiting->until && Connection::Clock::now() - *waiting->until > lateness;
+        const std::shared_ptr<PollSet> poll_set = poll_set_;
+        const bool is_late = poll_set->until && Connection::Clock::now() - *poll_set->until > lateness;
         std::vector<pollfd> sockets;  // a copy: the kernel writes to the other
-        for (const pollfd& socket : waiting->sockets) sockets.push_back({socket.fd, socket.events, 0});
+        for (const pollfd& socket : poll_set->sockets) sockets.push_back({socket.fd, socket.events, 0});
         if (!is_late && ::poll(sockets.data(), sockets.size(), 0) <= 0) return false;
         try {
-            contention_ = std::make_shared<Contention>();
+            poll_set_ = std::make_shared<PollSet>();
         } catch (const std::system_error&) {  // no more descriptors
             return false;
         }
-        waiting->eviction.wake();
+        poll_set->eviction.wake();
         return true;
     }
 
@@ -156,8 +155,8 @@ class Transport {
         return std::max(std::chrono::nanoseconds{0}, std::min(timeout.value_or(left), left));
     }
 
-    /// What one thread waits for. Another that takes over makes one of its own.
-    struct Contention {
+    /// What one thread waits for; one that takes over makes another.
+    struct PollSet {
         std::vector<pollfd> sockets;
         std::optional<Connection::Clock::time_point> until;
         WakeUp eviction;
@@ -181,7 +180,7 @@ class Transport {
     std::string channel_;
     std::string wanted_channel_;                            ///< from the next poll on
     std::vector<std::unique_ptr<Connection>> subscribers_;  ///< none, or one per node
-    std::shared_ptr<Contention> contention_ = std::make_shared<Contention>();
+    std::shared_ptr<PollSet> poll_set_ = std::make_shared<PollSet>();
 };
 
 static_assert(detail::IsTransport<Transport>);

@@ -13,6 +13,7 @@
 
 #include "redlock/impl/arguments.hpp"
 #include "redlock/impl/client.hpp"
+#include "redlock/impl/lock.hpp"
 
 namespace redlock::inline v0_1::detail {
 

@@ -81,9 +81,7 @@ class NodeQueue {
         if (waiter.number == 0) return;
         waiter.was_notified = waiter.was_notified || waiter.notices > 0;
         waiter.notices = 0;
-        const std::uint64_t number = std::exchange(waiter.number, 0);
-        enlisted_[position_of(number)] = enlisted_.back();
-        enlisted_.pop_back();
+        const std::uint64_t number = strike(waiter);
         const TimePoint now = engine_.now();
         engine_.post(engine_.make_round(delist_command(*waiter.claim, name_of(number)), now, now));
     }
@@ -138,6 +136,7 @@ class NodeQueue {
         const std::string name = name_of(++last_number_);
         auto round = engine_.make_round(
             enlist_command(*waiter.claim, name, waiter.since_us, 2 * longest_interval()), started, deadline);
+        if (waiter.number != 0) strike(waiter);  // it yields, and entered before
         enlisted_.push_back({last_number_, &waiter});
         waiter.number = last_number_;
         waiter.notices = 0;
@@ -190,6 +189,14 @@ class NodeQueue {
 
     [[nodiscard]] std::string name_of(std::uint64_t number) const {
         return channel_ + " " + std::to_string(number);
+    }
+
+    /// Out of `enlisted_`, where it is. Returns the number that it had.
+    std::uint64_t strike(WaiterType& waiter) noexcept {
+        const std::uint64_t number = std::exchange(waiter.number, 0);
+        enlisted_[position_of(number)] = enlisted_.back();
+        enlisted_.pop_back();
+        return number;
     }
 
     /// In `enlisted_`; its size if none has this number.
