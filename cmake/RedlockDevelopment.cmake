@@ -30,8 +30,13 @@ if(REDLOCK_SANITIZE)
                          INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endif()
 
+# The compiled library too; it does not link the target, which would have to be exported with it.
 if(TARGET redlock_compiled)
-  target_link_libraries(redlock_compiled PRIVATE $<BUILD_INTERFACE:redlock_development>)
+  target_compile_options(redlock_compiled
+                         PRIVATE $<TARGET_PROPERTY:redlock_development,INTERFACE_COMPILE_OPTIONS>)
+  target_link_options(redlock_compiled PRIVATE
+                      $<TARGET_PROPERTY:redlock_development,INTERFACE_LINK_OPTIONS>)
+  set_target_properties(redlock_compiled PROPERTIES CXX_COMPILER_LAUNCHER "${CMAKE_CXX_COMPILER_LAUNCHER}")
 endif()
 
 # redlock_use(<target> [COMPILED]): it uses redlock and is held to our warnings. COMPILED: it links the compiled
