@@ -30,11 +30,35 @@ if(REDLOCK_SANITIZE)
                          INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endif()
 
-# redlock_program(<name> <source>...): an executable that uses redlock and is held to our warnings.
+# The compiled library too; it does not link the target, which would have to be exported with it.
+if(TARGET redlock_compiled)
+  target_compile_options(redlock_compiled
+                         PRIVATE $<TARGET_PROPERTY:redlock_development,INTERFACE_COMPILE_OPTIONS>)
+  target_link_options(redlock_compiled PRIVATE
+                      $<TARGET_PROPERTY:redlock_development,INTERFACE_LINK_OPTIONS>)
+  set_target_properties(redlock_compiled PROPERTIES CXX_COMPILER_LAUNCHER "${CMAKE_CXX_COMPILER_LAUNCHER}")
+endif()
+
+# redlock_use(<target> [COMPILED]): it uses redlock and is held to our warnings. COMPILED: it links the compiled
+# library where there is one, and hiredis as well, for tests of what lies behind the face; else it is header-only.
+function(redlock_use target)
+  set(library redlock::redlock)
+  if("COMPILED" IN_LIST ARGN AND TARGET redlock_compiled)
+    set(library redlock::compiled hiredis::hiredis)
+  endif()
+  target_link_libraries(${target} PRIVATE ${library} redlock_development)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+endfunction()
+
+# redlock_program(<name> [COMPILED] <source>...): an executable that uses redlock so.
 function(redlock_program name)
-  add_executable(${name} ${ARGN})
-  target_link_libraries(${name} PRIVATE redlock::redlock redlock_development)
-  set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "COMPILED" "" "")
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  if(arg_COMPILED)
+    redlock_use(${name} COMPILED)
+  else()
+    redlock_use(${name})
+  endif()
 endfunction()
 
 # redlock_use_libpq(<program>): PostgreSQL's client library, and REDLOCK_HAS_LIBPQ. Where it is not installed,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Acquire, contention, expiry, extend and release on real servers, for several numbers of nodes.
 #include "integration/fixture.hpp"
+#include "redlock/voting/claim.hpp"
 
 namespace redlock::test {
 namespace {

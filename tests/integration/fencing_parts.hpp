@@ -3,7 +3,6 @@
 // a history of tokens.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -13,11 +12,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-#include <redlock/redlock.hpp>
-
+#include "redlock/redlock.hpp"
+#include "redlock/voting/claim.hpp"
 #include "support/cluster.hpp"
 
 namespace redlock::test {
@@ -38,31 +36,6 @@ struct Wire {
     std::function<void()> before_commit;  ///< called once, before the first byte of a second round
 };
 
-/// hiredis::Transport, watched where the core hands it its bytes.
-class WatchedTransport : public hiredis::Transport {
-   public:
-    WatchedTransport(const std::vector<std::string>& uris, const Options& options, std::shared_ptr<Wire> wire)
-        : hiredis::Transport{Endpoints{uris}.list(), options}, wire_{std::move(wire)} {}
-
-    core::Sent send(std::size_t node, std::string_view request) {
-        const bool is_commit = runs(request, core::commit_script);
-        if (is_commit && wire_->before_commit) std::exchange(wire_->before_commit, nullptr)();
-        const core::Sent sent = hiredis::Transport::send(node, request);
-        if (sent != core::Sent::accepted) return sent;
-        if (is_commit) ++wire_->commits;
-        if (runs(request, core::fenced_acquire_script)) ++wire_->acquires;
-        return sent;
-    }
-
-   private:
-    static bool runs(std::string_view request, const core::Script& script) {
-        return request.find(core::sha1_of(script)) != std::string_view::npos ||
-               request.find(script.text) != std::string_view::npos;
-    }
-
-    std::shared_ptr<Wire> wire_;
-};
-
 /// LeaseClock, but for a wall clock that is wrong by as much as the test says.
 class SteeredClock : public LeaseClock {
    public:
@@ -74,18 +47,26 @@ class SteeredClock : public LeaseClock {
     std::chrono::microseconds error_{0};
 };
 
+/// hiredis::Transport, watched where the library hands it its bytes.
+class WatchedTransport;
+
 using WatchedRedlock = BasicRedlock<WatchedTransport, SteeredClock>;
+using WatchedLock = BasicLock<WatchedTransport, SteeredClock>;
+
+}  // namespace redlock::test
+
+// It is made with a Wire.
+template <>
+redlock::test::WatchedRedlock::BasicRedlock(const redlock::Endpoints&, const redlock::Options&) = delete;
+
+// Compiled once, in fencing_parts.cpp.
+extern template class redlock::BasicRedlock<redlock::test::WatchedTransport, redlock::test::SteeredClock>;
+extern template class redlock::BasicLock<redlock::test::WatchedTransport, redlock::test::SteeredClock>;
+
+namespace redlock::test {
 
 /// Nodes that have the scripts already, as they have in the long run.
-inline void teach(Cluster& nodes) {
-    for (auto& node : nodes) {
-        if (!node.reachable()) continue;
-        for (const core::Script& script : {core::fenced_acquire_script, core::acquire_script,
-                                           core::commit_script, core::extend_script, core::release_script}) {
-            node.query({"SCRIPT", "LOAD", std::string{script.text}});
-        }
-    }
-}
+void teach(Cluster& nodes);
 
 /// Patient options: what these tests measure are numbers, not times.
 [[nodiscard]] inline Options fencing_options() {
@@ -99,9 +80,7 @@ struct Watched {
     WatchedRedlock locks;
 
     explicit Watched(const std::vector<std::string>& uris, const Options& options = fencing_options(),
-                     std::chrono::microseconds clock_error = 0us)
-        : locks{std::make_unique<WatchedTransport>(uris, options, wire), options, SteeredClock{clock_error}} {
-    }
+                     std::chrono::microseconds clock_error = 0us);
 };
 
 /// One completed acquisition. `began` and `ended` are positions in one order of events that all clients
@@ -119,30 +98,6 @@ struct Judgement {
 };
 
 /// The two promises, over a whole history.
-[[nodiscard]] inline Judgement judge(const std::vector<Acquisition>& history) {
-    Judgement judgement{history.size(), 0, 0};
-    std::vector<std::uint64_t> tokens;
-    std::vector<const Acquisition*> by_begin;
-    std::vector<const Acquisition*> by_end;
-    for (const Acquisition& one : history) {
-        tokens.push_back(one.token);
-        by_begin.push_back(&one);
-        by_end.push_back(&one);
-    }
-    std::sort(tokens.begin(), tokens.end());
-    for (std::size_t i = 1; i < tokens.size(); ++i)
-        judgement.duplicates += tokens[i] == tokens[i - 1] ? 1 : 0;
-    std::sort(by_begin.begin(), by_begin.end(), [](auto* a, auto* b) { return a->began < b->began; });
-    std::sort(by_end.begin(), by_end.end(), [](auto* a, auto* b) { return a->ended < b->ended; });
-    std::uint64_t largest_ended = 0;
-    auto ended = by_end.begin();
-    for (const Acquisition* one : by_begin) {
-        for (; ended != by_end.end() && (*ended)->ended < one->began; ++ended) {
-            largest_ended = std::max(largest_ended, (*ended)->token);
-        }
-        judgement.order_errors += one->token <= largest_ended ? 1 : 0;
-    }
-    return judgement;
-}
+[[nodiscard]] Judgement judge(const std::vector<Acquisition>& history);
 
 }  // namespace redlock::test

@@ -8,6 +8,10 @@
 #include <vector>
 
 #include "integration/fixture.hpp"
+#include "redlock/algorithm/protocol.hpp"
+#include "redlock/algorithm/round_factory.hpp"
+#include "redlock/engine/engine.hpp"
+#include "redlock/hiredis/transport.hpp"
 
 namespace redlock::test {
 namespace {
@@ -103,7 +107,8 @@ class Flight : public testing::Test {
     Engine engine{
         std::make_unique<hiredis::Transport>(Endpoints{cluster.uris()}.list(), generous()), {}, generous()};
     NoLeaseEvents events;
-    Protocol protocol{engine, events};
+    core::RoundFactory<hiredis::Transport, LeaseClock> rounds{engine};
+    Protocol protocol{engine, rounds, events};
 };
 
 TEST_F(Flight, ten_thousand_rounds_at_once_are_all_granted_and_all_released) {

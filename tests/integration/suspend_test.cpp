@@ -4,6 +4,8 @@
 #include <memory>
 
 #include "integration/fixture.hpp"
+#include "redlock/custom.hpp"
+#include "redlock/hiredis/transport.hpp"
 
 namespace redlock::test {
 namespace {

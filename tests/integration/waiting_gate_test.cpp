@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "integration/waiting_parts.hpp"
+#include "redlock/custom.hpp"
 #include "redlock/handoff.hpp"
+#include "redlock/hiredis/transport.hpp"
 
 namespace redlock::test {
 namespace {

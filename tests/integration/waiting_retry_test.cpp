@@ -10,6 +10,8 @@
 #include <thread>
 
 #include "integration/waiting_parts.hpp"
+#include "redlock/custom.hpp"
+#include "redlock/hiredis/transport.hpp"
 #include "support/child_process.hpp"
 
 namespace redlock::test {

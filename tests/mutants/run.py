@@ -220,37 +220,34 @@ class Workshop:
         elif not has_ended:
             findings.property = "crashes or never ends"
 
+    def run_tests_of(self, name, sources, *libraries):
+        """As one translation unit, with what they share."""
+        sources = [*sources, *sorted((ROOT / "tests" / "support").glob("*.cpp"))]
+        unity = self.folder / f"{name}.cpp"
+        unity.write_text("".join(f'#include "{path.relative_to(ROOT / "tests")}"\n'
+                                 for path in sources if path.name != "clock_shim.cpp"))
+        program = self.compile(name, unity, "-O0", libraries=[*libraries, "gtest", "gtest_main", "hiredis"])
+        return failing_tests(program)
+
     def run_unit_tests(self, findings):
-        sources = sorted((ROOT / "tests" / "unit").glob("*_test.cpp"))
-        unity = self.folder / "unit.cpp"
-        unity.write_text("".join(f'#include "unit/{path.name}"\n' for path in sources))
-        program = self.compile("unit", unity, "-O0", libraries=["gmock", "gtest", "gtest_main", "hiredis"])
-        findings.tests += failing_tests(program)
+        sources = sorted((ROOT / "tests" / "unit").glob("*.cpp"))
+        findings.tests += self.run_tests_of("unit", sources, "gmock")
 
     def run_script_tests(self, findings):
-        program = self.compile("scripts", ROOT / "tests" / "sim" / "model_redis_test.cpp", "-O0",
-                               libraries=["gtest", "gtest_main", "hiredis"])
-        findings.tests += failing_tests(program)
+        findings.tests += self.run_tests_of("scripts", [ROOT / "tests" / "sim" / "model_redis_test.cpp"])
 
     def run_connection_tests(self, findings):
         folder = ROOT / "tests" / "integration"
         sources = [*sorted(folder.glob("connection_*_test.cpp")), folder / "resolver_test.cpp"]
-        unity = self.folder / "connection.cpp"
-        unity.write_text("".join(f'#include "integration/{path.name}"\n' for path in sources))
-        program = self.compile("connection", unity, "-O0", libraries=["gtest", "gtest_main", "hiredis"])
-        findings.tests += failing_tests(program)
+        findings.tests += self.run_tests_of("connection", sources)
 
     def run_thread_tests(self, findings, name):
-        program = self.compile(name, ROOT / "tests" / "integration" / f"{name}_test.cpp", "-O0",
-                               libraries=["gtest", "gtest_main", "hiredis"])
-        findings.tests += failing_tests(program)
+        findings.tests += self.run_tests_of(name, [ROOT / "tests" / "integration" / f"{name}_test.cpp"])
 
     def run_fence_tests(self, findings):
-        sources = ["unit/fence_guard_test.cpp", "integration/fencing_redis_test.cpp"]
-        unity = self.folder / "fence.cpp"
-        unity.write_text("".join(f'#include "{path}"\n' for path in sources))
-        program = self.compile("fence", unity, "-O0", libraries=["gmock", "gtest", "gtest_main", "hiredis"])
-        findings.tests += failing_tests(program)
+        folder = ROOT / "tests"
+        sources = [folder / "unit" / "fence_guard_test.cpp", folder / "integration" / "fencing_redis_test.cpp"]
+        findings.tests += self.run_tests_of("fence", sources, "gmock")
 
     def clear(self):
         shutil.rmtree(self.folder)

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "sim/run.hpp"
+#include "sim/run.cpp"
 
 // Prints "<schedules> <property>" when it finds a violation, and nothing when it does not.
 int main(int argc, char** argv) {

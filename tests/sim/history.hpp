@@ -13,6 +13,7 @@
 
 #include "redlock/algorithm/lease.hpp"
 #include "sim/clock.hpp"
+#include "sim/outcome.hpp"
 #include "sim/plan.hpp"
 #include "sim/timeline.hpp"
 
@@ -20,24 +21,6 @@ namespace redlock::sim {
 
 using SimLease = detail::Lease<SimClock::time_point>;
 using SimLeasePtr = std::shared_ptr<SimLease>;
-
-/// The properties that are checked, by the letters of docs/correctness.md.
-enum class Property : char {
-    exclusion = 'a',     ///< no two leases of one resource are valid at once
-    no_orphans = 'b',    ///< no key outlives its ttl, and none is left after a release or a failure
-    bounded = 'c',       ///< every call returns within its bound
-    progress = 'd',      ///< when the faults have stopped, someone gets the lock; where there were
-                         ///< none, who waits is called by the release
-    told_of_loss = 'e',  ///< lost() is triggered no later than the validity ends
-    fencing = 'f',       ///< tokens are unique, and increase from one acquisition to the next
-    running = 'r',       ///< the simulation comes to its end
-};
-
-struct Violation {
-    Property property;
-    Instant at;
-    std::string what;
-};
 
 class History {
    public:

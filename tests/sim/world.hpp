@@ -17,23 +17,12 @@
 #include "sim/handovers.hpp"
 #include "sim/history.hpp"
 #include "sim/network.hpp"
+#include "sim/outcome.hpp"
 #include "sim/plan.hpp"
 #include "sim/relay.hpp"
 #include "sim/timeline.hpp"
 
 namespace redlock::sim {
-
-/// What a schedule came to.
-struct Outcome {
-    std::optional<Violation> violation;
-    std::size_t events = 0;
-    std::size_t acquired = 0;
-    std::size_t overlaps = 0;        ///< of validity intervals, with an assumption broken
-    std::size_t fence_failures = 0;  ///< likewise
-    std::array<std::size_t, Fault::kind_count> faults{};
-    Instant lasted{0};
-    std::string timeline;
-};
 
 class World {
    public:

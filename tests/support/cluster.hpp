@@ -16,87 +16,38 @@ namespace redlock::test {
 class Cluster {
    public:
     // Starts all processes first and then waits for all, so it takes about as long as one.
-    explicit Cluster(std::size_t count, const ServerOptions& options = {}) {
-        for (std::size_t i = 0; i < count; ++i) {
-            nodes_.push_back(std::make_unique<RedisServer>(options, RedisServer::Launch::only));
-        }
-        for (auto& node : nodes_) node->wait_until_ready();
-    }
+    explicit Cluster(std::size_t count, const ServerOptions& options = {});
 
     [[nodiscard]] std::size_t size() const noexcept { return nodes_.size(); }
     [[nodiscard]] RedisServer& operator[](std::size_t index) { return *nodes_.at(index); }
     [[nodiscard]] auto begin() noexcept { return Iterator{nodes_.begin()}; }
     [[nodiscard]] auto end() noexcept { return Iterator{nodes_.end()}; }
 
-    [[nodiscard]] std::vector<std::string> uris() const {
-        std::vector<std::string> all;
-        for (const auto& node : nodes_) all.push_back(node->uri());
-        return all;
-    }
+    [[nodiscard]] std::vector<std::string> uris() const;
     // Needs ServerOptions::tcp.
-    [[nodiscard]] std::vector<std::string> tcp_uris(const std::string& credentials = {}) const {
-        std::vector<std::string> all;
-        for (const auto& node : nodes_) all.push_back(node->tcp_uri(credentials));
-        return all;
-    }
+    [[nodiscard]] std::vector<std::string> tcp_uris(const std::string& credentials = {}) const;
 
     // --- looking inside: only nodes that run and are not paused ------------------------------------------
 
     // The value of `key` on each node; nothing where it is absent or the node cannot be asked.
-    [[nodiscard]] std::vector<std::optional<std::string>> values(const std::string& key) {
-        std::vector<std::optional<std::string>> all;
-        for (auto& node : nodes_) all.push_back(node->reachable() ? node->get(key) : std::nullopt);
-        return all;
-    }
+    [[nodiscard]] std::vector<std::optional<std::string>> values(const std::string& key);
     // On how many nodes `key` exists.
-    [[nodiscard]] std::size_t count_holding(const std::string& key) {
-        std::size_t count = 0;
-        for (const auto& value : values(key)) count += value.has_value() ? 1 : 0;
-        return count;
-    }
+    [[nodiscard]] std::size_t count_holding(const std::string& key);
     // "node 2: orders/42" for each key on each node. Fencing counters ("{name}:redlock-fence") outlive locks
     // by design and are left out.
-    [[nodiscard]] std::vector<std::string> keys_left() {
-        std::vector<std::string> left;
-        for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            if (!nodes_[i]->reachable()) continue;
-            for (const auto& key : nodes_[i]->keys()) {
-                if (!is_fence(key)) left.push_back("node " + std::to_string(i) + ": " + key);
-            }
-        }
-        return left;
-    }
+    [[nodiscard]] std::vector<std::string> keys_left();
     // Sum of RedisServer::command_stat().
-    [[nodiscard]] std::uint64_t command_stat(const std::string& command) {
-        std::uint64_t calls = 0;
-        for (auto& node : nodes_) calls += node->reachable() ? node->command_stat(command) : 0;
-        return calls;
-    }
+    [[nodiscard]] std::uint64_t command_stat(const std::string& command);
 
     // --- faults ----------------------------------------------------------------------------------------
 
-    void kill_first(std::size_t count) {
-        for (std::size_t i = 0; i < count; ++i) nodes_.at(i)->kill();
-    }
-    void pause_first(std::size_t count) {
-        for (std::size_t i = 0; i < count; ++i) nodes_.at(i)->pause();
-    }
-    void resume_all() {
-        for (auto& node : nodes_) node->resume();
-    }
+    void kill_first(std::size_t count);
+    void pause_first(std::size_t count);
+    void resume_all();
     // Restarts every node, those included that were killed or paused.
-    void restart_all(Data data = Data::keep) {
-        for (auto& node : nodes_) node->begin_restart(data);
-        for (auto& node : nodes_) node->wait_until_ready();
-    }
+    void restart_all(Data data = Data::keep);
     // Resumes what is paused and restarts what is dead.
-    void heal() {
-        resume_all();
-        for (auto& node : nodes_) {
-            if (!node->running()) node->begin_restart(Data::keep);
-        }
-        for (auto& node : nodes_) node->wait_until_ready();
-    }
+    void heal();
 
    private:
     using Nodes = std::vector<std::unique_ptr<RedisServer>>;
@@ -112,9 +63,7 @@ class Cluster {
         bool operator==(const Iterator&) const = default;
     };
 
-    static bool is_fence(std::string_view key) {
-        return key.ends_with(":redlock-fence") && key.find('{') != std::string_view::npos;
-    }
+    static bool is_fence(std::string_view key);
 
     Nodes nodes_;
 };

@@ -84,29 +84,12 @@ class RedisClient {
         : address_(std::move(address)), options_(std::move(options)) {}
 
     // Sends one command and waits for its reply; throws ClientError when none comes.
-    Reply query(const std::vector<std::string>& arguments) {
-        const std::lock_guard lock{mutex_};
-        const bool reused = context_ != nullptr;
-        try {
-            return exchange(arguments);
-        } catch (const Disconnected&) {
-            // The server has closed an idle connection (it was restarted): that says nothing of this query.
-            if (!reused) throw;
-            return exchange(arguments);
-        }
-    }
+    Reply query(const std::vector<std::string>& arguments);
 
     // Waits for what the server says unasked, after SUBSCRIBE; throws ClientError when it says nothing.
-    Reply listen() {
-        const std::lock_guard lock{mutex_};
-        if (!context_) throw ClientError(address_.uri() + ": not connected");
-        return receive();
-    }
+    Reply listen();
 
-    void disconnect() {
-        const std::lock_guard lock{mutex_};
-        context_.reset();
-    }
+    void disconnect();
 
    private:
     struct Disconnected : ClientError {
@@ -116,105 +99,20 @@ class RedisClient {
         void operator()(redisReply* reply) const noexcept { freeReplyObject(reply); }
     };
 
-    Reply exchange(const std::vector<std::string>& arguments) {
-        if (!context_) connect();
-        try {
-            send_all(format(arguments));
-            return receive();
-        } catch (...) {
-            context_.reset();
-            throw;
-        }
-    }
+    Reply exchange(const std::vector<std::string>& arguments);
 
-    void connect() {
-        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(options_.timeout);
-        const timeval timeout{
-            static_cast<time_t>(seconds.count()),
-            static_cast<suseconds_t>(std::chrono::microseconds(options_.timeout - seconds).count())};
-        context_.reset(address_.family == Family::tcp
-                           ? redisConnectWithTimeout("127.0.0.1", address_.port, timeout)
-                           : redisConnectUnixWithTimeout(address_.path.c_str(), timeout));
-        if (!context_) throw std::bad_alloc{};
-        if (context_->err != 0) {
-            const std::string why = context_->errstr;
-            context_.reset();
-            throw Disconnected(address_.uri() + ": " + why);
-        }
-        ::fcntl(context_->fd, F_SETFD, FD_CLOEXEC);
-        redisSetTimeout(context_.get(), timeout);
-        ::setsockopt(context_->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-        if (options_.user.empty()) return;
-        const auto reply = exchange({"AUTH", options_.user, options_.password});
-        if (reply.is_error()) throw ClientError(address_.uri() + ": " + reply.text);
-    }
+    void connect();
 
-    static std::string format(const std::vector<std::string>& arguments) {
-        std::vector<const char*> pointers;
-        std::vector<std::size_t> sizes;
-        for (const auto& argument : arguments) {
-            pointers.push_back(argument.data());
-            sizes.push_back(argument.size());
-        }
-        char* bytes = nullptr;
-        const auto size =
-            redisFormatCommandArgv(&bytes, static_cast<int>(arguments.size()), pointers.data(), sizes.data());
-        if (size < 0) throw std::bad_alloc{};
-        std::string formatted{bytes, static_cast<std::size_t>(size)};
-        redisFreeCommand(bytes);
-        return formatted;
-    }
+    static std::string format(const std::vector<std::string>& arguments);
 
     // hiredis 0.14 writes with write(), which raises SIGPIPE on a closed connection; this does not.
-    void send_all(std::string_view bytes) {
-        while (!bytes.empty()) {
-            const auto sent = ::send(context_->fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-            if (sent < 0 && errno == EINTR) continue;
-            if (sent < 0 && errno == EAGAIN) throw ClientError(address_.uri() + ": timed out");
-            if (sent < 0) throw Disconnected(address_.uri() + ": send failed");
-            bytes.remove_prefix(static_cast<std::size_t>(sent));
-        }
-    }
+    void send_all(std::string_view bytes);
 
-    Reply receive() {
-        void* raw = nullptr;
-        for (;;) {
-            if (redisGetReplyFromReader(context_.get(), &raw) != REDIS_OK) fail();
-            if (raw != nullptr) break;
-            if (redisBufferRead(context_.get()) != REDIS_OK) fail();
-        }
-        const std::unique_ptr<redisReply, FreeReply> reply{static_cast<redisReply*>(raw)};
-        return convert(*reply);
-    }
+    Reply receive();
 
-    [[noreturn]] void fail() const {
-        const auto what = address_.uri() + ": " + context_->errstr;
-        if (context_->err == REDIS_ERR_EOF || (context_->err == REDIS_ERR_IO && errno == ECONNRESET)) {
-            throw Disconnected(what);
-        }
-        throw ClientError(what);
-    }
+    [[noreturn]] void fail() const;
 
-    static Reply convert(const redisReply& from) {
-        Reply to;
-        switch (from.type) {
-            case REDIS_REPLY_NIL: return to;
-            case REDIS_REPLY_INTEGER:
-                to.kind = Reply::Kind::integer;
-                to.integer = from.integer;
-                return to;
-            case REDIS_REPLY_ARRAY:
-                to.kind = Reply::Kind::array;
-                for (std::size_t i = 0; i < from.elements; ++i)
-                    to.elements.push_back(convert(*from.element[i]));
-                return to;
-            case REDIS_REPLY_STATUS: to.kind = Reply::Kind::status; break;
-            case REDIS_REPLY_ERROR: to.kind = Reply::Kind::error; break;
-            default: to.kind = Reply::Kind::string; break;
-        }
-        to.text.assign(from.str, from.len);
-        return to;
-    }
+    static Reply convert(const redisReply& from);
 
     Address address_;
     Options options_;

@@ -50,14 +50,7 @@ class RedisServer {
     enum class Launch { and_wait, only };
 
     // Launch::only returns at once; the server may be used after wait_until_ready().
-    explicit RedisServer(ServerOptions options = {}, Launch launch = Launch::and_wait)
-        : options_(std::move(options)),
-          client_(Address::unix_path(socket_path()),
-                  client_options(options_, std::chrono::milliseconds{2000})) {
-        if (options_.tcp) port_ = free_port();
-        start();
-        if (launch == Launch::and_wait) wait_until_ready();
-    }
+    explicit RedisServer(ServerOptions options = {}, Launch launch = Launch::and_wait);
     RedisServer(const RedisServer&) = delete;
     RedisServer& operator=(const RedisServer&) = delete;
     ~RedisServer() = default;  // the process is killed and reaped, then the directory is removed
@@ -66,19 +59,10 @@ class RedisServer {
 
     [[nodiscard]] std::string socket_path() const { return directory_.file("redis.sock"); }
     [[nodiscard]] std::string uri() const { return "unix://" + socket_path(); }
-    [[nodiscard]] std::uint16_t port() const {
-        if (port_ == 0) throw std::logic_error("this server was started without ServerOptions::tcp");
-        return port_;
-    }
+    [[nodiscard]] std::uint16_t port() const;
     // "redis://127.0.0.1:port"; `credentials` as in "alice:secret" come before the host.
-    [[nodiscard]] std::string tcp_uri(const std::string& credentials = {}) const {
-        return "redis://" + (credentials.empty() ? "" : credentials + "@") +
-               "127.0.0.1:" + std::to_string(port());
-    }
-    [[nodiscard]] std::string log() const {
-        std::ifstream file{directory_.file("redis.log")};
-        return {std::istreambuf_iterator<char>{file}, {}};
-    }
+    [[nodiscard]] std::string tcp_uri(const std::string& credentials = {}) const;
+    [[nodiscard]] std::string log() const;
 
     // --- the process -----------------------------------------------------------------------------------
 
@@ -88,133 +72,54 @@ class RedisServer {
     [[nodiscard]] bool reachable() { return running() && !paused(); }
 
     // SIGKILL; returns when it is gone. restart() brings it back.
-    void kill() {
-        process_.kill();
-        client_.disconnect();
-    }
+    void kill();
     // SIGTERM, the orderly end.
-    void terminate() {
-        process_.terminate(std::chrono::seconds{10});
-        client_.disconnect();
-    }
+    void terminate();
     // SIGSTOP: it hangs, its connections stay open. Returns when it really is stopped.
     void pause() { process_.stop(); }
     void resume() { process_.resume(); }
 
     // Kills it if it runs and starts it again at the same addresses. What is kept is what was persisted.
-    void restart(Data data = Data::keep) {
-        begin_restart(data);
-        wait_until_ready();
-    }
+    void restart(Data data = Data::keep);
     // The first half of restart(), for doing several at a time.
-    void begin_restart(Data data) {
-        kill();
-        if (data == Data::discard) directory_.clear();
-        start();
-    }
+    void begin_restart(Data data);
     // Waits until it answers PING. Throws, with its log, if it has ended or is not ready in time.
-    void wait_until_ready() {
-        const bool decided = eventually(options_.start_timeout, [this] {
-            if (process_.running()) return answers_ping();
-            if (!port_was_taken()) throw std::runtime_error("redis-server ended at its start:\n" + log());
-            if (!started_once_) port_ = free_port();
-            start();
-            return false;
-        });
-        if (!decided) throw std::runtime_error("redis-server is not ready in time:\n" + log());
-        started_once_ = true;
-    }
+    void wait_until_ready();
 
     // --- looking inside (blocking; throws ClientError after two seconds of silence) ----------------------
 
     Reply query(const std::vector<std::string>& arguments) { return client_.query(arguments); }
 
-    [[nodiscard]] std::optional<std::string> get(const std::string& key) {
-        return query({"GET", key}).optional_text();
-    }
+    [[nodiscard]] std::optional<std::string> get(const std::string& key);
     // Nothing if there is no such key; milliseconds::max() if it never expires.
-    [[nodiscard]] std::optional<std::chrono::milliseconds> pttl(const std::string& key) {
-        const auto left = query({"PTTL", key}).number();
-        if (left == -2) return std::nullopt;
-        return left == -1 ? std::chrono::milliseconds::max() : std::chrono::milliseconds{left};
-    }
+    [[nodiscard]] std::optional<std::chrono::milliseconds> pttl(const std::string& key);
     // All keys of database 0 that have not expired, sorted. (DBSIZE would count expired ones as well.)
-    [[nodiscard]] std::vector<std::string> keys() {
-        std::vector<std::string> names;
-        for (auto& element : query({"KEYS", "*"}).elements) names.push_back(std::move(element.text));
-        std::sort(names.begin(), names.end());
-        return names;
-    }
+    [[nodiscard]] std::vector<std::string> keys();
     // How many times `command` ("set", "client|kill") has run, from INFO commandstats.
-    [[nodiscard]] std::uint64_t command_stat(const std::string& command) {
-        const auto line = info_line("commandstats", "cmdstat_" + command);
-        constexpr std::string_view calls = "calls=";
-        return line ? std::stoull(line->substr(line->find(calls) + calls.size())) : 0;
-    }
+    [[nodiscard]] std::uint64_t command_stat(const std::string& command);
     // Of Redis; a Valkey names the Redis that it is compatible with.
     [[nodiscard]] int major_version() { return std::stoi(info("server", "redis_version")); }
     // One field of INFO: info("server", "run_id").
-    [[nodiscard]] std::string info(const std::string& section, const std::string& field) {
-        return info_line(section, field).value_or("");
-    }
+    [[nodiscard]] std::string info(const std::string& section, const std::string& field);
 
    private:
     // Inspection works whatever the test does to the default user: it has a user of its own.
     static constexpr const char* inspector = "test-inspector";
 
     static RedisClient::Options client_options(const ServerOptions& options,
-                                               std::chrono::milliseconds timeout) {
-        const bool guarded = !options.password.empty() || !options.users.empty();
-        return {guarded ? inspector : "", "any", timeout};
-    }
+                                               std::chrono::milliseconds timeout);
 
-    void start() {
-        write_configuration();
-        Command command{{server_program(), directory_.file("redis.conf")},
-                        directory_.path().string(),
-                        directory_.file("redis.log")};
-        const auto& extra = options_.arguments;
-        command.arguments.insert(command.arguments.end(), extra.begin(), extra.end());
-        log_mark_ = log().size();
-        process_.start(command);
-    }
+    void start();
 
-    void write_configuration() const {
-        std::ofstream file{directory_.file("redis.conf"), std::ios::trunc};
-        file << "daemonize no\nbind 127.0.0.1\nport " << port_ << "\nunixsocket " << socket_path() << "\ndir "
-             << directory_.path().string() << "\nsave \"\"\n"
-             << "appendonly " << (options_.append_only ? "yes\nappendfsync always\n" : "no\n");
-        if (!options_.password.empty()) file << "requirepass \"" << options_.password << "\"\n";
-        for (const auto& user : options_.users) file << "user " << user << '\n';
-        if (!client_options(options_, {}).user.empty()) {
-            file << "user " << inspector << " on nopass ~* +@all\n";
-        }
-        if (!file.flush()) throw std::runtime_error("cannot write redis.conf");
-    }
+    void write_configuration() const;
 
-    bool answers_ping() {
-        try {
-            RedisClient probe{Address::unix_path(socket_path()),
-                              client_options(options_, std::chrono::milliseconds{500})};
-            return probe.query({"PING"}).text == "PONG";
-        } catch (const ClientError&) {
-            return false;
-        }
-    }
+    bool answers_ping();
 
     // Did the latest start fail because somebody else had the TCP port?
-    [[nodiscard]] bool port_was_taken() const {
-        return port_ != 0 && log().find("in use", log_mark_) != std::string::npos;
-    }
+    [[nodiscard]] bool port_was_taken() const;
 
     // The rest of the line "name:..." in a section of INFO.
-    std::optional<std::string> info_line(const std::string& section, const std::string& name) {
-        const auto text = "\n" + query({"INFO", section}).text;
-        const auto start = text.find("\n" + name + ":");
-        if (start == std::string::npos) return std::nullopt;
-        const auto value = start + name.size() + 2;
-        return text.substr(value, text.find('\r', value) - value);
-    }
+    std::optional<std::string> info_line(const std::string& section, const std::string& name);
 
     ServerOptions options_;
     TemporaryDirectory directory_;

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "redlock/voting/claim.hpp"
 #include "unit/scripted_world.hpp"
 
 namespace redlock::test {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <stop_token>
 
+#include "redlock/engine/engine.hpp"
 #include "support/eventually.hpp"
 #include "unit/scripted_world.hpp"
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "redlock/voting/quorum.hpp"
 #include "unit/hand_driven.hpp"
 
 namespace redlock::test {

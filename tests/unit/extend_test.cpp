@@ -5,6 +5,7 @@
 #include <string>
 #include <thread>
 
+#include "redlock/voting/quorum.hpp"
 #include "support/eventually.hpp"
 #include "unit/scripted_world.hpp"
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "redlock/voting/claim.hpp"
 #include "unit/scripted_world.hpp"
 
 namespace redlock::test {

@@ -37,83 +37,38 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     template <class T>
     using StartedPtr = std::unique_ptr<Started<T>>;
 
-    explicit HandDriven(World& world, const Options& options = plain_options())
-        : world_{world},
-          engine_{std::make_unique<ScriptedTransport>(world), world.clock, options},
-          rounds_{engine_},
-          protocol_{engine_, rounds_, *this},
-          contention_{engine_, protocol_},
-          renewer_{engine_, protocol_, *this} {
-        engine_.set_upcalls(this);
-        warm_up();
-    }
+    explicit HandDriven(World& world, const Options& options = plain_options());
+    HandDriven(const HandDriven&) = delete;
+    HandDriven& operator=(const HandDriven&) = delete;
+    ~HandDriven();
 
     // To the millisecond: what is due in between happens at the end of it.
-    void pass(Nanoseconds time) {
-        const auto end = world_.clock.now() + time;
-        do {
-            static_cast<void>(renewer_.run_due());
-            engine_.take_turn();
-            world_.clock.advance(1ms);
-        } while (world_.clock.now() < end);
-        static_cast<void>(renewer_.run_due());
-        engine_.take_turn();
-    }
+    void pass(Nanoseconds time);
 
-    [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how) {
-        return start_lock_all({name}, std::move(how));
-    }
+    [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how);
     [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock_all(const std::vector<std::string>& names,
-                                                              LockOptions how) {
-        auto claim = std::make_shared<detail::Claim>();
-        claim->resources = names;
-        for (const std::string& name : names) {
-            if (engine_.options().fencing) claim->counters.push_back(detail::fence_key(name));
-            if (engine_.options().notify) claim->queues.push_back(detail::queue_key(name));
-        }
-        return start(contention_.acquire(std::move(claim), std::move(how), nullptr));
-    }
-    [[nodiscard]] LeasePtr lock(const std::string& name, LockOptions how) {
-        const auto started = start_lock(name, std::move(how));
-        pass(10ms);
-        return started->is_done ? started->task.take().value() : nullptr;
-    }
-    [[nodiscard]] auto start_extend(const LeasePtr& lease, std::chrono::milliseconds ttl) {
-        return start(protocol_.extend(lease, ttl));
-    }
-    [[nodiscard]] auto start_unlock(const LeasePtr& lease) {
-        return start(contention_.release(lease, detail::Unconnected::takes_longer));
-    }
-    [[nodiscard]] auto start_detach(const LeasePtr& lease) { return start(contention_.detach(lease)); }
-    void keep(const LeasePtr& lease) { renewer_.watch(lease); }
-    void notify(std::size_t node, std::string_view payload) { on_notice(node, payload); }
+                                                              LockOptions how);
+    [[nodiscard]] LeasePtr lock(const std::string& name, LockOptions how);
+    [[nodiscard]] StartedPtr<Result<void>> start_extend(const LeasePtr& lease, std::chrono::milliseconds ttl);
+    [[nodiscard]] StartedPtr<Result<void>> start_unlock(const LeasePtr& lease);
+    [[nodiscard]] StartedPtr<bool> start_detach(const LeasePtr& lease);
+    void keep(const LeasePtr& lease);
+    void notify(std::size_t node, std::string_view payload);
     // Nothing is left to be done for a node.
-    [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }
+    [[nodiscard]] bool is_settled() const;
 
    private:
     // Connects, and makes the nodes know the release.
-    void warm_up() {
-        if (const LeasePtr lease = lock("warm-up", {})) {
-            const auto unlock = start_unlock(lease);
-            pass(10ms);
-        }
-        world_.forget_handed();
-    }
+    void warm_up();
 
     template <class T>
-    [[nodiscard]] StartedPtr<T> start(detail::Task<T> task) {
-        auto started = std::make_unique<Started<T>>(std::move(task));
-        started->task.start(*started);
-        return started;
-    }
+    [[nodiscard]] static StartedPtr<T> start(detail::Task<T> task);
 
-    void on_notice(std::size_t node, std::string_view payload) override {
-        contention_.on_notice(node, payload);
-    }
-    void on_turn() override { contention_.on_turn(); }
+    void on_notice(std::size_t node, std::string_view payload) override;
+    void on_turn() override;
     void on_unfinished() noexcept override {}
     void on_reminder(TimePoint /*when*/) noexcept override {}
-    void on_lease_shortened(detail::Lease<TimePoint>& lease) override { renewer_.on_lease_shortened(lease); }
+    void on_lease_shortened(detail::Lease<TimePoint>& lease) override;
     void on_due_changed() override {}
     void on_callback(bool /*is_running*/) override {}
 

@@ -44,46 +44,14 @@ struct ScriptedReply {
 };
 
 // Cuts one whole request in RESP into its words.
-[[nodiscard]] inline Request words_of(std::string_view bytes) {
-    const auto number = [&bytes] {
-        const std::size_t end = bytes.find("\r\n");
-        const std::size_t value = std::stoul(std::string{bytes.substr(1, end - 1)});
-        bytes.remove_prefix(end + 2);
-        return value;
-    };
-    Request words(number());
-    for (std::string& word : words) {
-        const std::size_t size = number();
-        word = bytes.substr(0, size);
-        bytes.remove_prefix(size + 2);
-    }
-    return words;
-}
+[[nodiscard]] Request words_of(std::string_view bytes);
 
 // What a request is about: "acquire", "adopt", "commit", "extend", "put_back", "release", "enlist", "delist",
 // or its first word.
-[[nodiscard]] inline std::string kind_of(const Request& request) {
-    if (request.at(0) == "SET") return "acquire";
-    if (request.at(0) != "EVALSHA" && request.at(0) != "EVAL") return request.at(0);
-    const std::pair<const detail::Script*, const char*> known[] = {
-        {&detail::acquire_script, "acquire"}, {&detail::fenced_acquire_script, "acquire"},
-        {&detail::adopt_script, "adopt"},     {&detail::commit_script, "commit"},
-        {&detail::extend_script, "extend"},   {&detail::put_back_script, "put_back"},
-        {&detail::release_script, "release"}, {&detail::enlist_script, "enlist"},
-        {&detail::delist_script, "delist"},
-    };
-    for (const auto& [script, name] : known) {
-        const std::string_view sha1 = detail::sha1_of(*script);
-        if (request.at(1) == sha1 || request.at(1) == script->text) return name;
-    }
-    return "an unknown script";
-}
+[[nodiscard]] std::string kind_of(const Request& request);
 
 // The token that a request of ours carries.
-[[nodiscard]] inline std::string token_of(const Request& request) {
-    if (request.at(0) == "SET") return request.at(2);
-    return request.at(3 + std::stoul(request.at(2)));
-}
+[[nodiscard]] std::string token_of(const Request& request);
 
 // Keys with expiry, and the scripts as their comments in command.hpp describe them.
 class MemoryNode {
@@ -92,70 +60,20 @@ class MemoryNode {
 
     std::int64_t time_us = 1'700'000'000'000'000;  // what TIME says at time 0
 
-    [[nodiscard]] std::optional<std::string> get(const std::string& key, Time now) const {
-        const auto found = keys_.find(key);
-        if (found == keys_.end() || found->second.expires <= now) return std::nullopt;
-        return found->second.value;
-    }
-    [[nodiscard]] Time time_to_live(const std::string& key, Time now) const {
-        return get(key, now) ? keys_.at(key).expires - now : Time{0};
-    }
+    [[nodiscard]] std::optional<std::string> get(const std::string& key, Time now) const;
+    [[nodiscard]] Time time_to_live(const std::string& key, Time now) const;
     // As PTTL says it.
-    [[nodiscard]] std::int64_t pttl(const std::string& key, Time now) const {
-        if (!get(key, now)) return -2;
-        if (keys_.at(key).expires == Time::max()) return -1;
-        return std::chrono::ceil<std::chrono::milliseconds>(time_to_live(key, now)).count();
-    }
-    void set(const std::string& key, const std::string& value, std::chrono::milliseconds ttl, Time now) {
-        keys_[key] = {value, now + ttl};
-    }
+    [[nodiscard]] std::int64_t pttl(const std::string& key, Time now) const;
+    void set(const std::string& key, const std::string& value, std::chrono::milliseconds ttl, Time now);
     // Takes its ttl away.
     void persist(const std::string& key) { keys_.at(key).expires = Time::max(); }
     void erase(const std::string& key) { keys_.erase(key); }
     // As a restart without persistence.
-    void forget_all() {
-        keys_.clear();
-        scripts_.clear();
-    }
+    void forget_all();
     void flush_scripts() { scripts_.clear(); }
-    [[nodiscard]] std::vector<std::string> lock_keys(Time now) const {
-        std::vector<std::string> names;
-        for (const auto& [name, entry] : keys_) {
-            if (entry.expires > now && !name.ends_with(":redlock-fence")) names.push_back(name);
-        }
-        return names;
-    }
+    [[nodiscard]] std::vector<std::string> lock_keys(Time now) const;
 
-    ScriptedReply execute(const Request& request, Time now) {
-        if (request[0] == "SET") return plain_set(request, now);
-        if (request[0] == "SCRIPT") {
-            scripts_.insert(kind_of({"EVAL", request.at(2)}));
-            return ScriptedReply::ok();
-        }
-        if (!request[0].starts_with("EVAL")) return ScriptedReply::error("ERR unknown command");
-        if (request[0] == "EVALSHA" && !scripts_.contains(kind_of(request))) {
-            return ScriptedReply::error("NOSCRIPT No matching script.");
-        }
-        scripts_.insert(kind_of(request));
-        Call call;
-        const std::size_t key_count = std::stoul(request.at(2));
-        call.keys = std::span{request}.subspan(3, key_count);
-        call.args = std::span{request}.subspan(3 + key_count);
-        const std::string kind = kind_of(request);
-        call.is_exact = kind == "extend" && call.args.back() == "exactly";
-        call.is_above = kind == "commit" && call.args.back() == "above";
-        if (call.is_exact || call.is_above) call.args = call.args.first(call.args.size() - 1);
-        call.is_fenced = kind == "commit" || kind == "adopt" || (kind != "release" && call.args.size() > 2);
-        call.count = call.is_fenced ? key_count / 2 : key_count;
-        if (kind == "acquire") return acquire(call, now);
-        if (kind == "adopt") return adopt(call, now);
-        if (kind == "commit") return commit(call, now);
-        if (kind == "extend" || kind == "put_back") return hold(call, kind == "put_back", now);
-        if (kind == "release") return release(call, now);
-        if (kind == "enlist") return enlist(request, now);
-        if (kind == "delist") return delist(request);
-        return ScriptedReply::error("ERR unknown command");
-    }
+    ScriptedReply execute(const Request& request, Time now);
 
    private:
     struct Entry {
@@ -171,159 +89,33 @@ class MemoryNode {
         bool is_above = false;  // of a commit: the counters must be below
     };
 
-    ScriptedReply plain_set(const Request& request, Time now) {
-        if (request.size() != 6 || request[3] != "NX" || request[4] != "PX") {
-            return ScriptedReply::error("ERR not the SET that was expected");
-        }
-        if (get(request[1], now)) return ScriptedReply::nil();
-        set(request[1], request[2], milliseconds(request[5]), now);
-        return ScriptedReply::ok();
-    }
+    ScriptedReply plain_set(const Request& request, Time now);
 
-    ScriptedReply acquire(const Call& call, Time now) {
-        for (std::size_t i = 0; i < call.count; ++i) {
-            if (!get(call.keys[i], now)) continue;
-            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), pttl(call.keys[i], now)});
-        }
-        std::vector<std::int64_t> reply{1};
-        if (call.is_fenced && !count_on(call, 2, reply, now)) return foreign();
-        for (std::size_t i = 0; i < call.count; ++i) {
-            set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
-        }
-        return ScriptedReply::list(reply);
-    }
+    ScriptedReply acquire(const Call& call, Time now);
 
     // Nobody is ever called.
-    ScriptedReply enlist(const Request& request, Time now) {
-        const std::size_t count = std::stoul(request.at(2)) / 2;
-        const std::span keys{request.begin() + 3, 2 * count};
-        const std::pair waiter{std::stoll(request.at(4 + 2 * count)), request.at(3 + 2 * count)};
-        std::int64_t longest = 0;
-        std::int64_t rank = 0;
-        std::string holders;
-        for (std::size_t i = 0; i < count; ++i) {
-            const auto holder = get(keys[i], now);
-            if (!holder) continue;
-            auto& waiters = queues_[keys[count + i]];
-            waiters.insert(waiter);
-            rank = std::max<std::int64_t>(rank, std::distance(waiters.begin(), waiters.find(waiter)));
-            const auto left = std::chrono::ceil<std::chrono::milliseconds>(time_to_live(keys[i], now));
-            longest = std::max<std::int64_t>(longest, left.count());
-            holders += *holder;
-        }
-        if (holders.empty()) return ScriptedReply::number(0);
-        const auto digest = static_cast<std::int64_t>(std::hash<std::string>{}(holders) >> 16U);
-        return ScriptedReply::list({1, longest, rank, digest});
-    }
-    ScriptedReply delist(const Request& request) {
-        const std::size_t count = std::stoul(request.at(2)) / 2;
-        for (std::size_t i = 0; i < count; ++i) {
-            std::erase_if(queues_[request.at(3 + count + i)],
-                          [&](const auto& one) { return one.second == request.at(3 + 2 * count); });
-        }
-        return ScriptedReply::number(1);
-    }
+    ScriptedReply enlist(const Request& request, Time now);
+    ScriptedReply delist(const Request& request);
 
-    ScriptedReply adopt(const Call& call, Time now) {
-        for (std::size_t i = 0; i < call.count; ++i) {
-            const auto owner = get(call.keys[i], now);
-            if (owner == call.args[0]) continue;
-            return ScriptedReply::list({0, static_cast<std::int64_t>(i + 1), pttl(call.keys[i], now)});
-        }
-        std::vector<std::int64_t> reply{1};
-        if (!count_on(call, 1, reply, now)) return foreign();
-        return ScriptedReply::list(reply);
-    }
+    ScriptedReply adopt(const Call& call, Time now);
 
     // The counters' next values; before the proposals stands the counters' ttl. False: one of them is none.
-    bool count_on(const Call& call, std::size_t ttl, std::vector<std::int64_t>& values, Time now) {
-        constexpr std::int64_t day_us = 86'400'000'000;
-        for (std::size_t i = 0; i < call.count; ++i) {
-            const auto before = counter(call, i, now);
-            if (!before || *before == largest_counter) return false;
-            std::int64_t proposal = std::min(std::stoll(call.args[ttl + 1 + i]), largest_counter);
-            const bool is_near = get(call.keys[call.count + i], now) && proposal <= *before + day_us;
-            if (!is_near) proposal = std::min(proposal, time_us + now.count() / 1000 + day_us);
-            values.push_back(std::max(*before + 1, proposal));
-        }
-        for (std::size_t i = 0; i < call.count; ++i) {
-            set_counter(call, i, std::to_string(values[values.size() - call.count + i]), call.args[ttl], now);
-        }
-        return true;
-    }
+    bool count_on(const Call& call, std::size_t ttl, std::vector<std::int64_t>& values, Time now);
 
-    ScriptedReply commit(const Call& call, Time now) {
-        for (std::size_t i = 0; i < call.count; ++i) {
-            if (get(call.keys[i], now) != call.args[0]) return ScriptedReply::number(0);
-            const auto before = counter(call, i, now);
-            const std::int64_t fence = std::stoll(call.args[2 + i]);
-            if (!before || fence > largest_counter) return foreign();
-            if (*before + (call.is_above ? 1 : 0) > fence) return ScriptedReply::number(0);
-        }
-        for (std::size_t i = 0; i < call.count; ++i) {
-            set_counter(call, i, call.args[2 + i], call.args[1], now);
-        }
-        return ScriptedReply::number(1);
-    }
+    ScriptedReply commit(const Call& call, Time now);
 
-    ScriptedReply hold(const Call& call, bool is_put_back, Time now) {
-        bool is_absent = false;
-        for (std::size_t i = 0; i < call.count; ++i) {
-            const auto owner = get(call.keys[i], now);
-            if (owner && *owner != call.args[0]) return ScriptedReply::number(0);
-            const auto before = call.is_fenced ? counter(call, i, now) : 0;
-            const std::int64_t fence = call.is_fenced ? std::stoll(call.args[3 + i]) : 0;
-            if (!before || fence > largest_counter) return foreign();
-            if (*before > fence) return ScriptedReply::number(0);
-            is_absent = is_absent || !owner;
-        }
-        if (is_absent && !is_put_back) return ScriptedReply::number(-1);
-        std::int64_t longest = 0;
-        for (std::size_t i = 0; i < call.count; ++i) {
-            const bool is_there = get(call.keys[i], now).has_value();
-            const Time ttl = milliseconds(call.args[1]);
-            const Time left = time_to_live(call.keys[i], now);
-            const bool is_longer = call.is_exact || left < ttl;
-            if (!is_longer) longest = std::chrono::ceil<std::chrono::milliseconds>(left).count();
-            if (is_put_back ? !is_there : is_longer) {
-                set(call.keys[i], call.args[0], milliseconds(call.args[1]), now);
-            }
-            if (call.is_fenced) set_counter(call, i, call.args[3 + i], call.args[2], now);
-        }
-        if (!is_put_back && longest > 0) return ScriptedReply::list({1, longest});
-        return ScriptedReply::number(1);
-    }
+    ScriptedReply hold(const Call& call, bool is_put_back, Time now);
 
-    ScriptedReply release(const Call& call, Time now) {
-        std::size_t freed = 0;
-        for (const std::string& key : call.keys.first(call.count)) {
-            if (get(key, now) == call.args[0]) freed += keys_.erase(key);
-        }
-        return ScriptedReply::number(freed == call.count ? 1 : 0);
-    }
+    ScriptedReply release(const Call& call, Time now);
 
     // Nothing: it is not in our form.
-    [[nodiscard]] std::optional<std::int64_t> counter(const Call& call, std::size_t i, Time now) const {
-        const std::string text = get(call.keys[call.count + i], now).value_or("0");
-        const bool is_number = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-        if (!is_number || text.size() > 16 || std::stoll(text) > largest_counter) return std::nullopt;
-        return std::stoll(text);
-    }
+    [[nodiscard]] std::optional<std::int64_t> counter(const Call& call, std::size_t i, Time now) const;
     // What has no ttl is given none.
     void set_counter(const Call& call, std::size_t i, const std::string& value, const std::string& ttl,
-                     Time now) {
-        const std::string& key = call.keys[call.count + i];
-        const bool stays = get(key, now) && keys_.at(key).expires == Time::max();
-        set(key, value, milliseconds(ttl), now);
-        if (stays) persist(key);
-    }
-    static ScriptedReply foreign() {
-        return ScriptedReply::error("FOREIGN the fencing counter is no number below 2^53");
-    }
+                     Time now);
+    static ScriptedReply foreign();
     static constexpr long long largest_counter = 9'007'199'254'740'991;
-    static std::chrono::milliseconds milliseconds(const std::string& text) {
-        return std::chrono::milliseconds{std::stoll(text)};
-    }
+    static std::chrono::milliseconds milliseconds(const std::string& text);
 
     std::map<std::string, Entry> keys_;
     std::map<std::string, std::set<std::pair<std::int64_t, std::string>>> queues_;

@@ -21,7 +21,6 @@
 namespace redlock::test {
 namespace {
 
-using ScriptedMutex = BasicMutex<ScriptedTransport, ManualClock>;
 using SteadyClock = std::chrono::steady_clock;
 
 void hold_elsewhere(World& world, const std::string& name, std::chrono::milliseconds ttl = 1h) {

@@ -10,6 +10,7 @@
 
 #include "redlock/redlock.hpp"
 #include "redlock/result.hpp"
+#include "redlock/text/printable.hpp"
 
 namespace redlock {
 namespace {
