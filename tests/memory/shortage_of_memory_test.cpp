@@ -11,8 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "redlock/redlock.hpp"
-#include "unit/hand_driven.hpp"
+#include "redlock/custom.hpp"
 #include "unit/scripted_world.hpp"
 
 namespace {
