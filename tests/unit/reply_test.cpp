@@ -123,7 +123,7 @@ TEST(Vote, only_noscript_means_that_a_script_is_unknown) {
     EXPECT_FALSE(is_unknown_script(nil));
 }
 
-// R31: a server may repeat all that it was told.
+// R31: a server may repeat everything that it was sent.
 TEST(Vote, the_words_of_an_error_are_without_what_was_said_in_the_request) {
     for (const Command& command : all_commands()) {
         std::string echo = "ERR";
@@ -145,7 +145,7 @@ TEST(Vote, numbers_and_flags_of_a_request_are_no_secrets) {
     }
 }
 
-// Other clients' tokens, which may be adopted, have other forms.
+// Tokens of other Redlock clients, which may be adopted, have other forms.
 TEST(Vote, a_token_of_digits_is_a_secret_all_the_same) {
     using namespace std::chrono_literals;
     const Claim one{{"name"}, {"{name}:f"}, {}};
