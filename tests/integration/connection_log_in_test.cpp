@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a node says at log-in, and what is made of it (R29, R31).
+// A node's replies at login, and what follows from them (R29, R31).
 #include <atomic>
 
 #include "integration/connection_parts.hpp"
@@ -53,7 +53,7 @@ TEST(ConnectionLogIn, R29_what_may_not_be_asked_is_no_reason_to_do_without_the_n
     }
 }
 
-// ---- what was said before the end ----------------------------------------------------------------------
+// ---- the last reply before the connection ends ---------------------------------------------------------
 
 const std::vector<std::string>& last_words() {
     static const std::vector<std::string> list{"ERR max number of clients reached",

@@ -142,8 +142,8 @@ TEST(Majority, killed_while_a_lock_is_held_its_destructor_is_quiet_and_soon_over
     EXPECT_LT(std::chrono::steady_clock::now() - before, 2 * brisk().node_timeout + 2s);
 }
 
-// A vote that ends one attempt lets its waiter connect anew, which is refused in other words: the votes after
-// it are told as well what ended the connection they were waiting on.
+// A vote that ends one attempt lets its caller connect anew, and that connection is refused with another
+// text. The votes after it must still report why the connection that they were waiting on ended.
 TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_words_for_all) {
     Cluster cluster{3};
     constexpr std::size_t callers = 4;
