@@ -148,12 +148,12 @@ TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_words_for_all)
     Cluster cluster{3};
     constexpr std::size_t callers = 4;
     std::mutex mutex;
-    std::vector<std::string> words;
+    std::vector<std::string> details;
     Options options = patient();
     options.retry.decide = [&](std::uint32_t,
                                const Failure& failure) -> std::optional<std::chrono::milliseconds> {
         const std::lock_guard lock{mutex};
-        words.push_back(failure.nodes()[2].detail);
+        details.push_back(failure.nodes()[2].detail);
         return 1h;
     };
     options.notify = false;
@@ -175,12 +175,12 @@ TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_words_for_all)
     cluster[2].kill();
     EXPECT_TRUE(eventually(patience, [&] {
         const std::lock_guard lock{mutex};
-        return words.size() == callers;
+        return details.size() == callers;
     }));
     source.request_stop();
     for (auto& one : waiting) EXPECT_FALSE(got(one.get()));
-    EXPECT_FALSE(words[0].empty());
-    EXPECT_EQ(words, std::vector<std::string>(callers, words[0]));
+    EXPECT_FALSE(details[0].empty());
+    EXPECT_EQ(details, std::vector<std::string>(callers, details[0]));
 }
 
 TEST(Restart, of_all_nodes_between_calls_costs_no_attempt) {

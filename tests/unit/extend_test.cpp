@@ -308,27 +308,27 @@ TEST(Extend, a_ttl_that_leaves_no_validity_is_refused_and_changes_nothing) {
 TEST(Extend, R10_says_why_it_cannot_be_extended_any_more) {
     World world{3};
     auto locks = connected_to(world);
-    const auto words_of = [](auto& lock) {
+    const auto message_of = [](auto& lock) {
         auto extended = lock.extend(10s);
         return extended ? std::string{} : extended.error().message();
     };
     auto ended = locks.try_lock("ended", 10s);
     world.clock.advance(11s);
-    EXPECT_NE(words_of(*ended).find("the validity of 'ended' had ended"), std::string::npos)
-        << words_of(*ended);
+    EXPECT_NE(message_of(*ended).find("the validity of 'ended' had ended"), std::string::npos)
+        << message_of(*ended);
 
     auto unlocked = locks.try_lock("unlocked", 10s);
     EXPECT_TRUE(unlocked->unlock());
-    EXPECT_NE(words_of(*unlocked).find("'unlocked' was given up before"), std::string::npos)
-        << words_of(*unlocked);
+    EXPECT_NE(message_of(*unlocked).find("'unlocked' was given up before"), std::string::npos)
+        << message_of(*unlocked);
 
     auto revoked = locks.try_lock("revoked", 10s);
     for (std::size_t i = 0; i < 3; ++i) world.erase(i, "revoked");
     EXPECT_FALSE(revoked->extend(10s));
     EXPECT_FALSE(revoked->owns_lock());
-    EXPECT_NE(words_of(*revoked).find("the nodes have said that 'revoked' is not ours any more"),
+    EXPECT_NE(message_of(*revoked).find("the nodes have said that 'revoked' is not ours any more"),
               std::string::npos)
-        << words_of(*revoked);
+        << message_of(*revoked);
 }
 
 }  // namespace

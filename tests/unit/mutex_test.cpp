@@ -102,8 +102,8 @@ TEST(Mutex, is_not_made_of_what_can_never_be_had) {
         {{.wait_unreachable = -1ms}, "wait_unreachable is -1 ms"},
         {{.renew = true, .renew_limit = 1s}, "renew_limit is 1000 ms"},
     };
-    for (const auto& [how, words] : bad) {
-        EXPECT_NE(refusal(locks, "name", how).find(words), std::string::npos) << refusal(locks, "name", how);
+    for (const auto& [how, text] : bad) {
+        EXPECT_NE(refusal(locks, "name", how).find(text), std::string::npos) << refusal(locks, "name", how);
     }
     EXPECT_NE(refusal(locks, std::vector<std::string>{}, {}).find("the list of resources is empty"),
               std::string::npos);
