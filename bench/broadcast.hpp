@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The other way to wake those who wait: the release tells all of them, and each tries at once. The library
-// calls one; this is here to be measured against that, with all that helps it:
+// The other way to wake waiters: the release notifies all of them, and each tries at once. The library
+// notifies one. The benchmarks compare the two, with everything that helps a broadcast:
 //
 // - PUBLISH is in the script that deletes the key: it costs no request of its own, and comes as early as the
 //   library's call;
@@ -48,7 +48,7 @@ return 1)";
     return changed;
 }
 
-// The ear of one process for the releases of one resource.
+// One process's subscription to the releases of one resource.
 class BroadcastListener {
    public:
     BroadcastListener(const Endpoints& nodes, const std::string& resource) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contention: a release calls one waiter, against telling all of them and against polling; from many
-// processes and from many threads.
+// Contention: a release that notifies one waiter, compared with one that notifies all and with polling, from
+// many processes and from many threads.
 //
 // Contenders are processes of their own: this program again (run_contender), which finds on a board in shared
 // memory what it is to do, and writes there when it did it (CLOCK_MONOTONIC is the same for all). Variants

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For a Transport or a Clock of one's own: BasicRedlock, BasicLock and BasicMutex with all that they are made
-// of. Header-only programs have that anyway; with the compiled library it is not included otherwise.
+// For a Transport or a Clock of your own: BasicRedlock, BasicLock and BasicMutex with their definitions.
+// Header-only programs include these anyway; programs with the compiled library need this header for them.
 #pragma once
 
 #include "redlock/mutex.hpp"

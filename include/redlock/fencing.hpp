@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the thing that a lock protects does with a fencing token: it refuses whoever is late.
+// How the resource that a lock protects uses a fencing token: it refuses late holders.
 //
 // A holder may be paused beyond its lock and write afterwards. No lock can prevent that; the resource can,
 // if every write carries the fencing token of its lock and the resource remembers the largest it has seen.
@@ -33,7 +33,7 @@ namespace detail {
                                      ", later than " + std::to_string(token)};
 }
 
-/// Why it is no token; empty where it is one.
+/// Why the number is no token; empty where it is one.
 [[nodiscard]] inline std::string objection_to(std::uint64_t token) {
     if (token == 0) return "0 is no fencing token";
     if (token <= fencing_token_max) return {};
@@ -91,7 +91,7 @@ class FenceGuard {
         return entry == largest_.end() ? 0 : entry->second;
     }
 
-    /// Only when no holder of an earlier lock can still be about.
+    /// Forgets the resource's token. Call it only when no holder of an earlier lock can still write.
     void forget(std::string_view resource) {
         const std::lock_guard lock{mutex_};
         if (const auto entry = largest_.find(resource); entry != largest_.end()) largest_.erase(entry);
@@ -216,7 +216,7 @@ return reply
 
 }  // namespace detail
 
-/// The words of an EVAL that runs the script unless the token is late, for any client; hiredis/fenced.hpp
+/// The arguments of an EVAL that runs the script unless the token is late, for any client; hiredis/fenced.hpp
 /// runs it on hiredis. `fence` is the key that remembers, on the same node. The script may change no key of
 /// that name. Throws std::invalid_argument for what is no token (0, or above fencing_token_max), and for a
 /// fence that is one of the script's keys. Not for use within MULTI: EXEC runs what stands beside a late

@@ -12,30 +12,30 @@
 
 namespace redlock::inline v0_1 {
 
-/// What Lock::detach() gives and Redlock::adopt() takes. Whoever has it can hold, extend and unlock: send
-/// it as you would a password, and adopt it once. Two who adopt it both hold the lock, and with the same
-/// fencing tokens; where that could be, hand over the token alone, and each gets fencing tokens of its own.
-/// Copyable; holds nothing itself.
+/// Lock::detach() returns it and Redlock::adopt() takes it. Anyone who knows it can hold, extend and unlock:
+/// send it as you would send a password, and adopt it once. Two clients that adopt it both hold the lock,
+/// with the same fencing tokens. Where that could happen, hand over the token alone: each client then gets
+/// fencing tokens of its own. Copyable; holds nothing itself.
 struct Handoff {
     std::vector<std::string> resources;
     Token token;
-    /// One per resource. Empty without fencing, and where who adopts it is to take new ones.
+    /// One per resource. Empty without fencing, and where the adopting client must take new ones.
     std::vector<std::uint64_t> fencing_tokens;
-    /// What was left of the validity when it was detached. What is left now, only the nodes know.
+    /// The validity that was left at detach(). Only the nodes know what is left now.
     std::chrono::milliseconds remaining{0};
 
-    /// Whether it hands anything on: the Lock that it came from was held.
+    /// Whether it hands a lock on: the Lock that it came from was held.
     [[nodiscard]] explicit operator bool() const noexcept { return !resources.empty(); }
 
     /// Its token, for adopt() by the name of the resource.
     // NOLINTNEXTLINE(google-explicit-constructor): what is handed on is the token
     [[nodiscard]] operator const Token&() const noexcept { return token; }
 
-    /// As printable text where the resources are printable. parse() reads what this writes of whatever
-    /// Lock::detach() gives but nothing, and nothing else: the text of what it reads is the one it read.
+    /// As text, which is printable where the resources are printable. parse() accepts exactly the texts of
+    /// non-empty results of Lock::detach(), and str() of the parsed Handoff is the same text again.
     [[nodiscard]] std::string str() const;
 
-    /// Throws std::invalid_argument when the text is not what str() gave.
+    /// Throws std::invalid_argument when str() did not write the text.
     [[nodiscard]] static Handoff parse(std::string_view text);
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the nodes say of a resource, for operators and tests.
+// The state of a resource on the nodes, for operators and tests.
 #pragma once
 
 #include <chrono>
@@ -13,7 +13,7 @@
 
 namespace redlock::inline v0_1 {
 
-/// How one resource stood when the nodes were asked. It may have changed since.
+/// The state of one resource when the nodes were asked. It may have changed since.
 struct Inspection {
     enum class State : std::uint8_t {
         available,  ///< a quorum has no key and would vote on an attempt: one would have been granted
@@ -23,9 +23,9 @@ struct Inspection {
 
     /// One node's answer.
     struct Node {
-        /// granted: it answered. One that answered that it has no key, and would grant none to an attempt,
-        /// has the vote that it would give: quarantined, or with fencing on refused where its counter gives
-        /// no token. Its detail says why.
+        /// granted: it answered. A node that has no key but would not grant an attempt has the vote that it
+        /// would give: quarantined, or, with fencing on, refused where its counter gives no token. Its detail
+        /// says why.
         NodeReport report;
         std::string holder;                ///< a short digest of the token there; empty: no key
         std::chrono::milliseconds ttl{0};  ///< what is left of the key there; below 0: it never expires

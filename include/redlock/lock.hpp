@@ -55,8 +55,8 @@ class BasicLock {
     BasicLock(const BasicLock&) = delete;
     BasicLock& operator=(const BasicLock&) = delete;
 
-    /// Unlocks, as unlock() does; what that cannot confirm, or send for want of memory, ends by the ttl.
-    /// Blocks at most node_timeout.
+    /// Unlocks, as unlock() does. Keys whose release is not confirmed, or not sent because memory ran out,
+    /// end by the ttl. Blocks at most node_timeout.
     ~BasicLock();
 
     /// The resource; of several, the first. Empty when moved-from.
@@ -107,15 +107,16 @@ class BasicLock {
     /// keys that are left end by the ttl. In every case this Lock owns nothing afterwards.
     Result<void> unlock() noexcept;
 
-    /// Gives up ownership without unlocking: the keys stay until the ttl ends, or whoever adopts the
-    /// hand-over unlocks. No round trip; blocks shortly when others are driving. Empty when this Lock owns
-    /// nothing, or its validity is over; what may be left of it is released then. After an extension that
-    /// made the lease shorter, which may reach some node late, it has no fencing tokens, so that who adopts
-    /// it takes new ones; where fencing is off it is empty then, and this Lock goes on holding.
+    /// Gives up ownership without unlocking: the keys stay until the ttl ends, or until the client that
+    /// adopts the hand-over unlocks. No round trip; blocks shortly when other threads are driving. The result
+    /// is empty when this Lock owns nothing, or its validity is over; keys that may be left are then
+    /// released. An extension that made the lease shorter may reach some node late. After one, the result has
+    /// no fencing tokens, so that the adopting client takes new ones; where fencing is off it is empty, and
+    /// this Lock goes on holding.
     Handoff detach();
 
-    /// What each node said to the acquisition, votes that came late included. Blocks shortly when others
-    /// are driving.
+    /// The vote of each node on the acquisition, including late votes. Blocks shortly when other threads are
+    /// driving.
     [[nodiscard]] std::vector<NodeReport> nodes() const;
 
    private:

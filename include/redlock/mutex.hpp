@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mutex: a resource as the standard library's locks want it.
+// Mutex: a resource for the standard library's locks.
 #pragma once
 
 #include <chrono>
@@ -20,7 +20,7 @@ namespace detail {
 
 class Turns;
 
-/// What is left until a point in time, rounded up, and at most a year.
+/// The time left until a point in time, rounded up, and at most a year.
 template <class AnyClock, class Duration>
 [[nodiscard]] std::chrono::nanoseconds left_until(const std::chrono::time_point<AnyClock, Duration>& when) {
     using Seconds = std::chrono::duration<long double>;
@@ -38,9 +38,9 @@ template <class AnyClock, class Duration>
 
 /// Meets the standard's Lockable and TimedLockable requirements: for std::unique_lock, std::lock_guard,
 /// std::scoped_lock and std::lock. One object is a mutex between the threads of this process too. The
-/// Redlock must outlive it, and may not be moved meanwhile. Not recursive; to be unlocked by whoever locked
-/// it. Two Mutexes of one resource are two contenders for it: a std::scoped_lock over both, in which each
-/// keeps the other out, tries for ever.
+/// Redlock must outlive it, and may not be moved meanwhile. Not recursive; the thread that locked it must
+/// unlock it. Two Mutexes of one resource are two contenders for it: a std::scoped_lock over both, in which
+/// each keeps the other out, tries for ever.
 ///
 /// Thread-safe as a standard mutex is. In a forked child lock() and the tries throw, and unlock(), for a
 /// guard that ends there, does nothing: the parent still holds it.

@@ -18,8 +18,8 @@ inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::
 
 namespace detail {
 
-/// A T that ends in a function of its own. In the code of who writes a brace list of options g++ 12 would, at
-/// -O3, take the end of a std::function for a use of memory that was never written.
+/// A T with a destructor that is never inlined. Where users write a brace list of options, g++ 12 at -O3
+/// would otherwise warn that the destructor of a std::function uses uninitialised memory.
 template <class T>
 struct EndsOutOfLine : T {
     using T::T;
@@ -45,12 +45,13 @@ struct RetryPolicy {
     double multiplier = 2.0;
     /// Attempts in one call; 0: as many as fit into LockOptions::wait.
     std::uint32_t max_attempts = 0;
-    /// Instead of all that: given the number of attempts made and the last failure, the delay before the
-    /// next one (0 and less: at once), or nothing to give up. One who waits to be called is asked too; a
-    /// call, and the end of the holder's lease, cut the delay short. Called on the thread that called lock(),
+    /// Replaces all of the above. Takes the number of attempts made and the last failure, and returns the
+    /// delay before the next attempt (0 or less: at once), or nothing to give up. It is also called where the
+    /// waiter expects a notice; a notice, and the end of the holder's lease, cut the delay short. Called on
+    /// the thread that called lock(),
     /// with no lock held; it may take its time, and may call the same Redlock, for the same resource too.
-    /// What it throws, lock() throws. Others of this process who wait for the resource go before it
-    /// meanwhile. Empty: as above.
+    /// lock() throws what it throws. While it runs, other waiters of this process for the resource go first.
+    /// Empty: as above.
     detail::EndsOutOfLine<
         std::function<std::optional<std::chrono::milliseconds>(std::uint32_t attempts, const Failure& last)>>
         decide{};
@@ -58,10 +59,10 @@ struct RetryPolicy {
     void validate() const;
 };
 
-/// What holds for one Redlock and all its locks.
+/// The options of one Redlock and all its locks.
 struct Options {
-    /// The one deadline of a round: what has not answered by then has not voted. Small against the ttl,
-    /// large against a round trip. 1 ms to 1 min.
+    /// The deadline of a round: a node that has not answered by then has not voted. Should be small compared
+    /// with the ttl and large compared with a round trip. 1 ms to 1 min.
     std::chrono::milliseconds node_timeout{50};
     /// Part of the ttl given up for clocks that run at different speeds. 0.01 covers about 5,000 ppm on
     /// each side (ntpd slews at 500 ppm; chrony's default maxslewrate of 83,333 ppm is beyond it). 0 to 0.5.
@@ -76,17 +77,17 @@ struct Options {
     std::chrono::milliseconds fence_ttl = std::chrono::hours{24};
     /// What follows the name of a resource in the keys of its counter and of its queue, as in
     /// `{name}:redlock-fence`. All clients of a resource must have the same. 1 to 64 printable characters but
-    /// for blanks and braces; two different ones. What is at these keys and is not in our form is left as it
-    /// is: a node with such a counter refuses, one with such a queue calls nobody.
+    /// for blanks and braces; two different ones. A value at these keys that is not in our form is left
+    /// unchanged: a node with such a counter refuses, a node with such a queue notifies nobody.
     std::string fence_suffix = "redlock-fence";
     std::string queue_suffix = "redlock-queue";
     /// A node that restarted less than this ago does not vote in acquires, since it may have forgotten.
-    /// Set it to the longest ttl in use where nodes do not fsync always. One that may not be asked (INFO is
-    /// not permitted) does not vote either. A server first met says its uptime to the second: it counts a
-    /// second less. 0: off. Up to 1 year.
+    /// Set it to the longest ttl in use where nodes do not fsync always. A node that does not permit INFO
+    /// does not vote either. A new server reports its uptime in whole seconds, so one second less is counted.
+    /// 0: off. Up to 1 year.
     std::chrono::milliseconds restart_quarantine{0};
-    /// Who waits is called by the release instead of polling. Off, or where a node does not permit pub/sub,
-    /// waiting is by `retry` alone. All clients of a resource should have the same.
+    /// A release notifies a waiter, which need not poll. Off, or where a node does not permit pub/sub,
+    /// waiters use `retry` alone. All clients of a resource should have the same.
     bool notify = true;
     /// Between attempts of one call.
     RetryPolicy retry{};
@@ -100,7 +101,7 @@ struct Options {
     /// Requests that may be unanswered at one node; past it the node votes `timeout` unasked. 16 to
     /// 1,000,000.
     std::uint32_t backlog = 4096;
-    /// What CLIENT LIST shows. No blanks or control characters; empty: no name is set.
+    /// The name that CLIENT LIST shows. No blanks or control characters; empty: no name is set.
     std::string client_name = "redlock";
 
     /// The same object for all: a temporary in every caller's frame makes g++ 12 warn at -O3.
@@ -110,7 +111,7 @@ struct Options {
     void validate() const;
 };
 
-/// What holds for one call of lock().
+/// The options of one call of lock().
 struct LockOptions {
     /// The lease asked of the nodes. More than the drift, up to 1 year.
     std::chrono::milliseconds ttl = std::chrono::seconds{10};

@@ -81,14 +81,14 @@ class Resources {
 ///   | its Locks outlive it   | –                                 | nothing; the last Lock's is |
 ///   |                        |                                   | as above                    |
 ///
-/// There is no I/O thread: whoever waits does the I/O for all. A thread that is kept from running while it
-/// deals with replies, or in a mutex of ours, delays the others until it runs again. One that is cancelled
-/// (pthread_cancel) within a call ends the process.
+/// There is no I/O thread: a waiting thread does the I/O for all. A thread that is stopped while it processes
+/// replies, or holds a mutex of the library, delays the others until it runs again. A thread that is
+/// cancelled (pthread_cancel) within a call ends the process.
 ///
 /// Time is measured on `Clock`; nodes are reached through `Transport`. Where memory runs out, a call throws
-/// std::bad_alloc, and what it was given ends by its ttl; Lock::unlock() and destructors give up instead.
-/// Where it runs out while a thread writes to the nodes and reads from them, for its own call or for others,
-/// the process ends (std::terminate): nobody would do it for those others.
+/// std::bad_alloc, and keys that it was granted end by their ttl; Lock::unlock() and destructors give up
+/// instead. Where memory runs out while a thread writes to the nodes and reads from them, for its own call or
+/// for others, the process ends (std::terminate), since no other thread would do this I/O.
 template <class Transport, class Clock>
 class BasicRedlock {
    public:
@@ -114,7 +114,7 @@ class BasicRedlock {
     requires(sizeof...(More) > 0) explicit BasicRedlock(const Endpoints& nodes, const More&... more)
         : BasicRedlock{Endpoints::all_of({nodes, Endpoints{more}...}), Options::defaults()} {}
 
-    /// With a transport of one's own, as tests have.
+    /// With a transport of your own, as in tests.
     explicit BasicRedlock(std::unique_ptr<Transport> transport, const Options& options = Options::defaults(),
                           Clock clock = {});
 
@@ -153,8 +153,8 @@ class BasicRedlock {
     [[nodiscard]] Result<lock_type> adopt(const Resources& resources, const Token& token,
                                           const LockOptions& how);
 
-    /// What the nodes say of a resource now; takes no lock and changes nothing. Waits for every node that
-    /// is connected, at most node_timeout.
+    /// The current state of a resource on the nodes; takes no lock and changes nothing. Waits for every node
+    /// that is connected, at most node_timeout.
     [[nodiscard]] Result<Inspection> inspect(std::string_view resource);
 
    private:

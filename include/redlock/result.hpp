@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operation gives back: a value, or a Failure that says which node said what.
+// The result of an operation: a value, or a Failure with a report of each node.
 //
 // Result<T> is a small type of our own so that it is the same whatever -std a translation unit uses.
 #pragma once
@@ -18,7 +18,7 @@
 
 namespace redlock::inline v0_1 {
 
-/// Why an operation did not succeed; in the words of the README's table, which also says what to do.
+/// Why an operation did not succeed. The README's table has the same texts, and says what to do.
 enum class errc : std::uint8_t {
     contended = 1,     ///< another holds it, or the votes were split
     unreachable,       ///< too few nodes could vote: they are down, late or refuse
@@ -30,7 +30,7 @@ enum class errc : std::uint8_t {
     fenced,            ///< the guarded resource has seen a larger token
 };
 
-/// What one node said, or failed to say, in one round.
+/// The answer of one node in one round, or why there is none.
 enum class Vote : std::uint8_t {
     pending,      ///< it has not answered yet
     granted,      ///< yes
@@ -104,13 +104,13 @@ namespace redlock::inline v0_1 {
 struct NodeReport {
     std::string endpoint;  ///< the URI, without its password
     Vote vote = Vote::pending;
-    std::string detail;  ///< the node's own words, or why there are none; may be empty
+    std::string detail;  ///< the node's own text, or why there is none; may be empty
     /// From the start of the round to the node's answer, which may be an error; 0: there is none, as for one
     /// that is unreachable, late, or was not asked.
     std::chrono::microseconds latency{0};
 };
 
-/// What went wrong, in words for people and values for code.
+/// Why an operation failed, as text for people and values for code.
 class Failure {
    public:
     explicit Failure(errc code, std::string what = {}, std::vector<NodeReport> nodes = {})
@@ -134,7 +134,7 @@ class Failure {
         holder_remaining_ = left;
     }
 
-    /// Adds to what each node said, where it said nothing.
+    /// Adds a detail to each node's report that has none.
     void add_details(const std::vector<std::string>& words);
 
     /// One line of printable text: the code, what it was about, and what each node said.
@@ -169,11 +169,11 @@ class Error : public std::system_error {
 
 namespace detail {
 
-/// What is given up at the end of its scope, such as a lock: of use only where it has a name.
+/// A type whose destructor releases something, such as a lock: useful only as a named variable.
 template <class T>
 inline constexpr bool is_held_by_scope = false;
 
-/// What a call that must not throw gives where memory has run out. Needs none itself.
+/// The Failure of a call that must not throw when memory has run out. Needs no memory itself.
 [[nodiscard]] inline Failure out_of_memory() noexcept { return Failure{errc::unknown, "out of memory"}; }
 
 }  // namespace detail

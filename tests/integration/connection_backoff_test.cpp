@@ -13,7 +13,7 @@ using redlock::detail::Sent;
 // fast.
 constexpr std::size_t a_few = 14;
 
-// Takes the log-in and hangs up on all else, or says something first.
+// Accepts the login and closes the connection at any other request, after an optional reply.
 FakeNode hanging_up(const std::string& last_words = {}) {
     return scripted_node([last_words](const Request& request) {
         return says(request, "SET") ? Answer{last_words, true} : agreeable_answer(request);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a node says at log-in, and what is made of it (R29, R31).
+// A node's replies at login, and what follows from them (R29, R31).
 #include <atomic>
 
 #include "integration/connection_parts.hpp"
@@ -23,18 +23,18 @@ FakeNode objecting_to(const std::string& question, const std::string& error,
 
 TEST(ConnectionLogIn, R29_an_error_that_passes_is_no_answer) {
     for (const std::string question : {"INFO", "CLIENT ID", "CLIENT SETNAME", "SCRIPT", "EVALSHA", "EVAL"}) {
-        for (const std::string words :
+        for (const std::string text :
              {"BUSY Redis is busy running a script.", "LOADING Redis is loading the dataset in memory",
               "MASTERDOWN Link with MASTER is down", "TRYAGAIN later", "NOAUTH Authentication required.",
               "DENIED Redis is running in protected mode", "SOMETHING new"}) {
             std::atomic<int> times{1};
-            const FakeNode node = objecting_to(question, "-" + words, &times);
+            const FakeNode node = objecting_to(question, "-" + text, &times);
             DrivenTransport wire{{node.uri()}, tries_often()};
             wire.transport().keep_trying(0, true);
-            ASSERT_TRUE(wire.poll_until([&] { return !wire.ups.empty(); })) << question << ": " << words;
-            ASSERT_EQ(wire.downs.size(), 1U) << question << ": " << words;
+            ASSERT_TRUE(wire.poll_until([&] { return !wire.ups.empty(); })) << question << ": " << text;
+            ASSERT_EQ(wire.downs.size(), 1U) << question << ": " << text;
             EXPECT_EQ(wire.downs[0].vote, Vote::refused);
-            EXPECT_EQ(wire.downs[0].text, words);
+            EXPECT_EQ(wire.downs[0].text, text);
             EXPECT_EQ(wire.ups[0].run_id, std::string(40, 'f'));
             EXPECT_EQ(wire.ups[0].scripts, Scripts::by_name);
         }
@@ -53,9 +53,9 @@ TEST(ConnectionLogIn, R29_what_may_not_be_asked_is_no_reason_to_do_without_the_n
     }
 }
 
-// ---- what was said before the end ----------------------------------------------------------------------
+// ---- the last reply before the connection ends ---------------------------------------------------------
 
-const std::vector<std::string>& last_words() {
+const std::vector<std::string>& last_replies() {
     static const std::vector<std::string> list{"ERR max number of clients reached",
                                                "DENIED Redis is running in protected mode"};
     return list;
@@ -68,40 +68,40 @@ std::vector<std::string> uris_of(const FakeNode& node) {
     return {node.uri(), with_password};
 }
 
-void expect_words(const std::string& uri, const std::string& words) {
+void expect_text(const std::string& uri, const std::string& text) {
     for (int i = 0; i < 10; ++i) {  // there is a race between its end and our log-in
         DrivenTransport wire{{uri}, waits_long()};
         ASSERT_FALSE(wire.comes_up());
         ASSERT_EQ(wire.downs.size(), 1U);
         EXPECT_EQ(wire.downs[0].vote, Vote::refused) << uri;
-        EXPECT_EQ(wire.downs[0].text, words) << uri;
+        EXPECT_EQ(wire.downs[0].text, text) << uri;
     }
 }
 
 TEST(ConnectionLogIn, R29_what_a_server_says_before_it_hangs_up_is_the_reason) {
     for (const Family family : {Family::unix_socket, Family::tcp}) {
-        for (const std::string& words : last_words()) {
+        for (const std::string& text : last_replies()) {
             FakeNode::Behaviour behaviour;
             behaviour.close_at_once = true;
-            behaviour.greeting = "-" + words + "\r\n";
+            behaviour.greeting = "-" + text + "\r\n";
             const FakeNode node{behaviour, family};
-            for (const std::string& uri : uris_of(node)) expect_words(uri, words);
+            for (const std::string& uri : uris_of(node)) expect_text(uri, text);
         }
     }
 }
 
 TEST(ConnectionLogIn, R29_also_in_answer_to_any_question) {
     for (const Family family : {Family::unix_socket, Family::tcp}) {
-        for (const std::string& words : last_words()) {
+        for (const std::string& text : last_replies()) {
             for (const std::string question : {"INFO", "CLIENT", "SCRIPT"}) {
-                if (question == "SCRIPT" && words.starts_with("ERR")) continue;  // then without scripts
+                if (question == "SCRIPT" && text.starts_with("ERR")) continue;  // then without scripts
                 const FakeNode node = scripted_node(
                     [&](const Request& request) {
-                        return says(request, question) ? Answer{"-" + words + "\r\n", true}
+                        return says(request, question) ? Answer{"-" + text + "\r\n", true}
                                                        : agreeable_answer(request);
                     },
                     family);
-                for (const std::string& uri : uris_of(node)) expect_words(uri, words);
+                for (const std::string& uri : uris_of(node)) expect_text(uri, text);
             }
         }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A transport alone, without the algorithm: the test hands over the requests and hears what is told.
+// A transport alone, without the algorithm: the test hands over the requests and receives the events.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ namespace redlock::test {
 
 using namespace std::chrono_literals;
 
-// One transport and all that it tells.
+// One transport and all its events.
 class DrivenTransport final : private redlock::detail::TransportEvents {
    public:
     struct Down {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections on which nothing is heard any more though the peer's kernel takes all that is sent (R19, R20).
+// Connections on which nothing arrives any more although the peer's kernel accepts all bytes (R19, R20).
 #include <atomic>
 
 #include "integration/connection_parts.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whoever waits drives, and may be kept from running while it does: by the scheduler, or by a debugger. Here
-// a signal's handler keeps it, wherever it is.
+// A waiting thread drives, and the scheduler or a debugger may stop it meanwhile. Here a signal handler
+// stops it, wherever it is.
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <signal.h>
@@ -118,7 +118,7 @@ struct Driven {
     Stall stall;
 };
 
-// Seen as try_lock() that took 3 s at a node_timeout of 50 ms.
+// Once try_lock() took 3 s with a node_timeout of 50 ms.
 TEST(Driver, who_does_not_come_back_from_its_wait_keeps_nobody_from_the_nodes) {
     Driven it;
     auto held = it.holding->try_lock("name", 1h).value();
@@ -163,7 +163,7 @@ TEST(Driver, several_that_do_not_come_back_are_passed_over) {
     EXPECT_TRUE(is_clean(it.cluster));
 }
 
-// It was named to drive by the one before, and does not begin.
+// The previous driver named it as the next one, and it does not begin.
 TEST(Driver, an_heir_that_does_not_begin_keeps_nobody_from_the_nodes) {
     Driven it;
     auto first = it.holding->try_lock("first", 1h).value();

@@ -142,18 +142,18 @@ TEST(Majority, killed_while_a_lock_is_held_its_destructor_is_quiet_and_soon_over
     EXPECT_LT(std::chrono::steady_clock::now() - before, 2 * brisk().node_timeout + 2s);
 }
 
-// A vote that ends one attempt lets its waiter connect anew, which is refused in other words: the votes after
-// it are told as well what ended the connection they were waiting on.
+// A vote that ends one attempt lets its caller connect anew, and that connection is refused with another
+// text. The votes after it must still report why the connection that they were waiting on ended.
 TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_words_for_all) {
     Cluster cluster{3};
     constexpr std::size_t callers = 4;
     std::mutex mutex;
-    std::vector<std::string> words;
+    std::vector<std::string> details;
     Options options = patient();
     options.retry.decide = [&](std::uint32_t,
                                const Failure& failure) -> std::optional<std::chrono::milliseconds> {
         const std::lock_guard lock{mutex};
-        words.push_back(failure.nodes()[2].detail);
+        details.push_back(failure.nodes()[2].detail);
         return 1h;
     };
     options.notify = false;
@@ -175,12 +175,12 @@ TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_words_for_all)
     cluster[2].kill();
     EXPECT_TRUE(eventually(patience, [&] {
         const std::lock_guard lock{mutex};
-        return words.size() == callers;
+        return details.size() == callers;
     }));
     source.request_stop();
     for (auto& one : waiting) EXPECT_FALSE(got(one.get()));
-    EXPECT_FALSE(words[0].empty());
-    EXPECT_EQ(words, std::vector<std::string>(callers, words[0]));
+    EXPECT_FALSE(details[0].empty());
+    EXPECT_EQ(details, std::vector<std::string>(callers, details[0]));
 }
 
 TEST(Restart, of_all_nodes_between_calls_costs_no_attempt) {

@@ -49,7 +49,7 @@ std::int64_t token_of(const Result<WatchedRedlock::lock_type>& lock) {
     return lock ? static_cast<std::int64_t>(lock->fencing_token()) : 0;
 }
 
-// No node may hold a key of ours: releases that nobody waits for are on their way.
+// No node may keep a key of ours; releases that nobody waits for may still be in transit.
 bool nothing_left(Cluster& nodes) {
     return eventually(patience, [&] { return nodes.keys_left().empty(); });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the fencing tests share: a transport that is watched, a wall clock that is steered, and the judge of
-// a history of tokens.
+// Shared by the fencing tests: a transport that counts its requests, a wall clock that the test sets, and the
+// check of a history of tokens.
 #pragma once
 
 #include <atomic>
@@ -29,7 +29,7 @@ namespace core = redlock::detail;  // test::detail is another
     return value != nullptr && std::string_view{value} == "1";
 }
 
-/// What one Redlock handed to its sockets.
+/// The requests that one Redlock handed to its sockets.
 struct Wire {
     std::atomic<std::uint64_t> acquires{0};
     std::atomic<std::uint64_t> commits{0};

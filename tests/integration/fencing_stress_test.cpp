@@ -70,7 +70,7 @@ class Attempts {
     std::shared_mutex under_way_;
 };
 
-/// What is left of a lock that its holder believes in. Gives the number of counters that it deleted.
+/// Deletes keys of a lock that its holder still believes in. Returns the number of counters that it deleted.
 std::uint64_t be_hostile(Cluster& nodes, Hostility hostility, Attempts& attempts,
                          const std::stop_token& stop) {
     std::minstd_rand random{told_seed("hostility")};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the integration tests share: options for a busy machine, and a guard that notices two holders.
+// Shared by the integration tests: options for a busy machine, and a guard that detects two holders.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -59,12 +59,12 @@ inline void warm_up(Redlock& locks) {
     return votes;
 }
 
-// Nothing of any lock is on any node that can be asked.
+// Whether no node that can be asked has a key of any lock.
 [[nodiscard]] inline bool is_clean(Cluster& cluster) {
     return eventually(patience, [&] { return cluster.keys_left().empty(); });
 }
 
-// The thing that a lock protects: a plain counter, which data races and lost updates give away.
+// The resource that a lock protects: a plain counter, which shows data races and lost updates.
 class Section {
    public:
     void pass() {

@@ -156,7 +156,7 @@ core::Task<Result<LeasePtr>> attempt_and_look(Engine& engine, Protocol& protocol
     co_return result;
 }
 
-// Red under AddressSanitizer when what is said of a lost connection is read after the next one was begun.
+// Fails under AddressSanitizer when the text about a lost connection is read after the next one has begun.
 TEST_F(Flight, who_hears_that_a_node_went_down_may_connect_at_once) {
     constexpr std::size_t many = 50;
     std::size_t bytes_each = 0;

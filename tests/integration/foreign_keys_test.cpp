@@ -67,7 +67,7 @@ TEST(ForeignKeys, R30_a_release_pops_nothing_from_what_is_no_queue_of_ours) {
     }
 }
 
-// Whom nobody hears is passed over, up to the first that is not ours.
+// A waiter without a subscriber is skipped, up to the first member that is not ours.
 TEST(ForeignKeys, R30_a_release_pops_its_waiters_up_to_what_is_none) {
     Cluster cluster{1};
     auto locks = connect_to(cluster);

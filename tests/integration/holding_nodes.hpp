@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of holding share: options that a slow machine can live with, and a client that wants in.
+// Shared by the tests of holding: options for a slow machine, and a client that competes for the lock.
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,8 @@ namespace redlock::test {
 
 using namespace std::chrono_literals;
 
-// Of most leases here: long for a machine that stalls, short for who waits for its end.
+// The ttl of most leases here: long enough for a machine that stalls, short for a test that waits for its
+// end.
 constexpr auto short_ttl = 300ms;
 
 // A node_timeout that a stalled machine does not reach, and reconnects that do not make a test wait.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes that refuse, talk rubbish, say nothing or hang up: each is a vote with words, and ends nothing.
+// Nodes that refuse, send invalid bytes, do not answer or disconnect: each is a vote with a text, and ends
+// nothing.
 #include <algorithm>
 #include <csignal>
 #include <functional>

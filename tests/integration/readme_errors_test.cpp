@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The README's table of errors has the words of the library: what a message in a log begins with is found
-// there, and means what the header says.
+// The README's table of errors uses the library's texts: the beginning of a message in a log is found there,
+// and means what the header says.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who waits is called by the release; and where no call comes, there is a time to look again.
+// A release notifies a waiter; without a notice, the waiter tries again at a set time.
 #include <gtest/gtest.h>
 
 #include <memory>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Of those who wait for one resource in one Redlock one contends; the others stand in its gate, first come
-// first served.
+// Of the waiters for one resource in one Redlock one contends; the others wait in the local queue, first
+// come first served.
 #include <gtest/gtest.h>
 
 #include <memory>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of waiting share: waiters in threads of their own, and a look at the queues on the nodes.
+// Shared by the tests of waiting: waiters in threads of their own, and access to the queues on the nodes.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@
 
 namespace redlock::test {
 
-// A waiter that stands in the nodes' queues looks again when the holder's ttl is over, and not before: with
-// a ttl of an hour nothing but a call explains that it gets the lock.
+// A waiter in the nodes' queues tries again when the holder's ttl is over, and not before: with a ttl of an
+// hour, only a notice explains that it gets the lock.
 [[nodiscard]] inline Options called_only() {
     Options options = patient();
     options.retry.cap = 1h;

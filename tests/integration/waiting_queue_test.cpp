@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The queue on the nodes: who stands there, in which order, and that nothing stays.
+// The queue on the nodes: which waiters are in it, in which order, and that no entry is left.
 #include <gtest/gtest.h>
 
 #include <optional>

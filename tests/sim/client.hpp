@@ -61,9 +61,9 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
             start(work(Random{plan_.seed, 200 + index_ * 10 + w}));
         }
     }
-    /// When the faults have stopped: takes the lock within the time that this must be possible in.
+    /// After the faults have stopped: acquires the lock within the time that this may take.
     void start_proving_progress(milliseconds bound) { start(prove_progress(bound)); }
-    /// Takes what the others are to wait for, and gives it away.
+    /// Acquires the lock that the others wait for, and releases it.
     void start_holding() { start(hold()); }
     void start_letting_go(Relay& relay) { start(pass_on(kept_, relay)); }
     [[nodiscard]] bool is_holding() const noexcept { return kept_ != nullptr; }
@@ -78,7 +78,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     [[nodiscard]] bool is_crashed() const noexcept { return is_crashed_; }
     [[nodiscard]] bool has_progressed() const noexcept { return has_progressed_; }
 
-    /// Whether nothing is said against a key with this token being left behind.
+    /// Whether a key with this token may be left behind.
     [[nodiscard]] bool has_excuse_for(const std::string& token) const {
         const auto has = [&](const std::vector<std::string>& list) {
             return std::find(list.begin(), list.end(), token) != list.end();
@@ -88,7 +88,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
 
     // ---- driving -----------------------------------------------------------------------------------
 
-    /// Does all that can be done now.
+    /// Does all the work that can be done now.
     void step() {
         if (is_crashed_ || network_.now() < paused_until_) return;
         if (transport().is_stopped_in_flush()) transport().go_on();
@@ -102,7 +102,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         history_.look_at(index_);
     }
 
-    /// When step() is to be called though nothing arrives.
+    /// When step() must be called even if nothing arrives.
     [[nodiscard]] Instant next_wake() const {
         if (is_crashed_) return never;
         if (network_.now() < paused_until_) return paused_until_;
@@ -115,7 +115,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         return next;
     }
 
-    /// The wake-up call that the world has noted.
+    /// The time for which the world has scheduled a wake-up.
     Instant wake_at = never;
 
     // ---- faults ------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         co_return lease;
     }
 
-    /// Holds it no longer, without a word to the nodes. From then on its keys may be left behind.
+    /// Stops holding it and sends the nodes nothing. From then on its keys may be left behind.
     Task<bool> hand_over(SimLeasePtr lease, Random& random) {
         const bool is_handed_on = co_await contention_.detach(lease);
         if (is_over_) co_return false;
@@ -405,7 +405,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
 
     // ---- checks ------------------------------------------------------------------------------------
 
-    /// Of a call that finds no connections, and waits for them first.
+    /// The bound of a call that finds no connections and waits for them first.
     [[nodiscard]] std::chrono::nanoseconds connected_timeout() const {
         return plan_.options.connect_timeout + plan_.options.node_timeout;
     }
@@ -418,7 +418,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
                                                " ns, its bound is " + std::to_string(bound.count()) + " ns");
     }
 
-    /// After the end of the validity: by then it must have been told, unless the process stood still.
+    /// After the end of the validity: by then the holder must have been told, unless the process was paused.
     void check_told(const SimLease& lease, const std::optional<TimePoint>& told_at) {
         const TimePoint resumed = time_.at(paused_until_);
         const auto since_both = [&](TimePoint when) {
@@ -475,7 +475,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         return claim;
     }
 
-    // ---- from the parts below to those above -------------------------------------------------------
+    // ---- upcalls -----------------------------------------------------------------------------------
 
     void on_notice(std::size_t node, std::string_view payload) override {
         contention_.on_notice(node, payload);

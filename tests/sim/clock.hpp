@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// True time, and the clocks of clients and nodes that all run at speeds of their own.
+// True time, and the clocks of clients and nodes, each of which runs at its own speed.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace redlock::sim {
 
-/// True time, since the world began. Nobody in the world can read it.
+/// True time since the world began. No client and no node can read it.
 using Instant = std::chrono::nanoseconds;
 
 inline constexpr Instant never = Instant::max();
@@ -38,8 +38,9 @@ struct Pace {
     }
 };
 
-/// A redlock::Clock of one client. A point in time is a pair of readings, as on a real machine: of a clock
-/// that keeps to its pace, and of one that may be slewed. Time is the larger of the two differences.
+/// A redlock::Clock of one client. A point in time is a pair of readings, as on a real machine: one of a
+/// clock with a constant rate, and one of a clock that may be slewed. The time between two points is the
+/// larger of the two differences.
 class SimClock {
    public:
     class time_point {

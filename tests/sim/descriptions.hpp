@@ -14,10 +14,10 @@
 
 namespace redlock::sim {
 
-/// Short names, the same in every run, for what is random or large.
+/// Short names, the same in every run, for values that are random or large.
 class ShortNames {
    public:
-    /// A fencing token is shown less this.
+    /// This number is subtracted from a fencing token before it is shown.
     explicit ShortNames(std::int64_t fence_base) : fence_base_{fence_base} {}
 
     [[nodiscard]] static std::string client(std::uint32_t index) {
@@ -73,7 +73,7 @@ struct Request {
     return std::string{request.name};
 }
 
-/// What is at a resource's key.
+/// The value at a resource's key.
 [[nodiscard]] inline std::string state_of(std::string_view resource, SimNode& node, ShortNames& names) {
     ModelStore& store = node.redis().store();
     const ModelStore::Entry* key = store.find(resource);
@@ -109,7 +109,7 @@ struct Request {
     return (request.name == "extend" ? "keeps " : "stores ") + token + " for " + left;
 }
 
-/// The vote that a client reads in a reply; empty: nothing that matters.
+/// The vote that a client reads in a reply; empty: the reply is no vote.
 [[nodiscard]] inline std::string vote_of(const Request& request, const ModelReply& reply,
                                          const ShortNames& names) {
     if (reply.kind == ModelReply::Kind::error) return "refused";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is going to happen, in order of time; at the same time in order of its making.
+// Future events in order of time; events at the same time come in order of creation.
 #pragma once
 
 #include <algorithm>
@@ -13,10 +13,10 @@ namespace redlock::sim {
 
 struct Event {
     enum class Kind : std::uint8_t {
-        to_node,    ///< the next message of a connection gets to its node
-        to_client,  ///< and to its client
+        to_node,    ///< the next message of a connection reaches its node
+        to_client,  ///< the next message of a connection reaches its client
         ghost,      ///< a request is executed a second time
-        echo,       ///< a notice gets to its client late
+        echo,       ///< a notice reaches its client late
         wake,       ///< a client has something to do
         fault,      ///< begins
         fault_end,

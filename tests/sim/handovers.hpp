@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Locks that were detached and wait for somebody to adopt them.
+// Locks that were detached and that nobody has adopted yet.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ struct HandedOver {
     std::vector<std::int64_t> fences;  ///< none: who adopts it takes fencing tokens of its own
 };
 
-/// What stands between the clients: it loses nothing, and delivers some things twice.
+/// The channel between the clients: it loses nothing, and delivers some hand-overs twice.
 class HandOvers {
    public:
     void post(HandedOver what) { waiting_.push_back(std::move(what)); }

@@ -27,7 +27,7 @@ class History {
     History(const Plan& plan, const Instant& now, Timeline& timeline)
         : plan_{plan}, now_{now}, timeline_{timeline} {}
 
-    // ---- what is told ------------------------------------------------------------------------------
+    // ---- recording ---------------------------------------------------------------------------------
 
     void acquired(std::uint32_t client, const SimLeasePtr& lease, const ClientTime& time) {
         Tenure tenure{client, lease, &time, lease->valid_until()};
@@ -37,7 +37,7 @@ class History {
         if (!lease->fences.empty()) check_fences(*lease, time.when(lease->acquired_at));
     }
 
-    /// Taken over by the token. With the fencing tokens of the holder before, it is no acquisition.
+    /// An adoption by the token. With the fencing tokens of the previous holder it is no acquisition.
     void adopted(std::uint32_t client, const SimLeasePtr& lease, const ClientTime& time, Instant began,
                  bool is_same_fence) {
         adopted_.push_back(lease->token.str());
@@ -66,7 +66,7 @@ class History {
             if (other.at > began) continue;
             for (std::size_t i = 0; i < lease.fences.size(); ++i) {
                 if (other.resource != lease.claim->resources[i] || other.fence <= lease.fences[i]) continue;
-                // Among those who share a lock's token nothing but the counter forbids it.
+                // Between clients that share a lock's token only the counter prevents it.
                 const bool rests_on_counter = is_shared(lease);
                 fencing_violated("an extension of token " + std::to_string(lease.fences[i]) +
                                      " was confirmed after token " + std::to_string(other.fence) +
@@ -87,7 +87,7 @@ class History {
     /// When a fencing counter was lost, tokens rest on the wall clocks.
     void set_counters_lost() noexcept { are_counters_lost_ = true; }
 
-    // ---- what was found ----------------------------------------------------------------------------
+    // ---- results -----------------------------------------------------------------------------------
 
     [[nodiscard]] const std::optional<Violation>& violation() const noexcept { return violation_; }
     [[nodiscard]] std::size_t acquired_count() const noexcept { return acquired_count_; }
@@ -138,7 +138,7 @@ class History {
         }
     }
 
-    /// Two who adopt by one token both hold, until one of them unlocks: only fencing tells them apart.
+    /// Two clients that adopt with one token both hold until one unlocks: only fencing tells them apart.
     [[nodiscard]] bool is_shared(const SimLease& lease) const {
         return std::count(adopted_.begin(), adopted_.end(), lease.token.str()) > 1;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model of one Redis: the commands and scripts that the library uses, by what they do.
+// A model of one Redis server: what the commands and scripts that the library uses do.
 //
 // It knows a script by its text or the text's SHA-1, and does in C++ what the Lua does.
-// model_redis_test.cpp holds it against a real server.
+// model_redis_test.cpp compares it with a real server.
 #pragma once
 
 #include <algorithm>
@@ -41,12 +41,12 @@ class ModelRedis {
    public:
     using Words = std::span<const std::string_view>;
 
-    /// What a user of the server is not permitted to do.
+    /// The permissions of a user of the server.
     struct Permissions {
         bool channels = true;  ///< PUBLISH and SUBSCRIBE
         bool queues = true;    ///< keys that end in "queue"
     };
-    /// A message published, for one of those subscribed to its channel.
+    /// A published message, for one subscriber of its channel.
     struct Notice {
         std::uint32_t subscriber;
         std::string payload;
@@ -83,10 +83,10 @@ class ModelRedis {
     void unsubscribe(std::uint32_t subscriber) {
         std::erase_if(subscriptions_, [=](const Subscription& s) { return s.subscriber == subscriber; });
     }
-    /// What was published since this was last asked, in order.
+    /// The messages published since the last call, in order.
     [[nodiscard]] std::vector<Notice> take_notices() { return std::exchange(notices_, {}); }
 
-    // ---- what can happen to a server ---------------------------------------------------------------
+    // ---- faults ------------------------------------------------------------------------------------
 
     void permit(Permissions permissions) noexcept { permissions_ = permissions; }
     void learn_scripts() noexcept { known_.fill(true); }
@@ -172,7 +172,7 @@ class ModelRedis {
         return ModelReply::number(static_cast<std::int64_t>(entry->members.size()));
     }
 
-    /// Always the same field: nothing that matters depends on what is in a hash.
+    /// Always the same field, since no test depends on the contents of a hash.
     ModelReply hset(std::string_view key) {
         const Entry* entry = store_.find(key);
         if (entry != nullptr) return entry->is_other ? ModelReply::number(0) : wrong_type();
@@ -239,7 +239,7 @@ class ModelRedis {
             scope.arguments = scope.arguments.first(scope.arguments.size() - 1);
         }
         const bool is_waiting = &script == &detail::enlist_script || &script == &detail::delist_script;
-        // Holding says by the number of its arguments whether there are counters.
+        // The number of arguments of an extend or put-back says whether there are counters.
         const bool holds = is_extend || &script == &detail::put_back_script;
         const bool is_adopt = &script == &detail::adopt_script;
         if (&script == &detail::fenced_acquire_script || &script == &detail::commit_script || is_waiting ||
@@ -256,7 +256,8 @@ class ModelRedis {
         return is_waiting ? delist(scope) : acquire(scope);
     }
 
-    /// Among the keys of a request; what is but an argument of a script counts when it is used.
+    /// Whether it is among the keys of a request. A key that is only an argument of a script counts when
+    /// used.
     [[nodiscard]] static bool names_queue(Words words) {
         const auto is_queue = [](std::string_view word) { return word.ends_with("queue"); };
         if (!words[0].starts_with("EVAL")) return words.size() > 1 && is_queue(words[1]);
@@ -296,7 +297,7 @@ class ModelRedis {
         return count_on(scope, 1);
     }
 
-    /// The counters' next values. The argument `ttl` is theirs, and the proposals follow it.
+    /// The counters' next values. The argument `ttl` is that of the counters, and the proposals follow it.
     ModelReply count_on(const Scope& scope, std::size_t ttl) {
         ModelReply reply{ModelReply::Kind::array, 0, {}, {1}};
         constexpr std::int64_t day_us = 86'400'000'000;
@@ -331,7 +332,7 @@ class ModelRedis {
         return ModelReply::number(1);
     }
 
-    /// What is said where something is another's or a larger fencing value was given out.
+    /// The reply where a key belongs to another, or a larger fencing value was given out.
     [[nodiscard]] std::optional<ModelReply> refusal(const Scope& scope) {
         for (std::size_t i = 0; i < scope.resources.size(); ++i) {
             const bool is_ours = store_.has(scope.resources[i], scope.arguments[0]);
@@ -443,7 +444,7 @@ class ModelRedis {
         return ModelReply::number(1);
     }
 
-    /// Takes the first out of the queue that somebody hears, and says whether there is one.
+    /// Removes the first waiter that has a subscriber from the queue. False: there is none.
     bool notify_next(std::string_view queue, std::string_view resource) {
         if (store_.pttl(queue) < 0) return false;
         for (int i = 0; i < calls_max; ++i) {
@@ -476,7 +477,7 @@ class ModelRedis {
     std::vector<Notice> notices_;
 };
 
-/// Takes the next request off a stream of RESP; false when there is no whole one.
+/// Takes the next request from a RESP stream; false when none is complete.
 inline bool take_request(std::string_view& stream, std::vector<std::string_view>& words) {
     std::string_view rest = stream;
     const auto header = [&rest](char kind) -> std::int64_t {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model of Redis against a real one: the same commands, at the same time, get the same replies.
+// Compares the model of Redis with a real server: the same commands at the same time get the same replies.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -32,7 +32,7 @@ std::string error_word(const std::string& text) {
     return "error " + (word == "NOPERM" ? "ERR" : word);
 }
 
-/// The reply of either, in words that can be compared.
+/// The reply of either, as text that can be compared.
 std::string words_of(const ModelReply& reply) {
     switch (reply.kind) {
         case ModelReply::Kind::nil: return "nil";
@@ -64,7 +64,7 @@ std::int64_t time_of(const test::Reply& reply) {
     return std::stoll(reply.elements.at(0).text) * 1'000'000 + std::stoll(reply.elements.at(1).text);
 }
 
-/// Draws requests as the library makes them, on few keys and with few tokens so that they meet.
+/// Draws requests as the library makes them, on few keys and with few tokens so that they collide.
 class RequestSource {
    public:
     explicit RequestSource(std::uint64_t seed) : random_{seed, 0} {}
@@ -106,8 +106,8 @@ class RequestSource {
    private:
     static constexpr milliseconds fence_ttl = 1h;
 
-    /// Few waiters, so that they come back, leave and are called, and few points in time, so that some are
-    /// the same.
+    /// Few waiters, so that they return, leave and are notified, and few points in time, so that some are
+    /// equal.
     [[nodiscard]] std::string of_waiting(std::uint64_t which) {
         const detail::Claim claim = with_queues(draw_claim(false));
         const std::string waiter = std::string{channels[random_.below(channels.size())]} + " " +
@@ -137,8 +137,8 @@ class RequestSource {
         return std::move(writer).take();
     }
 
-    /// What an application may do to keys that could be ours. It clears away as often, so that not all are
-    /// its own in the end.
+    /// What an application may do to keys that could be ours. It deletes as often as it writes, so that not
+    /// all keys are its own in the end.
     [[nodiscard]] std::string of_others() {
         ++foreign_count_;
         const std::string_view key = keys[random_.below(plain_keys_)];
@@ -280,8 +280,8 @@ class ModelAgainstRedis : public testing::Test {
         }
     }
 
-    /// Where nobody can say in which millisecond the server ran a request, or whether a key was there, both
-    /// forget what came of it.
+    /// Where it is unknown in which millisecond the server ran a request, or whether a key existed, both
+    /// servers discard the result.
     bool begins_anew() {
         const bool is_expiring = std::exchange(is_expiring_, false);
         if (!std::exchange(is_blurred_, false) && !is_expiring) return false;
@@ -408,7 +408,7 @@ TEST_F(ModelAgainstRedis, cuts_wild_proposals_alike) {
     }
 }
 
-// What stands at the queue's key, and what a release, a waiter and one who leaves make of it.
+// Values at the queue's key, and what a release, an enlist and a delist do with them.
 TEST_F(ModelAgainstRedis, leaves_the_queues_of_others_alone_alike) {
     const std::string key = detail::queue_key("red");
     const detail::Claim claim{{"red"}, {}, {key}};
@@ -449,7 +449,7 @@ TEST_F(ModelAgainstRedis, leaves_the_queues_of_others_alone_alike) {
     }
 }
 
-// What one who adopts commits must be above the counter, what one who acquired commits need not.
+// The commit of an adoption must be above the counter; the commit of an acquisition need not.
 TEST_F(ModelAgainstRedis, commits_above_the_counter_alike) {
     const detail::Claim claim{{"red"}, {detail::fence_key("red")}};
     const Token token = Token::parse("ours");

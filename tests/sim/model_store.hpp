@@ -34,7 +34,7 @@ class ModelStore {
     };
     using Entries = std::vector<Entry>;
 
-    /// Time goes on; what has expired by it is gone.
+    /// Moves the time on and removes expired keys.
     void set_time(std::int64_t wall_us) {
         now_us_ = wall_us;
         const auto is_expired = [this](const Entry& entry) { return now_ms() > entry.expires_ms; };
@@ -79,7 +79,7 @@ class ModelStore {
         return entry != nullptr && is_string(*entry) && entry->value == value;
     }
 
-    /// The number of a counter; 0 where there is no key; nothing where what is there is not in our form.
+    /// The number of a counter; 0 where there is no key; nothing where the value is not in our form.
     [[nodiscard]] std::optional<std::int64_t> counter_at(std::string_view key) {
         const Entry* entry = find(key);
         if (entry == nullptr) return 0;
@@ -90,7 +90,7 @@ class ModelStore {
         return value <= largest_counter ? std::optional{value} : std::nullopt;
     }
 
-    /// PTTL of a queue; -2 where there is no key; nothing where what is there is no queue of ours.
+    /// PTTL of a queue; -2 where there is no key; nothing where the value is no queue of ours.
     [[nodiscard]] std::optional<std::int64_t> queue_left(std::string_view key) {
         const std::int64_t left = pttl(key);
         if (left == -2) return left;
@@ -147,7 +147,7 @@ class ModelStore {
         entry->is_other = false;
     }
 
-    /// What has no ttl is given none.
+    /// A key without a ttl gets none.
     void put_counter(std::string_view key, std::string_view value, std::int64_t expires_ms) {
         put(key, value, pttl(key) == -1 ? forever_ms : expires_ms);
     }
@@ -183,7 +183,7 @@ class ModelStore {
 
     void keep_journal() noexcept { keeps_journal_ = true; }
 
-    /// A command runs with all its writes or none: the states between commands are what a crash leaves.
+    /// A command runs with all its writes or none, so a crash leaves a state between two commands.
     void before_write() {
         constexpr std::size_t longest = 8;
         if (!keeps_journal_) return;

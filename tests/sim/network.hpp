@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections between clients and nodes: order is kept within one, and nothing else is promised.
+// Connections between clients and nodes: each one keeps its order; nothing else is guaranteed.
 #pragma once
 
 #include <cstddef>
@@ -27,12 +27,12 @@ struct Message {
         hello,    ///< to the node: connect and log in; with a channel, subscribe to it
         kill,     ///< CLIENT KILL ID of the connection before
         request,  ///< bytes
-        bye,      ///< of a subscriber that is no more
+        bye,      ///< of a subscriber that has gone
         welcome,  ///< to the client: logged in, subscribed
         killed,
         reply,
         notice,  ///< something was published
-        reset,   ///< the connection is no more, or was refused
+        reset,   ///< the connection has ended, or was refused
     };
     Kind kind{};
     ConnectionId previous = no_connection;
@@ -41,10 +41,10 @@ struct Message {
     detail::NodeInfo info{};
 };
 
-/// Whether a node learns that a subscriber is gone. (Without a subscriber it makes no difference.)
+/// Whether a node learns that a subscriber has gone. (Without a subscriber it makes no difference.)
 enum class Farewell : std::uint8_t { spoken, none };
 
-/// What has got to a client and waits for its transport to look.
+/// Messages that have reached a client and that its transport has not read yet.
 struct Arrival {
     ConnectionId connection;
     Message message;
@@ -85,7 +85,7 @@ class Network {
         post(connections_[id].to_node, std::move(message), Event::Kind::to_node, id);
     }
 
-    /// The client's end is gone; what it had sent goes on.
+    /// Closes the client's end. Messages that it had sent still arrive.
     void hang_up(ConnectionId id, Farewell farewell = Farewell::spoken) {
         connections_[id].is_client_open = false;
         connections_[id].to_client.messages.clear();
@@ -172,7 +172,7 @@ class Network {
         link(client, node).duplicates_next = true;
     }
 
-    /// Both ends, and all that is on the way; now and then the client's end hears of it late.
+    /// Ends both ends and drops all messages in transit. Sometimes the client learns of it late.
     void reset(std::uint32_t client, std::uint32_t node) { reset(link(client, node).current); }
     void reset_subscriber(std::uint32_t client, std::uint32_t node) { reset(link(client, node).subscriber); }
 
@@ -186,7 +186,7 @@ class Network {
         return true;
     }
 
-    /// Likewise; the node goes on calling one that is not there any more.
+    /// Likewise; the node goes on notifying a subscriber that has gone.
     bool reset_subscriber_at_client(std::uint32_t client, std::uint32_t node) {
         const ConnectionId id = link(client, node).subscriber;
         if (id == no_connection || !connections_[id].is_client_open) return false;
@@ -200,13 +200,13 @@ class Network {
         end_all_at(node, false);
     }
 
-    /// Those who are subscribed are thrown out, and nobody can subscribe or publish for a while.
+    /// Ends all subscriptions, and permits neither SUBSCRIBE nor PUBLISH for a while.
     void forbid_channels(std::uint32_t node, Instant until) {
         nodes_[node].forbid_channels(until);
         end_all_at(node, true);
     }
 
-    /// Long waits are over: from here on the network is well.
+    /// Ends all long delays: from here on the network works.
     void calm_down() noexcept {
         is_calm_ = true;
         for (Link& link : links_) link.duplicates_next = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One server: its data, its wall clock, and what has befallen it.
+// One server: its data, its wall clock, and its faults.
 #pragma once
 
 #include <array>
@@ -41,10 +41,10 @@ class SimNode {
 
     [[nodiscard]] detail::NodeInfo info(bool hides_run_id) const {
         detail::NodeInfo info;
-        if (hides_run_id) return info;  // INFO is forbidden: it does not say what it is either
+        if (hides_run_id) return info;  // INFO is forbidden, so the role is unknown too
         info.is_master = !is_replica();
         info.run_id = "node" + std::to_string(index_) + "run" + std::to_string(run_);
-        // As servers say it: the difference of two truncated seconds.
+        // As servers report it: the difference of two truncated seconds.
         info.uptime = std::chrono::seconds{in_seconds(wall_us()) - in_seconds(started_us_)};
         return info;
     }
@@ -86,7 +86,7 @@ class SimNode {
    private:
     [[nodiscard]] bool is_replica() const noexcept { return *now_ < replica_until_; }
 
-    /// Reasons that pass, in turns.
+    /// Temporary errors, one after another.
     [[nodiscard]] std::string refusal() {
         constexpr std::array reasons{
             "LOADING Redis is loading the dataset in memory", "BUSY Redis is busy running a script",

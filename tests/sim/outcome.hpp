@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is checked of a schedule, and what it came to.
+// What is checked in a schedule, and the result.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ enum class Property : char {
     no_orphans = 'b',    ///< no key outlives its ttl, and none is left after a release or a failure
     bounded = 'c',       ///< every call returns within its bound
     progress = 'd',      ///< when the faults have stopped, someone gets the lock; where there were
-                         ///< none, who waits is called by the release
+                         ///< none, a release notifies a waiter
     told_of_loss = 'e',  ///< lost() is triggered no later than the validity ends
     fencing = 'f',       ///< tokens are unique, and increase from one acquisition to the next
     running = 'r',       ///< the simulation comes to its end
@@ -30,7 +30,7 @@ struct Violation {
     std::string what;
 };
 
-/// What a schedule came to.
+/// The result of a schedule.
 struct Outcome {
     std::optional<Violation> violation;
     std::size_t events = 0;

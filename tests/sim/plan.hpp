@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one schedule is made of, all of it drawn from one seed: the world, its clocks, and every fault.
+// The plan of one schedule, drawn from one seed: the world, its clocks, and every fault.
 //
-// The plan is fixed before the world begins, so a shrinker can take things out of it and run it again.
+// The plan is fixed before the world begins, so the shrinker can remove parts and run it again.
 #pragma once
 
 #include <algorithm>
@@ -28,21 +28,21 @@ struct Fault {
         partition,       ///< a set of links carries nothing for a while
         slow,            ///< a set of links is slow for a while
         reset,           ///< a connection ends at both ends, what it carried is gone
-        half_reset,      ///< the client's end is gone; what it sent still gets there, and late
+        half_reset,      ///< the client's end closes; what it sent still arrives, late
         crash_keep,      ///< a node is down for a while and remembers
         crash_lose,      ///< it comes back empty
         crash_undo,      ///< it comes back without its last writes
-        hang,            ///< a node stands still for a while
+        hang,            ///< a node is paused for a while
         refuse,          ///< a node answers everything with an error that passes for a while
         flush_scripts,   ///< a node forgets its scripts
         clock_forward,   ///< a node's wall clock is set
         clock_back,      ///< likewise
         client_clock,    ///< a client's wall clock is set, in either direction
-        pause,           ///< a client stands still for a while
+        pause,           ///< a client is paused for a while
         pause_mid_send,  ///< it does so between its next two sends to two nodes
-        client_crash,    ///< a client ends without a word
+        client_crash,    ///< a client ends without a message
         duplicate,       ///< something between client and node delivers the next request twice
-        notice_lost,     ///< what is published gets lost on a set of links for a while
+        notice_lost,     ///< published messages get lost on a set of links for a while
         notice_late,     ///< it comes late, or twice and the second time late
         unsubscribe,     ///< a subscriber's connection ends; at times the node does not notice
         forbid,          ///< a node does not permit the channels or the queues for a while
@@ -113,8 +113,8 @@ struct Plan {
     std::chrono::nanoseconds delay{0};  ///< the usual one, one way
     unsigned tail_percent = 0;          ///< messages that take much longer
     std::chrono::nanoseconds tail_max{0};
-    std::array<bool, clients_max> calls_nobody{};  ///< as a client that knows of no queues
-    std::array<Instant, clients_max> starts_at{};  ///< a process that has seen nothing of what was before
+    std::array<bool, clients_max> calls_nobody{};  ///< like a client that does not know the queues
+    std::array<Instant, clients_max> starts_at{};  ///< a process that starts later
     bool loads_scripts = false;                    ///< when connecting; else they are sent when missing
     bool hands_over = false;                       ///< locks are detached and adopted, some of them twice
     bool hides_run_ids = false;  ///< INFO is forbidden: connections cannot end their predecessors
@@ -124,7 +124,7 @@ struct Plan {
     [[nodiscard]] bool has(Fault::Kind kind) const {
         return std::any_of(faults.begin(), faults.end(), [=](const Fault& f) { return f.kind == kind; });
     }
-    /// Nothing goes wrong, and every release calls.
+    /// Whether there are no faults and every release notifies.
     [[nodiscard]] bool is_calm() const {
         const auto has_silent = std::find(calls_nobody.begin(), calls_nobody.end(), true);
         return faults.empty() && options.notify && has_silent == calls_nobody.end();
@@ -133,7 +133,7 @@ struct Plan {
         return has(Fault::Kind::crash_lose) || has(Fault::Kind::crash_undo);
     }
 
-    /// Whether mutual exclusion is promised: what the algorithm assumes holds.
+    /// Whether mutual exclusion is guaranteed: the assumptions of the algorithm hold.
     [[nodiscard]] bool is_sound() const {
         constexpr std::int64_t bound_ppm = 5000;
         const auto is_wild = [](std::int64_t ppm) { return ppm > bound_ppm || ppm < -bound_ppm; };
@@ -143,8 +143,8 @@ struct Plan {
         return !may_forget() || (options.restart_quarantine >= ttl_max && !hides_run_ids);
     }
 
-    /// Whether a client may take a key for ended that is not: its clock is slewed to run ahead, and it stops
-    /// repeating a release.
+    /// Whether a client may believe that a key has expired when it has not: its clock is slewed to run ahead,
+    /// and it stops repeating a release.
     [[nodiscard]] bool may_give_up_early() const {
         return std::any_of(slew_ppm.begin(), slew_ppm.end(), [](std::int64_t ppm) { return ppm > 0; });
     }
@@ -234,15 +234,14 @@ class Planner {
         }
     }
 
-    /// As far as a kernel slews, and further than any drift that is allowed for: the other reading makes up
-    /// for it.
+    /// As far as a kernel slews, which is more than any permitted drift: the other reading compensates.
     void draw_slews() {
         constexpr std::int64_t steepest = 100'000;
         if (!random_.one_in(4)) return;
         for (auto& ppm : plan_.slew_ppm) ppm = draw_drift(steepest);
     }
 
-    /// Often at the bound itself, where what is wrong shows.
+    /// Often at the bound itself, where errors show.
     [[nodiscard]] std::int64_t draw_drift(std::int64_t bound) {
         if (random_.chance(50)) return random_.chance(50) ? bound : -bound;
         return random_.between(-bound, bound);
@@ -280,7 +279,7 @@ class Planner {
         draw_late_starts();
     }
 
-    /// Who first connects after a node has restarted knows of it by what the node says of its uptime alone.
+    /// A client that first connects after a restart learns of the restart by the node's uptime alone.
     void draw_late_starts() {
         if (!random_.chance(50)) return;
         for (std::uint32_t c = 1; c < plan_.client_count; ++c) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A client's end of its connections to one node: made when it is wanted, backed off where it cannot be had.
+// A client's end of its connections to one node: connected on demand, with a backoff after failures.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ struct Port {
     unsigned failures = 0;      ///< since a request was answered
     bool has_answered = false;  ///< on this connection
 
-    /// With a channel it is to subscribe to that.
+    /// With a channel, it subscribes to the channel.
     void open(Network& network, std::uint32_t client, std::uint32_t node, std::string_view channel = {}) {
         stage = Stage::connecting;
         connect_by = network.now() + network.plan().options.connect_timeout;
@@ -37,7 +37,7 @@ struct Port {
         has_answered = true;
     }
 
-    /// One that answered a moment ago is tried again at once.
+    /// A node that answered on the last connection is tried again at once.
     void fail(Network& network, Random& random) {
         network.hang_up(connection);
         connection = no_connection;

@@ -8,7 +8,7 @@
 
 namespace redlock::sim {
 
-/// One stream of numbers. Streams of one seed are independent: what one draws does not move another.
+/// One stream of numbers. Streams of one seed are independent: draws from one do not change another.
 class Random {
    public:
     Random(std::uint64_t seed, std::uint64_t stream)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// In a world where all is well, a lock is handed on from waiter to waiter: each must be called, not look.
+// In a world without faults, each waiter must get the lock by a notice, not by a later attempt of its own.
 #pragma once
 
 #include <chrono>
@@ -14,10 +14,10 @@ class Relay {
     Relay(const Plan& plan, const Instant& now, History& history)
         : now_{now}, history_{history}, bound_{plan.delay * delays_max + std::chrono::milliseconds{1}} {}
 
-    /// Somebody begins to release it.
+    /// A holder begins to release it.
     void release() noexcept { free_since_ = now_; }
 
-    /// Somebody has it. Who was not called would look again after a second at the soonest.
+    /// A waiter has acquired it. A waiter without a notice tries again after a second at the soonest.
     void take() {
         ++turns_;
         const std::chrono::nanoseconds took = now_ - free_since_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Running schedules, many or one, and making a failing one smaller.
+// Runs schedules, many or one, and shrinks a failing one.
 #pragma once
 
 #include <array>
@@ -25,7 +25,7 @@ struct Seeds {
     std::uint64_t count = 1;
 };
 
-/// What many schedules came to.
+/// The results of many schedules.
 struct Totals {
     std::size_t schedules = 0;
     std::size_t events = 0;

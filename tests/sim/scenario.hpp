@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One chosen schedule: its calls, faults and delays are fixed, nothing is drawn. Its result is a timeline.
+// One chosen schedule: its calls, faults and delays are fixed and not drawn. Its result is a timeline.
 #pragma once
 
 #include <algorithm>
@@ -74,7 +74,7 @@ class Scenario {
         const std::string value = std::to_string(timeline_.names().fence_of(shown));
         run_at(index, {"SET", detail::fence_key("orders/42"), value, "PX", "86400000"});
     }
-    /// Somebody else than our clients runs a command on a node.
+    /// Runs a command on a node that comes from none of our clients.
     void run_at(std::size_t index, const std::vector<std::string>& command) {
         const std::vector<std::string_view> parts(command.begin(), command.end());
         static_cast<void>(node(index).execute(parts));

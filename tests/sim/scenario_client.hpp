@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A client in a scenario: the library's engine, protocol, waiting and renewal over the simulated network.
-// What it calls and learns is written into the timeline.
+// Its calls and their results are written into the timeline.
 #pragma once
 
 #include <algorithm>
@@ -201,7 +201,7 @@ class ScenarioClient final : private detail::Upcalls<SimClock::time_point>,
         return claim;
     }
 
-    // ---- from the parts below to those above -------------------------------------------------------
+    // ---- upcalls -----------------------------------------------------------------------------------
 
     void on_notice(std::size_t node, std::string_view payload) override {
         contention_.on_notice(node, payload);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The simulator as a program: many schedules, or one that is looked at. `--help` says how.
+// The simulator as a program: runs many schedules, or shows one. See `--help`.
 #include <charconv>
 #include <chrono>
 #include <cstdint>
@@ -57,7 +57,7 @@ Broken broken_of(std::string_view name) {
     leave("--break is one of drift, jump and memory, not '" + std::string{name} + "'");
 }
 
-/// What would run nothing, or something else than was meant, and call it a success.
+/// Refuses arguments with which it would run nothing, or not what was meant, and report a success.
 void check(const Command& command) {
     if (command.seeds.count == 0) leave("--schedules needs at least 1, not '0'");
     const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - command.seeds.first;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A client's subscriptions: a connection of its own to each node, with the manners of those on hiredis
-// (made while a channel is wanted, tried again in the turns of whoever drives, and for nobody's sake woken).
+// A client's subscriptions: a separate connection to each node that behaves as on hiredis. It is made while a
+// channel is set, tried again only in a turn of the driver, and never wakes the driver.
 #pragma once
 
 #include <algorithm>
@@ -76,7 +76,7 @@ class Subscriptions {
 
     // ---- for the client's owner --------------------------------------------------------------------
 
-    /// When there is something to do though nothing arrives. Not when one may be tried again.
+    /// When there is work to do even if nothing arrives. A connection to be tried again does not count.
     [[nodiscard]] Instant next_timer() const noexcept {
         Instant next = never;
         for (const Port& port : ports_) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happened, in words, for people; written only when a run is to be looked at.
+// The events of a run as text for people; written only for a run that is to be shown.
 #pragma once
 
 #include <cstdio>

@@ -62,7 +62,7 @@ class TimelineWriter final : public Hooks {
     }
     /// A fault that begins or ends.
     void note_fault(std::string text) { add({now_, Side::fault, 0, {}, std::move(text)}); }
-    /// Stands behind all that happens until then; comments are given in order of time.
+    /// Comes after all events until then; comments are given in order of time.
     void comment(Instant at, std::string text) { comments_.push_back({at, std::move(text)}); }
     /// From now on nothing is written.
     void stop() noexcept { is_stopped_ = true; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A client's way to the nodes: the simulator's side of the seam, with the same manners as the one on
-// hiredis (lazy connections, backoff, the old connection ended by the new one).
+// The simulator's Transport, which behaves as the one on hiredis: it connects on demand, backs off after
+// failures, and a new connection ends the old one at the node.
 #pragma once
 
 #include <algorithm>
@@ -133,7 +133,7 @@ class SimTransport {
 
     // ---- for the client's owner --------------------------------------------------------------------
 
-    /// When there is something to do though nothing arrives.
+    /// When there is work to do even if nothing arrives.
     [[nodiscard]] Instant next_timer() const noexcept {
         Instant next = subscriptions_.next_timer();
         for (const NodePort& port : ports_) {
@@ -157,7 +157,7 @@ class SimTransport {
     void go_on() noexcept { stopped_at_port_ = nullptr; }
     void calm_down() noexcept { pause_after_sends_ = 0; }
 
-    /// The process is gone, and with it its ends of all connections.
+    /// The process has ended, and with it its ends of all connections.
     void hang_up_all(Farewell farewell) {
         for (const NodePort& port : ports_) {
             if (port.connection != no_connection) network_.hang_up(port.connection);

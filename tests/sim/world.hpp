@@ -84,7 +84,7 @@ class World {
         now_ = std::max(now_, faults_end);
     }
 
-    /// All is well again: what is on its way arrives, what is owed is paid.
+    /// Ends all faults: messages in transit arrive, and pending releases are done.
     void settle(std::chrono::nanoseconds more = {}) {
         network_.calm_down();
         for (std::uint32_t c = 0; c < clients_.size(); ++c) {
@@ -99,7 +99,7 @@ class World {
         }
     }
 
-    /// No key may be left but those of clients that crashed or let go of their leases.
+    /// No key may be left except those of clients that crashed or abandoned their leases.
     void check_orphans() {
         for (std::size_t n = 0; n < network_.nodes().size(); ++n) {
             SimNode& node = network_.nodes()[n];
@@ -119,27 +119,27 @@ class World {
         }
     }
 
-    /// Nobody waits any more. Where something went wrong a queue may be left, but not for long.
+    /// Nobody waits any more. After faults a queue may be left, but not for long.
     void check_queue(std::size_t n, const ModelStore::Entry& queue) {
         const milliseconds life = 2 * std::max(milliseconds{1000}, 4 * plan_.options.retry.cap);
         const milliseconds left{queue.expires_ms - network_.nodes()[n].wall_us() / 1000};
         const std::string what = "node " + std::to_string(n) + " has the queue " + queue.key;
         if (left > life) history_.report(Property::no_orphans, what + " for too long");
-        // What a node that did not know the script was told too late to leave stays until it expires, and so
-        // does what a slow node could not be told: its backlog was full.
+        // A waiter stays in a queue until it expires where the delist came too late (the node did not know
+        // the script) or was never sent (the backlog of a slow node was full).
         if (plan_.is_calm() && plan_.loads_scripts && plan_.options.backlog > 16) {
             history_.report(Property::no_orphans, what + " though nobody waits");
         }
     }
 
     [[nodiscard]] bool is_excused(const std::string& token) const {
-        // What comes late on a connection that cannot be ended, twice, back from the dead by an undone
-        // release, or to a node whose clock is slow beyond the bound, ends by its ttl.
+        // Some keys end only by their ttl: of a request that came twice, or late on a connection that cannot
+        // be ended, or whose release was undone, or on a node whose clock is slow beyond the bound.
         if (plan_.hides_run_ids || plan_.has(Fault::Kind::duplicate) || plan_.has(Fault::Kind::crash_undo) ||
             plan_.broken == Broken::drift) {
             return true;
         }
-        // What ran so late that nobody looked for it any more goes with the next connection to the node.
+        // A key of a request that ran after the client stopped looking goes with the next connection.
         return (network_.ran_late(token) && !has_everybody_connected_) ||
                std::any_of(clients_.begin(), clients_.end(),
                            [&](const SimClient& client) { return client.has_excuse_for(token); });
@@ -152,7 +152,7 @@ class World {
         });
     }
 
-    /// When whatever was left has expired, and nodes are out of their quarantine, someone gets the lock.
+    /// When all leftover keys have expired and all quarantines are over, some client gets the lock.
     void check_progress() {
         for (SimNode& node : network_.nodes()) now_ = std::max(now_, node.last_expiry());
         const milliseconds bound = plan_.options.restart_quarantine + 3 * plan_.options.retry.cap +
@@ -174,7 +174,7 @@ class World {
         }
     }
 
-    /// One holds, all others wait, it lets go: each is called in its turn.
+    /// One client holds, all others wait, and it releases: each waiter is notified in its turn.
     void check_calls() {
         Relay relay{plan_, now_, history_};
         clients_.front().start_holding();

@@ -36,7 +36,7 @@ ChildImage::ChildImage(const Command& command)
 }
 
 void ChildImage::become(int report) const noexcept {
-    // Dies with the thread that forked it, which is why a thread that never ends does (Spawner).
+    // The child dies with the thread that forked it. So a thread that never ends does all forks (Spawner).
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent_) ::_exit(127);
     reset_signals();

@@ -103,13 +103,13 @@ class ChildProcess {
 
     // 0 when there is none.
     [[nodiscard]] pid_t pid() const;
-    // Not ended; a stopped process is running in this sense.
+    // Whether it has not ended. A stopped process counts as running.
     [[nodiscard]] bool running();
     [[nodiscard]] bool stopped() const;
-    // What waitpid() said at its end; nothing before.
+    // The status that waitpid() gave at its end; nothing before.
     [[nodiscard]] std::optional<int> status() const;
 
-    // SIGSTOP; returns when every thread of the process really stands still.
+    // SIGSTOP; returns when every thread of the process has stopped.
     void stop();
     // SIGCONT; harmless when it is not stopped.
     void resume();
@@ -119,8 +119,7 @@ class ChildProcess {
     void terminate(std::chrono::milliseconds grace);
 
    private:
-    // Asks after the child, with `flags` for waitpid. True while it lives; afterwards its id is never used
-    // again.
+    // Calls waitpid() with `flags`. True while the child lives; afterwards its id is never used again.
     bool reap(int flags);
 
     mutable std::mutex mutex_;

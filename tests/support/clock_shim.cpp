@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moves a process's wall clock: to be put into a server's LD_PRELOAD.
+// Moves a process's wall clock. Tests load it into a server with LD_PRELOAD.
 //
-// The offset is a number of microseconds in the file "clock-offset" of the directory the process starts in;
-// it is made here if it is not there, and whoever writes it moves the clock at once. Only the wall clock
-// moves: a monotonic clock would not jump either.
+// The file "clock-offset", in the directory where the process starts, holds the offset in microseconds. The
+// shim creates the file if it does not exist. Writing to it moves the clock at once. Only the wall clock
+// moves: a monotonic clock does not jump on a real machine either.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -28,7 +28,7 @@ const volatile std::int64_t* offset_us = nullptr;
     ::close(file);
 }
 
-// The kernel's own answer: the C library's functions are the ones replaced here.
+// Asks the kernel directly, since this file replaces the functions of the C library.
 timespec shifted(clockid_t clock) {
     timespec time{};
     ::syscall(SYS_clock_gettime, clock, &time);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// N independent servers, as Redlock wants them.
+// N independent servers: the nodes of a Redlock.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ class Cluster {
     // Needs ServerOptions::tcp.
     [[nodiscard]] std::vector<std::string> tcp_uris(const std::string& credentials = {}) const;
 
-    // --- looking inside: only nodes that run and are not paused ------------------------------------------
+    // --- inspection: only of nodes that run and are not paused -------------------------------------------
 
     // The value of `key` on each node; nothing where it is absent or the node cannot be asked.
     [[nodiscard]] std::vector<std::optional<std::string>> values(const std::string& key);
@@ -44,15 +44,15 @@ class Cluster {
     void kill_first(std::size_t count);
     void pause_first(std::size_t count);
     void resume_all();
-    // Restarts every node, those included that were killed or paused.
+    // Restarts every node, including those that were killed or paused.
     void restart_all(Data data = Data::keep);
-    // Resumes what is paused and restarts what is dead.
+    // Resumes paused nodes and restarts dead ones.
     void heal();
 
    private:
     using Nodes = std::vector<std::unique_ptr<RedisServer>>;
 
-    // Walks over the servers themselves, not over the pointers to them.
+    // Iterates over the servers themselves, not over the pointers to them.
     struct Iterator {
         Nodes::iterator at;
         RedisServer& operator*() const { return **at; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A user-space proxy that makes the distance to a node: each direction takes a set time. One thread for all
-// nodes.
+// A user-space proxy that simulates the distance to a node: each direction takes a set time. One thread
+// serves all nodes.
 //
 // Bytes are released at their due time (timerfd, so no timer slack), in order, with TCP_NODELAY. A node can
 // be made to hang (bytes wait, and arrive late on resume), to swallow bytes (blackhole), or be cut off
@@ -49,10 +49,10 @@ class DelayProxy {
     // Bytes in this direction wait until resume().
     void hang(std::size_t node, Direction direction) { set_mode(node, direction, Mode::hold); }
     void hang(std::size_t node);
-    // Bytes in this direction vanish, those on their way included. The stream is broken by it: end with
-    // cut().
+    // Drops all bytes in this direction, including those in transit. This breaks the stream: call cut() at
+    // the end.
     void blackhole(std::size_t node, Direction direction) { set_mode(node, direction, Mode::drop); }
-    // Back to forwarding; what was held back arrives now.
+    // Forwards again. Bytes that were held arrive now.
     void resume(std::size_t node);
     // Closes all connections to the node; new ones are accepted and behave as the node's mode says.
     void cut(std::size_t node);
@@ -62,7 +62,7 @@ class DelayProxy {
     using TimePoint = std::chrono::steady_clock::time_point;  // CLOCK_MONOTONIC, like the timer
     enum class Mode : std::uint8_t { forward, hold, drop };
 
-    // What an epoll event points at.
+    // An epoll event points to one of these.
     struct Mark {
         enum class Kind : std::uint8_t { wake, timer, listener, end };
         Kind kind = Kind::end;
@@ -85,7 +85,7 @@ class DelayProxy {
         std::array<Mark, 2> marks;
         bool closed = false;
 
-        // At once, though parcels on their way keep the object alive.
+        // Closes at once, although parcels in transit keep the object alive.
         void close() {
             closed = true;
             for (auto& source : sources) source.reset();
@@ -118,12 +118,12 @@ class DelayProxy {
 
     void accept_all(Node& node);
 
-    // Takes what has arrived (edge-triggered: all of it, and the end too if it has been announced).
+    // Reads all bytes that have arrived (edge-triggered), and the end of the stream if it was announced.
     void receive(Link& link, Direction direction, bool ending);
 
     void release_due();
 
-    // Hands on what is due in this direction, as far as mode and socket allow.
+    // Forwards the bytes that are due in this direction, as far as mode and socket allow.
     void deliver(Link& link, Direction direction);
 
     void set_timer();

@@ -8,7 +8,7 @@
 
 namespace redlock::test {
 
-// How long a test waits for what should be soon.
+// How long a test waits for something that should happen soon.
 inline constexpr std::chrono::seconds patience{20};
 
 // True as soon as `predicate()` is; false if it still is not after `longest`.

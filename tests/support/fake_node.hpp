@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes that misbehave: silent, closing, talking rubbish, unreachable, or answering by a script of the
-// test's.
+// Nodes that misbehave: they are silent, close connections, send invalid bytes or cannot be reached. Or they
+// answer as a test's script says.
 #pragma once
 
 #include <poll.h>
@@ -29,7 +29,7 @@ namespace redlock::test {
 // A request as the server sees it: {"SET", "name", "token", "NX", "PX", "10000"}.
 using Request = std::vector<std::string>;
 
-// What a scripted node does about a request. Empty bytes: it says nothing.
+// What a scripted node does with a request. Empty bytes: it sends no reply.
 struct Answer {
     std::string bytes;
     bool then_close = false;
@@ -48,7 +48,7 @@ class RequestParser {
    public:
     void feed(std::string_view bytes) { buffer_ += bytes; }
 
-    // The next complete request. Sets broken() on bytes that are none.
+    // The next complete request. Sets broken() where the bytes are no request.
     std::optional<Request> next();
     [[nodiscard]] bool broken() const noexcept { return broken_; }
 
@@ -74,7 +74,7 @@ class FakeNode {
 
     explicit FakeNode(Behaviour behaviour, Family family = Family::unix_socket)
         : FakeNode(std::move(behaviour), family == Family::tcp ? Address::loopback(0) : Address{}) {}
-    // A unix address without a path: in a directory of its own.
+    // For a unix address without a path, it creates the socket in a directory of its own.
     FakeNode(Behaviour behaviour, const Address& address);
     FakeNode(const FakeNode&) = delete;
     FakeNode& operator=(const FakeNode&) = delete;
@@ -108,7 +108,7 @@ class FakeNode {
 
     void run();
 
-    // What the test asked for since the last turn.
+    // What the test has requested since the last turn of the loop.
     void obey();
 
     void serve(const std::vector<pollfd>& watched);
@@ -169,7 +169,7 @@ class FakeNode {
     return FakeNode{std::move(behaviour), family};
 }
 
-// What a well-behaved master with no keys would say: yes to a SET, 1 to a script, sense to a handshake.
+// The replies of a correct master with no keys: OK to a SET, 1 to a script, valid replies to a login.
 [[nodiscard]] inline Answer agreeable_answer(const Request& request) {
     const auto word = [&](std::size_t index) {
         return index < request.size() ? request[index] : std::string{};
@@ -190,7 +190,7 @@ class FakeNode {
     return "+OK\r\n";
 }
 
-// Agreeable, but for the requests that start with a word of `exceptions`: {{"SET", "-READONLY no\r\n"}}.
+// A correct master, except for requests that start with a key of `exceptions`: {{"SET", "-READONLY no\r\n"}}.
 [[nodiscard]] inline FakeNode agreeable_node(std::map<std::string, std::string> exceptions = {},
                                              Family family = Family::unix_socket) {
     return scripted_node(
@@ -201,17 +201,17 @@ class FakeNode {
         family);
 }
 
-// A TCP address where connecting is refused: the port is ours for the life of the process, and nobody
-// listens.
+// A TCP address that refuses connections: the port is ours for the life of the process, and nobody listens
+// on it.
 [[nodiscard]] inline std::string dead_tcp_uri() {
     static const FileDescriptor bound = bind_socket(Address::loopback(0));
     return Address::loopback(local_port(bound.get())).uri();
 }
 
-// A unix address where there is no socket.
+// A unix address without a socket.
 [[nodiscard]] inline std::string dead_unix_uri() { return "unix:///nonexistent/redlock/redis.sock"; }
 
-// A TCP address where connecting neither succeeds nor fails: the accept queue is full and nobody empties it.
+// A TCP address where connecting neither succeeds nor fails: the accept queue is full and nobody accepts.
 class UnansweringPort {
    public:
     UnansweringPort();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a lock was to be had, where it need not be kept: a Result of one is not tested as a temporary.
+// Whether a lock was acquired, for tests that do not keep it: a temporary Result<Lock> cannot be tested.
 #pragma once
 
 #include "redlock/result.hpp"
 
 namespace redlock::test {
 
-// Gives it up at once.
+// Releases the lock at once.
 template <class Lock>
 [[nodiscard]] bool got(const Result<Lock>& result) noexcept {
     return result.has_value();

@@ -81,7 +81,7 @@ class TemporaryDirectory {
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
     [[nodiscard]] std::string file(const char* name) const { return (path_ / name).string(); }
 
-    // Removes what is inside, keeps the directory.
+    // Removes the contents and keeps the directory.
     void clear() const {
         for (const auto& entry : std::filesystem::directory_iterator(path_)) {
             std::filesystem::remove_all(entry.path());
@@ -90,7 +90,7 @@ class TemporaryDirectory {
 
    private:
     static std::filesystem::path make() {
-        // A unix socket's path must fit in 107 bytes, so a long TMPDIR is of no use here.
+        // A unix socket's path must fit in 107 bytes, so a long TMPDIR cannot be used here.
         constexpr std::size_t longest_parent = 70;
         const char* parent = ::getenv("TMPDIR");
         std::string name = parent != nullptr && *parent != '\0' ? parent : "/tmp";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real PostgreSQL of the test's own, on a unix socket in a temporary directory; and a connection to it.
+// A real PostgreSQL server that belongs to the test, on a unix socket in a temporary directory, and a
+// connection to it.
 #pragma once
 
 #include <libpq-fe.h>
@@ -33,10 +34,10 @@ namespace redlock::test {
     return std::nullopt;
 }
 
-// A private cluster on a unix socket. PostgreSQL refuses to run as root, so there it runs as another.
+// A private cluster on a unix socket. PostgreSQL refuses to run as root: a root user runs it as another user.
 class PostgresServer {
    public:
-    // Why there cannot be one here; nothing if there can.
+    // Why the server cannot run here; nothing if it can.
     [[nodiscard]] static std::optional<std::string> objection() {
         if (!find_postgres("postgres") || !find_postgres("initdb")) return "PostgreSQL is not installed";
         if (::geteuid() == 0 && !find_executable("setpriv")) return "we are root, and there is no setpriv";
@@ -96,7 +97,7 @@ class PostgresError : public std::runtime_error {
    public:
     PostgresError(const std::string& what, std::string state)
         : std::runtime_error{what}, state_{std::move(state)} {}
-    // SQLSTATE, as "40001"; empty where the server said nothing.
+    // SQLSTATE, such as "40001"; empty where the server gave none.
     [[nodiscard]] const std::string& state() const noexcept { return state_; }
 
    private:
@@ -126,7 +127,7 @@ class PostgresSession {
             throw PostgresError{error(), ""};
         }
     }
-    // Of what was sent.
+    // The result of the statement that was sent.
     std::vector<std::string> rows() {
         std::vector<std::string> all;
         std::string failure;

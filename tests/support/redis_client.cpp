@@ -28,7 +28,7 @@ Reply RedisClient::query(const std::vector<std::string>& arguments) {
     try {
         return exchange(arguments);
     } catch (const Disconnected&) {
-        // The server has closed an idle connection (it was restarted): that says nothing of this query.
+        // The server has closed an idle connection (it was restarted), so this query was not executed.
         if (!reused) throw;
         return exchange(arguments);
     }

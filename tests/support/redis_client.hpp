@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small blocking client with which tests look into a server. Not the library under test, and not fast.
+// A small blocking client with which tests inspect a server. It is not the library under test, and not fast.
 #pragma once
 
 #include <hiredis/hiredis.h>
@@ -23,7 +23,7 @@
 
 namespace redlock::test {
 
-// What a server answered.
+// A reply of a server.
 struct Reply {
     enum class Kind { nil, status, error, string, integer, array };
 
@@ -60,7 +60,7 @@ struct Reply {
     }
 };
 
-// What ends a connection of hiredis.
+// The deleter of a hiredis connection.
 struct CloseContext {
     void operator()(redisContext* context) const noexcept { redisFree(context); }
 };
@@ -86,7 +86,7 @@ class RedisClient {
     // Sends one command and waits for its reply; throws ClientError when none comes.
     Reply query(const std::vector<std::string>& arguments);
 
-    // Waits for what the server says unasked, after SUBSCRIBE; throws ClientError when it says nothing.
+    // Waits for a message that the server pushes after SUBSCRIBE; throws ClientError when none comes.
     Reply listen();
 
     void disconnect();

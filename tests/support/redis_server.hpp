@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real redis-server (or valkey-server) of the test's own: on a unix socket in a temporary directory, ended
-// by pid.
+// A real redis-server (or valkey-server) that belongs to the test, on a unix socket in a temporary directory.
+// It is stopped by pid.
 #pragma once
 
 #include <chrono>
@@ -55,7 +55,7 @@ class RedisServer {
     RedisServer& operator=(const RedisServer&) = delete;
     ~RedisServer() = default;  // the process is killed and reaped, then the directory is removed
 
-    // --- where it is -----------------------------------------------------------------------------------
+    // --- addresses -------------------------------------------------------------------------------------
 
     [[nodiscard]] std::string socket_path() const { return directory_.file("redis.sock"); }
     [[nodiscard]] std::string uri() const { return "unix://" + socket_path(); }
@@ -73,20 +73,20 @@ class RedisServer {
 
     // SIGKILL; returns when it is gone. restart() brings it back.
     void kill();
-    // SIGTERM, the orderly end.
+    // SIGTERM: an orderly shutdown.
     void terminate();
     // SIGSTOP: it hangs, its connections stay open. Returns when it really is stopped.
     void pause() { process_.stop(); }
     void resume() { process_.resume(); }
 
-    // Kills it if it runs and starts it again at the same addresses. What is kept is what was persisted.
+    // Kills it if it runs and starts it again at the same addresses. Only persisted data is kept.
     void restart(Data data = Data::keep);
     // The first half of restart(), for doing several at a time.
     void begin_restart(Data data);
     // Waits until it answers PING. Throws, with its log, if it has ended or is not ready in time.
     void wait_until_ready();
 
-    // --- looking inside (blocking; throws ClientError after two seconds of silence) ----------------------
+    // --- inspection (blocking; throws ClientError after two seconds without a reply) ---------------------
 
     Reply query(const std::vector<std::string>& arguments) { return client_.query(arguments); }
 
@@ -97,7 +97,7 @@ class RedisServer {
     [[nodiscard]] std::vector<std::string> keys();
     // How many times `command` ("set", "client|kill") has run, from INFO commandstats.
     [[nodiscard]] std::uint64_t command_stat(const std::string& command);
-    // Of Redis; a Valkey names the Redis that it is compatible with.
+    // The version of Redis. A Valkey server reports the Redis version that it is compatible with.
     [[nodiscard]] int major_version() { return std::stoi(info("server", "redis_version")); }
     // One field of INFO: info("server", "run_id").
     [[nodiscard]] std::string info(const std::string& section, const std::string& field);
@@ -115,7 +115,7 @@ class RedisServer {
 
     bool answers_ping();
 
-    // Did the latest start fail because somebody else had the TCP port?
+    // Whether the latest start failed because another process had the TCP port.
     [[nodiscard]] bool port_was_taken() const;
 
     // The rest of the line "name:..." in a section of INFO.

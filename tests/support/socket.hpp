@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sockets for the doubles and the benchmarks: unix:// and redis:// addresses, listeners, connections.
+// Sockets for the fake nodes and the benchmarks: unix:// and redis:// addresses, listeners, connections.
 #pragma once
 
 #include <arpa/inet.h>
@@ -100,7 +100,7 @@ inline void set_no_delay(int fd) noexcept {
     return ntohs(name.sin_port);
 }
 
-// Bound but not listening: connecting to it is refused, and nobody else can take the port meanwhile.
+// Bound but not listening: connections to it are refused, and no other process can take the port meanwhile.
 [[nodiscard]] inline FileDescriptor bind_socket(const Address& address) {
     auto fd = detail::open_socket(address.family, 0);
     const int on = 1;
@@ -127,7 +127,7 @@ inline void set_no_delay(int fd) noexcept {
     return fd;
 }
 
-// A TCP port that was free a moment ago. Whoever uses it must be ready to find it taken.
+// A TCP port that was free a moment ago. The caller must expect that another process takes it.
 [[nodiscard]] inline std::uint16_t free_port() { return local_port(bind_socket(Address::loopback(0)).get()); }
 
 }  // namespace redlock::test

@@ -120,7 +120,7 @@ TEST(Acquire, R5_decides_as_soon_as_a_quorum_has_granted) {
     for (std::size_t i = 0; i < 5; ++i) world[i].round_trip = round_trips[i];
     const auto before = world.clock.now();
     ASSERT_TRUE(locks.try_lock("name", 10s));
-    // both acquire and the release at the end of the expression take what the third fastest takes
+    // the acquire, and the release at the end of the expression, each take as long as the third fastest node
     EXPECT_EQ(world.clock.now() - before, 6ms);
 }
 
@@ -225,7 +225,7 @@ TEST(Acquire, R22_where_no_quorum_can_be_hoped_for_nobody_waits) {
     EXPECT_EQ(world.clock.now(), before);
 }
 
-// Fencing: a number proposed before the wait could be below one that was given meanwhile, and forgotten.
+// Fencing: a number proposed before the wait could be below one that was granted, and forgotten, meanwhile.
 TEST(Acquire, R22_what_waited_for_connections_proposes_a_number_of_now) {
     World world{3};
     for (std::size_t i = 0; i < 3; ++i) world[i].connect_time = 500ms;
@@ -298,7 +298,7 @@ TEST(Acquire, R7_after_too_slow_and_after_a_stop_nothing_stays_either) {
     EXPECT_EQ(world.count_holding("name"), 0U);
 }
 
-// A request that waits for a connection when the attempt has failed is not sent any more.
+// A request that still waits for a connection when the attempt fails is never sent.
 TEST(Acquire, R7_what_was_not_sent_when_the_attempt_failed_is_never_sent) {
     World world{3};
     world[2].connect_time = 60ms;
@@ -329,10 +329,10 @@ TEST(Acquire, several_resources_are_granted_all_or_none) {
     EXPECT_EQ(world.count_holding("d"), 3U);
 }
 
-// Unwound half-way, it would leave all who wait in other threads without a driver: they would wait for ever.
+// If it were unwound half-way, the calls that wait in other threads would have no driver and wait for ever.
 TEST(AcquireDeathTest, the_process_ends_where_memory_runs_out_in_the_middle_of_a_round) {
     const auto run_out = [] {
-        World world{3};  // here, since a forked child makes a Redlock of its own
+        World world{3};  // made here, since a forked child needs a Redlock of its own
         auto locks = connected_to(world);
         world.before_telling = [] { throw std::bad_alloc{}; };
         static_cast<void>(locks.try_lock("name", 10s));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Taking over what another held, over nodes in memory.
+// Adopting a lease that another client held, over nodes in memory.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -12,7 +12,7 @@ namespace {
 
 const Token passed_on = Token::parse("passed-on");
 
-// As another process left it.
+// Puts the keys there that another process left.
 void leave_on(World& world, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) world.put(i, "name", passed_on.str());
 }
@@ -67,7 +67,7 @@ std::uint64_t counter_at(const World& world, std::size_t node) {
     return std::stoull(world.get(node, detail::fence_key("name")).value_or("0"));
 }
 
-// The holder before had the counters' number, and its late writes must be refused.
+// The previous holder had the counters' number, and its late writes must be refused.
 TEST(Adopt, by_the_token_alone_gets_a_fencing_token_of_its_own) {
     World world{3};
     auto locks = connected_to(world, Options{});
@@ -108,22 +108,23 @@ TEST(Adopt, agrees_on_the_largest_where_the_counters_differ) {
     EXPECT_GE(committed, 2U);
 }
 
-// A hand-over that is delivered twice has two who adopt by one token, and the owner check tells them not
+// When a Handoff is delivered twice, two clients adopt with one token, and the owner check cannot tell them
 // apart.
 class AdoptedTwice : public ::testing::Test {
    protected:
-    static constexpr std::uint64_t ahead = 8'000'000'000'000'000;  // of the clock: the counters decide
+    static constexpr std::uint64_t ahead =
+        8'000'000'000'000'000;  // ahead of the clock, so the counters decide
 
     void SetUp() override {
         set_counter(0, 4);
         set_counter(1, 5);
         leave_on(world, 3);
-        world.refuse(2);  // here; the other reaches it
+        world.refuse(2);  // only our connection is refused; the other client reaches the node
     }
     void set_counter(std::size_t node, std::uint64_t value) {
         world.put(node, detail::fence_key("name"), std::to_string(ahead + value), 1h);
     }
-    // Ours, if the counter of node 0 becomes another when we have been given 5 there, and 6 by node 1.
+    // Our lock, when the counter of node 0 changes after node 0 has given us 5 and node 1 has given us 6.
     Result<ScriptedRedlock::lock_type> adopt_while_counter_becomes(std::uint64_t value) {
         become_once_granted(value);
         return locks.adopt("name", passed_on, 20s);
@@ -166,7 +167,7 @@ TEST(Adopt, says_of_each_node_whether_it_is_gone_or_anothers) {
     }
 }
 
-// Adopted for a shorter time than the keys have: the release that a node missed is owed for as long as these.
+// Adopted for less time than the keys have left: the release that a node missed stays pending until they end.
 TEST(Adopt, R20_a_release_is_owed_for_as_long_as_the_keys_last) {
     World world{3};
     auto locks = connected_to(world);
@@ -186,7 +187,7 @@ TEST(Adopt, R20_a_release_is_owed_for_as_long_as_the_keys_last) {
     EXPECT_FALSE(world.get(2, "name"));
 }
 
-// What the others say of their keys holds for the one that says nothing: one holder made them all.
+// The ttl that the other nodes report holds for a node that does not answer: one holder set all the keys.
 TEST(Adopt, R20_a_release_is_pending_for_as_long_on_a_node_that_never_answered) {
     World world{3};
     auto locks = connected_to(world);
@@ -218,7 +219,7 @@ TEST(Adopt, R25_a_node_in_quarantine_gives_out_no_fencing_token) {
     EXPECT_FALSE(world.handed_to(1, "adopt").empty());
 }
 
-// What was still waiting for a connection when the lock was handed on could come after the next one's unlock.
+// A request that still waits for a connection at the hand-over could arrive after the next holder's unlock.
 TEST(Adopt, R7_what_was_not_sent_before_the_hand_over_is_never_sent) {
     World world{3};
     auto locks = connected_to(world);
@@ -233,7 +234,7 @@ TEST(Adopt, R7_what_was_not_sent_before_the_hand_over_is_never_sent) {
     for (const Handed& one : world.handed_to(2, "acquire")) EXPECT_NE(one.request.at(1), "name");
 }
 
-// Its keys live longer than its validity, by the drift, and after extensions that were not confirmed by more.
+// Its keys outlive its validity by the drift, and by more after extensions that were not confirmed.
 TEST(Adopt, R7_nothing_is_left_of_a_lock_that_was_over_when_it_was_handed_on) {
     World world{3};
     auto locks = connected_to(world);

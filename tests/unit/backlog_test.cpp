@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Order, bounds and debts of connections, rules R19, R20 and R22, over nodes in memory.
+// Order, bounds and pending releases of connections, rules R19, R20 and R22, over nodes in memory.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace redlock::test {
 namespace {
 
-constexpr std::size_t sick = 2;  // the node that something is wrong with
+constexpr std::size_t sick = 2;  // the node that fails
 
 std::vector<std::string> kinds_at(const World& world, std::size_t node) {
     std::vector<std::string> kinds;
@@ -107,7 +107,7 @@ TEST(Backlog, R19_releases_are_bounded_as_well) {
     EXPECT_LE(world.handed_to(sick).size(), 3 * 16U);
 }
 
-// What a broken connection took with it is not unanswered any more.
+// Requests that were lost with a broken connection no longer count as unanswered.
 TEST(Backlog, R19_the_bound_on_bytes_counts_what_is_on_its_way_on_this_connection) {
     World world{3};
     auto locks = connected_to(world);
@@ -225,7 +225,7 @@ TEST(Debts, R20_a_release_that_a_loading_node_refused_is_repeated) {
     EXPECT_FALSE(world.get(sick, "name"));
 }
 
-// It may be there though the acquire never was.
+// The key may be there although the acquire was never answered.
 TEST(Debts, R20_the_release_of_a_key_that_was_put_back_is_owed) {
     World world{3};
     auto locks = connected_to(world);

@@ -37,7 +37,7 @@ struct Closing {
     std::optional<ScriptedRedlock> locks;
 };
 
-// Seen as twice that: the release, and then the draining.
+// It once took twice that: the release, and then the draining.
 TEST(Closing, R18_the_last_owner_takes_one_node_timeout_for_all_that_is_to_be_done) {
     Closing it;
     auto held = std::make_optional(it.locks->try_lock("name", 10s));
@@ -86,7 +86,7 @@ TEST(Closing, R18_a_renewal_is_not_waited_for_beyond_that) {
     EXPECT_LE(it.time_of([&] { it.locks.reset(); }), one_timeout + 10ms);
 }
 
-// Whoever destroys it may be whom a callback of lost() waits for.
+// A callback of lost() may wait for the thread that destroys the Redlock.
 TEST(Closing, R32_a_callback_may_wait_for_who_destroys_its_redlock) {
     Closing it;
     std::latch is_called{1};
@@ -118,7 +118,7 @@ detail::Task<detail::Verdict> long_nap(PlainEngine& engine, detail::Call* call) 
     co_return co_await engine.sleep_until(engine.now() + 1h, call);
 }
 
-// Its thread may have been passed over while it drove, and then sees at once that it is finished.
+// Another thread may have taken over driving from its thread, which then sees at once that it is finished.
 TEST(Closing, a_call_that_is_cancelled_from_two_sides_is_not_touched_after_its_end) {
     struct Caller final : detail::Call, detail::TaskDone {
         explicit Caller(PlainEngine& owner) : engine{owner} {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is said to a node, byte by byte.
+// The requests to a node, byte by byte.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -102,7 +102,7 @@ TEST(Command, a_script_is_named_by_the_sha1_of_its_text) {
     }
 }
 
-// The last number that Lua's text of a number would not spoil, and the largest that its doubles hold.
+// The last number that Lua prints exactly, and the largest integer that its doubles hold.
 TEST(Command, numbers_are_written_with_all_their_digits) {
     const std::vector<std::int64_t> fences{(std::int64_t{1} << 53U) - 1};
     EXPECT_EQ(words_of(commit_command(fenced, some_token, 24h, fences).bytes()).back(), "9007199254740991");
@@ -118,7 +118,7 @@ TEST(FenceKey, is_on_the_hash_slot_of_its_resource) {
     EXPECT_EQ(fence_key("a{b"), "{a{b}:redlock-fence");
 }
 
-/// As the servers reckon it: CRC-16/XMODEM of the tag or, where there is none, of the whole key.
+/// The hash slot as servers compute it: CRC-16/XMODEM of the tag or, without a tag, of the whole key.
 unsigned slot_of(std::string_view key) {
     const std::size_t open = key.find('{');
     const std::size_t close = open == std::string_view::npos ? open : key.find('}', open);
@@ -132,7 +132,7 @@ unsigned slot_of(std::string_view key) {
     return crc % 16384;
 }
 
-// All names of up to 6 letters of which those that matter are braces.
+// All names of up to 6 letters, of which only braces matter.
 TEST(Keys_beside_a_resource, are_on_its_slot_but_for_a_closing_brace_without_a_tag_and_are_its_own) {
     ASSERT_EQ(slot_of("123456789"), 0x31C3U % 16384);
     std::map<std::string, std::string> owners;

@@ -115,7 +115,7 @@ void expect_options_after(const Nodes& nodes) {
                   Redlock locks{nodes, {.retry = {.base = 0ms}}};
               }).find("RetryPolicy::base"),
               std::string::npos);
-    const Redlock named{nodes, {.client_name = "redis://b"}};  // what could be read either way
+    const Redlock named{nodes, {.client_name = "redis://b"}};  // could be read as a URI or as the option
     const Redlock suffixed{nodes, {.fence_suffix = "redis://b"}};
     const Redlock queued{nodes, {.queue_suffix = "redis://b"}};
     const Redlock unfenced{nodes, {.fencing = false}};
@@ -190,7 +190,7 @@ std::vector<std::string> many_names(std::size_t count, std::size_t size = 8) {
     return names;
 }
 
-// What is too much would keep a node from all others.
+// A list that is too long would block a node for all other clients.
 TEST(Calls, a_lock_has_so_many_resources_and_bytes_of_names_and_no_more) {
     World world{3};
     auto locks = connected_to(world);

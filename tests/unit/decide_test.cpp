@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RetryPolicy::decide is the user's own: what it may do, and where it runs. Rule R32, over nodes in memory.
+// RetryPolicy::decide is the user's code: what it may do, and where it runs. Rule R32, over nodes in memory.
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace {
 
 using Delay = std::optional<std::chrono::milliseconds>;
 
-// A client whose policy is this one, of a resource that another holds.
+// A client with this policy, and a resource that another client holds.
 struct Deciding {
     explicit Deciding(std::function<Delay(std::uint32_t)> decide) {
         Options options = plain_options();
@@ -57,7 +57,7 @@ TEST(Decide, R32_may_use_its_redlock) {
                                        yes, errc::contended, yes, yes, errc::lost}));
 }
 
-// It waits for what it decides on: until its own wait is over, and not behind itself.
+// decide() locks the resource that it decides about: it waits until its own wait ends, not behind itself.
 TEST(Decide, R32_may_wait_for_the_same_resource) {
     std::optional<Deciding> it;
     int depth = 0;

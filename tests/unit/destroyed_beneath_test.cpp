@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Redlock that is destroyed, or assigned to, beneath a call on another thread, over nodes in memory.
+// A Redlock that is destroyed or assigned to during a call on another thread, over nodes in memory.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +28,7 @@ struct Beneath {
     static constexpr std::size_t count = 4;
     static std::string name_of(std::size_t i) { return "name " + std::to_string(i); }
 
-    // What threads get that wait for what others hold, when `end` has been done.
+    // The results of threads that wait for held resources, after `end` has run.
     template <class End>
     std::vector<errc> outcomes(End end) {
         std::vector<errc> codes(count);

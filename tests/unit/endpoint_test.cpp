@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// URIs of nodes: the good, the malformed, and what may never be shown.
+// URIs of nodes: valid ones, malformed ones, and the parts that must never be shown.
 #include <gtest/gtest.h>
 
 #include <stdexcept>
@@ -156,7 +156,7 @@ TEST(Endpoint, every_malformed_uri_is_named_and_explained) {
     EXPECT_NE(complaint_about(std::string{"redis://a\0b", 11}), "");
 }
 
-// R31: whatever it looks like, and however it is wrong.
+// R31: whatever the password looks like, and whatever is wrong with the URI.
 TEST(Endpoint, what_is_shown_of_it_breaks_no_line) {
     const Endpoint node{"unix:///tmp/a%0Ab%C2%85c\u2028d"};
     EXPECT_EQ(node.path(),
@@ -177,7 +177,7 @@ TEST(Endpoint, a_password_is_in_no_message_and_in_no_display) {
           "redis://127.0.0.1:hunter2", "redis://localhost:6379:hunter2", "redis://localhost/hunter2",
           "unix://:hunter2/path", "unix://hunter2/path", "alice:hunter2", "hunter2", ":hunter2",
           "hunter2://h", "redis:alice:hunter2", "rediss://alice:hunter2", "http://alice:hunter2",
-          // in a query, with all that a password may hold
+          // in a query, with every character that a password may hold
           "redis://h?password=hunter2", "redis://h:1/0?user=alice&password=hunter2",
           "redis://h?password=hun@hunter2", "redis://h#hunter2", "unix:///a?password=hunter2",
           "unix:///a?password=x@/hunter2", "unix:///a?db=hunter2"}) {

@@ -99,7 +99,7 @@ TEST(ExtendOrder, R1_who_has_waited_counts_from_its_own_send) {
     EXPECT_GT(nodes.lease->valid_until(), sent[1].at + lasting(30s) - 2ms);
 }
 
-// Seen as extend(60s) that succeeded and left milliseconds.
+// Once extend(60s) succeeded and left milliseconds.
 TEST(ExtendOrder, R33_an_extension_beside_a_renewal_lasts_what_was_asked) {
     Slow nodes{500ms, 300ms};
     nodes.lease->renewal = {300ms, nodes.lease->acquired_at + 1h};
@@ -247,8 +247,8 @@ TEST(ExtendOrder, R11_those_that_wait_when_a_quorum_says_no_end_with_lost_and_se
     EXPECT_EQ(nodes.sent(), 1U);
 }
 
-// As many threads may extend one Lock as its Redlock serves: the nodes are a round trip away, and their
-// calls last a node_timeout at most.
+// Any number of threads may extend one Lock. The nodes are a round trip away, and each call lasts at most a
+// node_timeout.
 TEST(ExtendOrder, R33_of_many_that_ask_for_the_same_all_get_it_within_two_rounds) {
     Slow nodes{50ms};
     std::vector<Extending> all;
@@ -265,7 +265,7 @@ TEST(ExtendOrder, R33_of_many_that_ask_for_the_same_all_get_it_within_two_rounds
     EXPECT_GE(nodes.lease->valid_until(), last_asked + lasting(20s));
 }
 
-// The confirmation must be newer than the question: who asks may want to know whether it is still ours.
+// The confirmation must be newer than the call: the caller may want to know whether the lock is still ours.
 TEST(ExtendOrder, R11_who_asks_while_one_is_under_way_is_not_served_by_its_answer) {
     Slow nodes;
     const auto first = nodes.client.start_extend(nodes.lease, 20s);

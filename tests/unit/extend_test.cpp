@@ -67,7 +67,7 @@ TEST(Extend, R10_only_an_explicit_yes_counts) {
     }
 }
 
-// CASES 9: the round must end before the old deadline, or another may have been in between.
+// CASES 9: the round must end before the old deadline, or another client may have held it in between.
 TEST(Extend, R10_an_extension_that_ends_after_the_old_deadline_does_not_count) {
     World world{3};
     auto locks = connected_to(world);
@@ -131,7 +131,7 @@ TEST(Extend, R11_a_quorum_that_says_no_means_lost_and_lost_is_told_and_nothing_m
     EXPECT_TRUE(world.handed("extend").empty());
 }
 
-// The first no makes a yes impossible where a node is down, or their number is even; the others follow.
+// Where a node is down or their number is even, the first no makes a quorum impossible; more noes follow.
 TEST(Extend, R11_a_quorums_no_is_waited_for_where_no_quorum_can_say_yes) {
     for (const std::size_t count : {std::size_t{3}, std::size_t{4}}) {
         World world{count};
@@ -225,7 +225,8 @@ TEST(Extend, R12_a_node_put_back_does_not_count_in_that_round) {
     world.let_arrive();
     world.erase(0, "name");
     world.erase(1, "name");
-    world.hang(2);  // two say yes, two have nothing, one is silent: no quorum holds it for certain
+    world.hang(
+        2);  // two grant, two have no key, one does not answer: it is unknown whether a quorum holds it
     const auto until = lock->expires_at();
     const auto extended = lock->extend(20s);
     ASSERT_FALSE(extended);
@@ -303,31 +304,31 @@ TEST(Extend, a_ttl_that_leaves_no_validity_is_refused_and_changes_nothing) {
     EXPECT_TRUE(world.handed().empty());
 }
 
-// It said "the validity had ended" in every case.
+// It once said "the validity had ended" in every case.
 TEST(Extend, R10_says_why_it_cannot_be_extended_any_more) {
     World world{3};
     auto locks = connected_to(world);
-    const auto words_of = [](auto& lock) {
+    const auto message_of = [](auto& lock) {
         auto extended = lock.extend(10s);
         return extended ? std::string{} : extended.error().message();
     };
     auto ended = locks.try_lock("ended", 10s);
     world.clock.advance(11s);
-    EXPECT_NE(words_of(*ended).find("the validity of 'ended' had ended"), std::string::npos)
-        << words_of(*ended);
+    EXPECT_NE(message_of(*ended).find("the validity of 'ended' had ended"), std::string::npos)
+        << message_of(*ended);
 
     auto unlocked = locks.try_lock("unlocked", 10s);
     EXPECT_TRUE(unlocked->unlock());
-    EXPECT_NE(words_of(*unlocked).find("'unlocked' was given up before"), std::string::npos)
-        << words_of(*unlocked);
+    EXPECT_NE(message_of(*unlocked).find("'unlocked' was given up before"), std::string::npos)
+        << message_of(*unlocked);
 
     auto revoked = locks.try_lock("revoked", 10s);
     for (std::size_t i = 0; i < 3; ++i) world.erase(i, "revoked");
     EXPECT_FALSE(revoked->extend(10s));
     EXPECT_FALSE(revoked->owns_lock());
-    EXPECT_NE(words_of(*revoked).find("the nodes have said that 'revoked' is not ours any more"),
+    EXPECT_NE(message_of(*revoked).find("the nodes have said that 'revoked' is not ours any more"),
               std::string::npos)
-        << words_of(*revoked);
+        << message_of(*revoked);
 }
 
 }  // namespace

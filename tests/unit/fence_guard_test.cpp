@@ -19,7 +19,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::uint64_t guarded_token = 1'795'000'000'000'123;  // what a token looks like
+constexpr std::uint64_t guarded_token = 1'795'000'000'000'123;  // a typical token
 
 TEST(FenceGuard, admits_the_largest_again_and_refuses_what_is_lower_by_one) {
     FenceGuard guard;
@@ -73,10 +73,10 @@ TEST(FenceGuard, what_it_forgot_it_admits) {
     EXPECT_TRUE(guard.admit("file", 4));
 }
 
-// Were check and write two steps, a writer between the two of another would show here.
+// If check and write were two steps, a writer could come between them, and this test would show it.
 TEST(FenceGuard, check_and_write_are_one_step_for_all_threads) {
     FenceGuard guard;
-    std::uint64_t file = 0;  // guarded by nothing else
+    std::uint64_t file = 0;  // only the FenceGuard protects it
     std::atomic<std::uint64_t> next{1};
     std::atomic<std::uint64_t> written{0};
     bool went_back = false;
@@ -134,7 +134,7 @@ TEST(FenceGuard, what_is_beyond_2_to_the_53_is_no_token) {
     EXPECT_TRUE(guard.admit("file", (std::uint64_t{1} << 53U) - 1));
 }
 
-// It may have written before it threw.
+// The action may have written before it threw.
 TEST(FenceGuard, an_action_that_throws_leaves_its_token_noted) {
     FenceGuard guard;
     EXPECT_TRUE(guard.admit("file", 4));
@@ -163,7 +163,7 @@ TEST(FenceGuard, an_action_may_ask_the_guard_again) {
     EXPECT_EQ(runs, 2);
 }
 
-// What the outer action still writes would be written by a late holder.
+// After that, the outer action would write as a late holder.
 TEST(FenceGuard, within_an_action_no_later_token_is_admitted_to_its_resource) {
     FenceGuard guard;
     const auto outer = guard.apply("file", 5, [&] {

@@ -70,7 +70,7 @@ TEST(Fencing, tokens_grow_though_the_wall_clock_runs_back_and_other_clients_are_
     }
 }
 
-// The counters were set back, as nodes do that lost them: a client goes on above what it has seen.
+// The counters are set back, as after a loss: a client continues above the largest token it has seen.
 TEST(Fencing, what_a_client_has_seen_is_a_floor_and_saves_the_second_round) {
     World world{3};
     auto locks = fenced_locks(world);
@@ -105,7 +105,7 @@ TEST(Fencing, without_a_quorum_for_the_second_round_the_attempt_fails_and_is_und
     EXPECT_EQ(world.count_holding("name"), 0U);
 }
 
-// Nobody else has it: what failed is the nodes.
+// Nobody else holds it: the nodes failed.
 TEST(Fencing, when_nodes_die_in_the_second_round_the_reason_is_not_contended) {
     World world{5};
     auto locks = fenced_locks(world);
@@ -137,7 +137,7 @@ TEST(Fencing, both_rounds_are_within_one_deadline) {
     EXPECT_LE(world.clock.now() - before, Options{}.node_timeout);
 }
 
-// Without that a node whose late grant came after another holder's could be counted.
+// Otherwise a node could count whose late grant came after another holder's.
 TEST(Fencing, an_extension_does_not_count_a_node_whose_counter_is_past_our_token) {
     World world{3};
     auto locks = fenced_locks(world);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Those who wait for one resource in one process (section 8 of the design), over nodes in memory.
+// Waiters for one resource in one process (section 8 of the design), over nodes in memory.
 #include <gtest/gtest.h>
 
 #include "unit/hand_driven.hpp"
@@ -7,7 +7,7 @@
 namespace redlock::test {
 namespace {
 
-// Delays that are long beside everything else here.
+// Delays that are long compared with everything else here.
 Options patient_options() {
     Options options = plain_options();
     options.retry = {.base = 10s, .cap = 10s, .multiplier = 1.0};

@@ -26,7 +26,7 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     using LeasePtr = Protocol::LeasePtr;
     using TimePoint = ManualClock::time_point;
 
-    // A call under way; must not outlive the client.
+    // A call that is running; must not outlive the client.
     template <class T>
     struct Started final : detail::TaskDone {
         explicit Started(detail::Task<T> what) : task{std::move(what)} {}
@@ -42,7 +42,7 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     HandDriven& operator=(const HandDriven&) = delete;
     ~HandDriven();
 
-    // To the millisecond: what is due in between happens at the end of it.
+    // In steps of a millisecond: an event that is due within a step happens at its end.
     void pass(Nanoseconds time);
 
     [[nodiscard]] StartedPtr<Result<LeasePtr>> start_lock(const std::string& name, LockOptions how);
@@ -54,11 +54,11 @@ class HandDriven final : private detail::Upcalls<ManualClock::time_point>,
     [[nodiscard]] StartedPtr<bool> start_detach(const LeasePtr& lease);
     void keep(const LeasePtr& lease);
     void notify(std::size_t node, std::string_view payload);
-    // Nothing is left to be done for a node.
+    // Whether nothing is pending for any node.
     [[nodiscard]] bool is_settled() const;
 
    private:
-    // Connects, and makes the nodes know the release.
+    // Connects, and loads the release script into the nodes.
     void warm_up();
 
     template <class T>

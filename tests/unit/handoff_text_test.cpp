@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The text of a Handoff: what is read is what was written, and nothing else is read.
+// The text of a Handoff: parse() reads exactly what str() wrote, and refuses everything else.
 #include "redlock/handoff.hpp"
 
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ std::optional<Handoff> handoff_in(const std::string& text) {
     }
 }
 
-// Anything that Lock::detach() could give.
+// Any Handoff that Lock::detach() could return.
 Handoff any_handoff(std::mt19937& random) {
     const auto below = [&](std::uint64_t end) {
         return std::uniform_int_distribution<std::uint64_t>{0, end - 1}(random);
@@ -51,7 +51,7 @@ Handoff any_handoff(std::mt19937& random) {
     return handoff;
 }
 
-// One letter more, less or otherwise.
+// One letter added, removed or changed.
 std::string changed(std::string text, std::mt19937& random) {
     const std::string letters = "0123456789 :-+x";
     const char letter = letters[random() % letters.size()];
@@ -142,7 +142,7 @@ TEST(HandoffText, Anything_else_is_refused) {
     EXPECT_THROW(static_cast<void>(Handoff::parse(Handoff{}.str())), std::invalid_argument);
 }
 
-// Its words were those for a bad token.
+// Its message was once that for a bad token.
 TEST(HandoffText, That_of_an_empty_one_is_refused_as_such) {
     try {
         static_cast<void>(Handoff::parse(Handoff{}.str()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// inspect(): "available" is said only where an attempt would have been granted, and what is left is what a
-// quorum has left.
+// inspect(): "available" only where an attempt would have been granted; the remaining time is that of a
+// quorum.
 #include "redlock/inspect.hpp"
 
 #include <gtest/gtest.h>
@@ -20,11 +20,11 @@ namespace {
 
 using State = Inspection::State;
 
-constexpr std::int64_t no_ttl = -1;  // as PTTL says it
+constexpr std::int64_t no_ttl = -1;  // the reply of PTTL
 constexpr std::int64_t no_key = -2;
 constexpr std::int64_t foreign_counter = -1;
 
-// What a node says of the one resource: a digest of the holder, PTTL, counter.
+// A node's answer for the one resource: a digest of the holder, PTTL, counter.
 void says(World::Node& node, std::string holder, std::int64_t ttl_ms, std::int64_t counter = 0) {
     ScriptedReply text{ScriptedReply::Kind::text, 0, std::move(holder), {}};
     const ScriptedReply seen{ScriptedReply::Kind::array,

@@ -7,7 +7,7 @@
 namespace redlock::test {
 namespace {
 
-// Keeps a lease that lasts 300 ms and is renewed for one second in all.
+// Holds a lease of 300 ms that is renewed for one second in all.
 HandDriven::LeasePtr renewed_lease(HandDriven& client) {
     const auto lease = client.lock("name", {.ttl = 300ms});
     if (lease) lease->renewal = {300ms, lease->acquired_at + 1s};
@@ -88,7 +88,7 @@ TEST(Keeper, R15_lost_is_told_when_a_validity_ends_that_was_lowered) {
     EXPECT_TRUE(lost.stop_requested());
 }
 
-// By its holder, to more than a renewal would give.
+// Extended by its holder, beyond what a renewal would give.
 TEST(Keeper, R14_renewal_goes_on_after_a_longer_extension) {
     World world{3};
     HandDriven client{world};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Until when keys of ours may be somewhere, and what is owed for them, rule R34.
+// Until when our keys may exist on a node, and the pending releases for them, rule R34.
 #include "redlock/engine/key_records.hpp"
 
 #include <gtest/gtest.h>
@@ -87,8 +87,7 @@ TEST(Keys, R34_a_confirmed_release_ends_the_record) {
     EXPECT_FALSE(keys.until(0, next, hour_and(6s))) << "what was sent before it cannot run after it";
 }
 
-// ---- the releases that follow from it
-// -----------------------------------------------------------------------
+// ---- the releases that follow from it ---------------------------------------------------------------------
 
 using Owed = detail::PendingReleases<ManualClock::time_point>;
 
@@ -141,13 +140,12 @@ TEST(Owed, is_bounded_by_count_and_by_bytes) {
     EXPECT_GT(owed.size(), 100U);
 }
 
-// ---- in the engine
-// ------------------------------------------------------------------------------------------
+// ---- in the engine ----------------------------------------------------------------------------------------
 
-constexpr std::size_t far = 2;  // the node that something is wrong with
+constexpr std::size_t far = 2;  // the node that fails
 
-// A SET that ran when its ttl from the send was long over, was answered, and whose release was then lost with
-// the connection.
+// A SET runs long after its ttl, counted from the send, has passed. It is answered, and its release is then
+// lost with the connection.
 TEST(Debts, R34_a_late_grant_is_owed_its_release_for_a_ttl_from_then) {
     World world{3};
     auto locks = connected_to(world);
@@ -176,7 +174,7 @@ TEST(Debts, R34_a_late_grant_is_owed_its_release_for_a_ttl_from_then) {
     EXPECT_FALSE(world.get(far, "name"));
 }
 
-// CASES 26: nothing is done for a node that is gone for good, once the keys are.
+// CASES 26: once its keys have expired, nothing more is done for a node that never comes back.
 TEST(Debts, R34_a_node_that_is_gone_for_good_is_not_asked_for_any_more) {
     World world{3};
     HandDriven client{world};
@@ -194,7 +192,7 @@ TEST(Debts, R34_a_node_that_is_gone_for_good_is_not_asked_for_any_more) {
     EXPECT_FALSE(world[far].is_wanted);
     EXPECT_TRUE(client.is_settled());
     world.forget_handed();
-    world.resume(far);  // back after all
+    world.resume(far);  // it comes back after all
     const auto lease = client.lock("connects", {.ttl = 1s});
     client.pass(100ms);
     ASSERT_FALSE(world.handed_to(far, "release").empty());
@@ -225,7 +223,7 @@ TEST(Debts, R34_a_release_that_a_node_refuses_for_now_is_repeated_with_growing_p
     }
 }
 
-// Not all of them again with every pause.
+// Not every release is sent again after every pause.
 TEST(Debts, R34_a_node_that_refuses_releases_is_asked_with_one_of_them) {
     World world{3};
     HandDriven client{world};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NodeReport::latency: how long an answer took, and 0 where there is none.
+// NodeReport::latency: how long an answer took, and 0 where no answer came.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -21,7 +21,7 @@ TEST(Latency, who_answered_has_one_and_nobody_else) {
     world[1].says = [](const Request&) { return ScriptedReply::error("OOM no memory"); };
     world.hang(2);
     world[3].round_trip = 20ms;
-    world.refuse(4);  // told only once the round is under way
+    world.refuse(4);  // the client learns of it only during the round
     const auto lock = locks.try_lock("name", 10s);
     ASSERT_FALSE(lock);
     const auto& nodes = lock.error().nodes();

@@ -33,12 +33,12 @@ ExtensionStart begin(Lease& lease, Extension& extension, Nanoseconds since_start
     return lease.begin_extension(extension, at(since_start), without_drift());
 }
 
-// Asked for at that time, and over in a second.
+// Requested at that time, for one second.
 Extension extension_by(std::chrono::milliseconds ttl, Nanoseconds since_start) {
     return {ttl, at(since_start), at(since_start + 1s)};
 }
 
-// As one whose turn is called.
+// As a waiter whose turn has come.
 ExtensionStart begin_in_queue(Lease& lease, Extension& extension, Nanoseconds since_start) {
     extension.in_queue = std::make_shared<detail::Suspended<Time>>(extension.latest);
     lease.enqueue(extension.in_queue);
@@ -95,7 +95,7 @@ TEST(Lease, R10_a_sooner_end_counts_from_before_the_send_whatever_comes_back) {
     }
 }
 
-// Which of two requests under way at once a node runs last nobody knows.
+// Of two requests in flight at once, it is unknown which one a node runs last.
 TEST(Lease, R33_one_extension_is_under_way_at_a_time) {
     const auto lease = lease_until(10s);
     auto first = extension_by(20s, 5s);
@@ -244,7 +244,7 @@ TEST(Lease, a_callback_of_lost_may_look_at_the_lease) {
     EXPECT_EQ(seen, Hold::lost);
 }
 
-// Found by the simulator: what gained by a clock that ran ahead made the lease shorter by the other.
+// Found by the simulator: an extension gained time by the clock that ran ahead, and lost time by the other.
 TEST(Lease, R33_a_renewal_gains_by_either_reading_of_the_clock_or_is_not_made) {
     using Point = LeaseClock::time_point;
     auto claim = std::make_shared<detail::Claim>();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a lease holds on to for as long as it lasts: the votes, and no more of the requests they are about.
+// What a lease keeps in memory while it lasts: the votes, and nothing else of its requests.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node in memory: it understands the library's requests as a master would, on a time that it is given.
+// A node in memory: it executes the library's requests as a master would, at a time that the caller gives.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ namespace redlock::test {
 // {"SET", "name", "token", "NX", "PX", "10000"}
 using Request = std::vector<std::string>;
 
-// What a node answers, on its way.
+// A reply of a node that has not arrived yet.
 struct ScriptedReply {
     using Kind = detail::Reply::Kind;
     Kind kind = Kind::nil;
@@ -43,11 +43,11 @@ struct ScriptedReply {
     }
 };
 
-// Cuts one whole request in RESP into its words.
+// Splits one whole RESP request into its arguments.
 [[nodiscard]] Request words_of(std::string_view bytes);
 
-// What a request is about: "acquire", "adopt", "commit", "extend", "put_back", "release", "enlist", "delist",
-// or its first word.
+// The kind of a request: "acquire", "adopt", "commit", "extend", "put_back", "release", "enlist", "delist",
+// or its first argument.
 [[nodiscard]] std::string kind_of(const Request& request);
 
 // The token that a request of ours carries.
@@ -58,17 +58,17 @@ class MemoryNode {
    public:
     using Time = std::chrono::nanoseconds;
 
-    std::int64_t time_us = 1'700'000'000'000'000;  // what TIME says at time 0
+    std::int64_t time_us = 1'700'000'000'000'000;  // the reply of TIME at time 0
 
     [[nodiscard]] std::optional<std::string> get(const std::string& key, Time now) const;
     [[nodiscard]] Time time_to_live(const std::string& key, Time now) const;
-    // As PTTL says it.
+    // The reply of PTTL.
     [[nodiscard]] std::int64_t pttl(const std::string& key, Time now) const;
     void set(const std::string& key, const std::string& value, std::chrono::milliseconds ttl, Time now);
-    // Takes its ttl away.
+    // Removes its ttl.
     void persist(const std::string& key) { keys_.at(key).expires = Time::max(); }
     void erase(const std::string& key) { keys_.erase(key); }
-    // As a restart without persistence.
+    // Like a restart without persistence.
     void forget_all();
     void flush_scripts() { scripts_.clear(); }
     [[nodiscard]] std::vector<std::string> lock_keys(Time now) const;
@@ -93,13 +93,13 @@ class MemoryNode {
 
     ScriptedReply acquire(const Call& call, Time now);
 
-    // Nobody is ever called.
+    // No notice is ever published.
     ScriptedReply enlist(const Request& request, Time now);
     ScriptedReply delist(const Request& request);
 
     ScriptedReply adopt(const Call& call, Time now);
 
-    // The counters' next values; before the proposals stands the counters' ttl. False: one of them is none.
+    // The counters' next values; the counters' ttl comes before the proposals. False: one is no counter.
     bool count_on(const Call& call, std::size_t ttl, std::vector<std::int64_t>& values, Time now);
 
     ScriptedReply commit(const Call& call, Time now);
@@ -110,7 +110,7 @@ class MemoryNode {
 
     // Nothing: it is not in our form.
     [[nodiscard]] std::optional<std::int64_t> counter(const Call& call, std::size_t i, Time now) const;
-    // What has no ttl is given none.
+    // A key without a ttl gets none.
     void set_counter(const Call& call, std::size_t i, const std::string& value, const std::string& ttl,
                      Time now);
     static ScriptedReply foreign();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mutex: what it refuses, when it gives up, and what it says of it.
+// Mutex: what it refuses, when it gives up, and how it reports that.
 #include "redlock/mutex.hpp"
 
 #include <gtest/gtest.h>
@@ -102,8 +102,8 @@ TEST(Mutex, is_not_made_of_what_can_never_be_had) {
         {{.wait_unreachable = -1ms}, "wait_unreachable is -1 ms"},
         {{.renew = true, .renew_limit = 1s}, "renew_limit is 1000 ms"},
     };
-    for (const auto& [how, words] : bad) {
-        EXPECT_NE(refusal(locks, "name", how).find(words), std::string::npos) << refusal(locks, "name", how);
+    for (const auto& [how, text] : bad) {
+        EXPECT_NE(refusal(locks, "name", how).find(text), std::string::npos) << refusal(locks, "name", how);
     }
     EXPECT_NE(refusal(locks, std::vector<std::string>{}, {}).find("the list of resources is empty"),
               std::string::npos);
@@ -134,7 +134,7 @@ TEST(Mutex, throws_where_it_can_never_be_had_any_more) {
     EXPECT_EQ(code_of([&] { mutex.lock(); }), errc::invalid_argument);
 }
 
-/// Of a third of the speed of the world's; for one test at a time.
+/// Runs at a third of the speed of the world's clock; for one test at a time.
 struct SlowClock {
     using duration = std::chrono::nanoseconds;
     using rep = duration::rep;
@@ -154,7 +154,7 @@ TEST(Mutex, does_not_give_up_before_the_time_is_over_on_the_callers_clock) {
     const auto when = SlowClock::now() + 100ms;
     EXPECT_FALSE(mutex.try_lock_until(when));
     EXPECT_GE(SlowClock::now(), when);
-    // Of a length that is no whole number of milliseconds; what it waits for here takes no time at all.
+    // The length is no whole number of milliseconds; the wait itself takes no time here.
     for (const auto part : {1us, 300us, 999us, 1001us}) {
         const auto end = SteadyClock::now() + part;
         EXPECT_FALSE(mutex.try_lock_until(end));
@@ -185,7 +185,7 @@ TEST(Mutex, nor_where_a_thread_of_this_process_holds_it) {
     }}.join();
 }
 
-// What would have it try in vain for an hour.
+// Options with which it would try in vain for an hour.
 TEST(Mutex, gives_up_before_the_time_is_over_where_the_user_has_said_so) {
     Options options = plain_options();
     options.retry.max_attempts = 2;
@@ -235,7 +235,7 @@ TEST(Mutex, says_why_the_last_try_failed_until_one_succeeds) {
     mutex.unlock();
 }
 
-// Further off than nanoseconds can say.
+// Further away than nanoseconds can express.
 TEST(Mutex, points_in_time_of_coarse_clocks_overflow_nowhere) {
     World world{3};
     auto locks = connected_to(world);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which nodes vote and what their words are, rules R23 to R26, over nodes in memory.
+// Which nodes vote and what they report, rules R23 to R26, over nodes in memory.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -15,7 +15,7 @@ namespace {
 NodeReport report_of(ScriptedRedlock& locks, World& world, std::size_t node) {
     const auto lock = locks.try_lock("some other resource", 10s);
     if (!lock) return lock.error().nodes().at(node);
-    for (int i = 0; i < 3; ++i) {  // an answer may bring about another request
+    for (int i = 0; i < 3; ++i) {  // an answer may cause another request
         world.clock.advance(100ms);
         static_cast<void>(lock->nodes());
     }
@@ -49,7 +49,7 @@ TEST(Scripts, R23_are_healed_after_a_restart_too) {
     World world{3};
     auto locks = connected_to(world, Options{});
     for (std::size_t i = 0; i < 3; ++i) world.restart_empty(i);
-    const auto first = locks.try_lock("name", 10s);  // may be the one that finds out
+    const auto first = locks.try_lock("name", 10s);  // may be the call that finds out
     const auto lock = locks.try_lock("other", 10s);
     ASSERT_TRUE(lock) << lock.error().message();
 }
@@ -84,7 +84,7 @@ TEST(Scripts, R23_an_attempt_that_was_given_up_is_not_healed) {
     EXPECT_FALSE(world.get(0, "name"));
 }
 
-// It would run after what was sent since, such as a shorter extension; the next one finds the script there.
+// It would run after later requests, such as a shorter extension. The next request finds the script loaded.
 TEST(Scripts, R23_an_extension_that_was_decided_without_the_node_is_not_healed) {
     World world{3};
     auto locks = connected_to(world, Options{});
@@ -127,7 +127,7 @@ TEST(Quorum, R24_is_counted_over_the_configured_nodes) {
     EXPECT_EQ(lock.error().nodes().size(), 5U);
 }
 
-// Both connections lead to one server, so its yes would count twice: two of three with one server left.
+// Both connections lead to one server, so its grant would count twice: two of three with one server left.
 TEST(Quorum, R24_two_uris_of_one_server_are_one_vote_in_extensions_too) {
     World world{3};
     world[1].info.run_id = world[0].info.run_id;
@@ -210,7 +210,7 @@ TEST(Quarantine, R25_it_still_takes_releases_and_extensions) {
     EXPECT_FALSE(world.get(0, "name"));
 }
 
-// Whoever asks for a quarantine must not go without one for want of a permission.
+// A missing permission must not switch off a quarantine that the user asked for.
 TEST(Quarantine, R25_a_node_that_may_not_be_asked_does_not_vote) {
     Options options = plain_options();
     options.restart_quarantine = 30s;
@@ -239,7 +239,7 @@ TEST(Quarantine, R25_off_by_default) {
     EXPECT_TRUE(locks.try_lock("name", 10s));
 }
 
-// CASES 19: a server says its uptime in truncated seconds, up to one too many.
+// CASES 19: a server reports its uptime in truncated seconds, which may be up to one second too many.
 TEST(Quarantine, R25_an_uptime_counts_a_second_less) {
     Options options = plain_options();
     options.restart_quarantine = 3s;
@@ -274,7 +274,7 @@ TEST(Quarantine, R25_is_never_longer_than_itself_whatever_a_server_says_of_its_u
     EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
 }
 
-// It is the process that counts: a clock that is set between two connections says nothing new.
+// Only the process counts: a clock that is set between two connections does not mean a restart.
 TEST(Quarantine, R25_a_connection_to_the_same_process_makes_it_neither_shorter_nor_longer) {
     for (const std::chrono::seconds uptime : {std::chrono::seconds{365 * 24h}, -3600s}) {
         Options options = plain_options();
@@ -352,7 +352,7 @@ TEST(Role, R29_other_errors_end_no_connection) {
     }
 }
 
-// What was sent behind the request that was answered so is undecided, and its release is owed.
+// Requests sent after the one with that answer are undecided, and their releases are pending.
 TEST(Role, R29_what_was_under_way_when_a_reply_contradicted_is_undone_by_the_next_connection) {
     World world{3};
     auto locks = connected_to(world);
@@ -426,7 +426,7 @@ TEST(Quorum, R24_a_server_that_moves_counts_where_it_is_up) {
     EXPECT_EQ(report_of(locks, world, 1).vote, Vote::granted);
 }
 
-// The later in the list may be there first, and what it was asked then counts.
+// The node later in the list may connect first, and the votes on its requests count then.
 TEST(Quorum, R24_the_first_lock_does_not_fail_over_which_of_two_uris_is_connected_first) {
     World world{3};
     world[0].connect_time = 100us;
@@ -441,7 +441,7 @@ TEST(Quorum, R24_the_first_lock_does_not_fail_over_which_of_two_uris_is_connecte
     }
 }
 
-// A name that leads to another node's server for a while: its own releases are for its own server.
+// A name leads to another node's server for a while: the pending releases stay for the node's own server.
 TEST(Quorum, R24_what_is_owed_to_a_node_is_not_paid_to_the_server_that_stands_in_for_it) {
     World world{3};
     HandDriven client{world};
@@ -462,7 +462,7 @@ TEST(Quorum, R24_what_is_owed_to_a_node_is_not_paid_to_the_server_that_stands_in
     EXPECT_FALSE(world.get(1, "name"));
 }
 
-// Within one round: node 0 said yes and went down; its server must not say yes again as node 1.
+// Within one round: node 0 granted and went down; its server must not grant again as node 1.
 TEST(Quorum, R24_a_server_that_moves_during_a_round_has_one_vote_in_it) {
     World world{3};
     HandDriven client{world};
@@ -551,7 +551,7 @@ TEST(Errors, what_a_holder_has_left_is_none_where_no_node_says_it) {
     EXPECT_FALSE(unreachable.error().holder_remaining());
 }
 
-// Nobody will give it up by the passing of time: not the same as 0 ms.
+// Such a key never expires, which is not the same as 0 ms.
 TEST(Errors, a_key_without_a_ttl_has_no_time_left_and_its_node_says_so) {
     World world{3};
     auto locks = connected_to(world, Options{});

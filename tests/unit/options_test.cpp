@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options: every field has a range, and says so by its name and its value.
+// Options: every field has a range, and an error gives the field's name and value.
 #include <gtest/gtest.h>
 
 #include <cmath>

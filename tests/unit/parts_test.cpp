@@ -38,7 +38,7 @@ TEST(Sha1, known_vectors) {
     EXPECT_EQ(sha1(std::string(1'000'000, 'a')), "34aa973cd4c4daa4f61eeb2bdbad27316534016f");
 }
 
-// Lengths around the block and around the room for the bit count. Reference: sha1sum.
+// Lengths around the block size and around the space for the bit count. Reference: sha1sum.
 TEST(Sha1, lengths_around_the_padding) {
     EXPECT_EQ(sha1(std::string(55, 'a')), "c1c8bbdc22796e28c0e15163d20899b65621d65a");
     EXPECT_EQ(sha1(std::string(56, 'a')), "c2db330f6083854c99d4b5bfb6e8f29f201be699");
@@ -136,7 +136,7 @@ TEST(Timers, gives_the_earliest_whatever_was_added_changed_and_removed) {
             forget(*in[at]);
             timers.remove(*in[at]);
             EXPECT_EQ(in[at]->timer_places[0], 0U);
-            timers.remove(*in[at]);  // of one that is not in: nothing
+            timers.remove(*in[at]);  // does nothing where the timer is not in the heap
             in[at] = in.back();
             in.pop_back();
         } else {
@@ -162,7 +162,7 @@ TEST(Timers, gives_the_earliest_whatever_was_added_changed_and_removed) {
 
 struct SlewedEntry : detail::TimerEntry<Point> {};
 
-// Seen as lost() that came 500 ms late: what is due by one clock stood behind what comes first by the other.
+// Once lost() came 500 ms late: a timer due by one clock was behind one that comes first by the other clock.
 TEST(Timers, R15_gives_what_is_due_by_whichever_clock) {
     std::mt19937 random{20261127};
     detail::Timers<SlewedEntry> timers;

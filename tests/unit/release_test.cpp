@@ -87,7 +87,7 @@ TEST(Release, R17_an_expired_lock_is_released_and_called_lost) {
     auto locks = connected_to(world);
     auto lock = locks.try_lock("name", 1s);
     ASSERT_TRUE(lock);
-    world.clock.advance(990ms);  // the validity is over, the keys are there still
+    world.clock.advance(990ms);  // the validity is over, the keys still exist
     world.forget_handed();
     const auto before = world.clock.now();
     const auto unlocked = lock->unlock();

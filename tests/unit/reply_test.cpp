@@ -13,9 +13,9 @@ namespace {
 
 using Kind = Command::Kind;
 
-Reply text(std::string_view words) { return {Reply::Kind::text, 0, words, {}}; }
+Reply text(std::string_view content) { return {Reply::Kind::text, 0, content, {}}; }
 Reply number(std::int64_t value) { return {Reply::Kind::integer, value, {}, {}}; }
-Reply error(std::string_view words) { return {Reply::Kind::error, 0, words, {}}; }
+Reply error(std::string_view content) { return {Reply::Kind::error, 0, content, {}}; }
 Reply list(const std::vector<Reply>& elements) { return {Reply::Kind::array, 0, {}, elements}; }
 const Reply nil{};
 
@@ -123,15 +123,15 @@ TEST(Vote, only_noscript_means_that_a_script_is_unknown) {
     EXPECT_FALSE(is_unknown_script(nil));
 }
 
-// R31: a server may repeat all that it was told.
+// R31: a server may repeat everything that it was sent.
 TEST(Vote, the_words_of_an_error_are_without_what_was_said_in_the_request) {
     for (const Command& command : all_commands()) {
         std::string echo = "ERR";
         for (const std::string_view argument : command.arguments())
             echo.append(" '").append(argument).append("'");
-        const std::string words = read_reply(command, error(echo)).text;
+        const std::string shown = read_reply(command, error(echo)).text;
         for (const std::string_view secret : {"orders/42", "invoices", token_text.c_str(), "fedcba98"}) {
-            EXPECT_EQ(words.find(secret), std::string::npos) << words;
+            EXPECT_EQ(shown.find(secret), std::string::npos) << shown;
         }
         EXPECT_EQ(read_reply(command, error("NOPERM no permissions")).text, "NOPERM no permissions");
         EXPECT_EQ(read_reply(command, error("NOPERM no permissions")).vote, Vote::refused);
@@ -140,12 +140,12 @@ TEST(Vote, the_words_of_an_error_are_without_what_was_said_in_the_request) {
 
 TEST(Vote, numbers_and_flags_of_a_request_are_no_secrets) {
     for (const Command& command : all_commands()) {
-        const std::string words = "ERR 1750000000000001 is not above exactly 86400000 or 10000";
-        EXPECT_EQ(read_reply(command, error(words)).text, words);
+        const std::string shown = "ERR 1750000000000001 is not above exactly 86400000 or 10000";
+        EXPECT_EQ(read_reply(command, error(shown)).text, shown);
     }
 }
 
-// Other clients' tokens, which may be adopted, have other forms.
+// Tokens of other Redlock clients, which may be adopted, have other forms.
 TEST(Vote, a_token_of_digits_is_a_secret_all_the_same) {
     using namespace std::chrono_literals;
     const Claim one{{"name"}, {"{name}:f"}, {}};

@@ -32,7 +32,7 @@ TEST(Failure, its_message_is_one_line_with_code_subject_and_every_node) {
     EXPECT_EQ(Failure{errc::lost}.message(), "lost");
 }
 
-// A name is a user's, and a node's words are the node's: neither may forge a line of a log or drive a
+// A name comes from a user, and a node's text from the node: neither may forge a log line or control a
 // terminal.
 TEST(Failure, its_message_is_printable_whatever_was_named_or_said) {
     const Failure failure{errc::contended,
@@ -43,9 +43,9 @@ TEST(Failure, its_message_is_printable_whatever_was_named_or_said) {
         "contended: nul\\x00cr\\x0d\\x0a\\x1b[31m\\x7fü [redis://a:6379 refused (ERR\\x0a2026 all is well)]");
 }
 
-// Beyond ASCII there are controls too: C1 drives terminals, U+2028 ends a line, U+202E turns text around.
-// Bytes that are not UTF-8 are shown one by one: a terminal of another encoding takes 0x9b for the beginning
-// of an escape.
+// There are control characters beyond ASCII: C1 controls terminals, U+2028 ends a line, U+202E reverses text.
+// Bytes that are not UTF-8 are shown one by one: in another encoding, 0x9b begins a terminal's escape
+// sequence.
 TEST(Printable, Nothing_but_what_can_be_seen_is_left_as_it_is) {
     using detail::printable;
     const std::string letters = "a~ \\xü€\xF0\x9F\x94\x92\u00A0\u200C\u200D\u2027\u202F\uFFFD\U0010FFFF";

@@ -51,7 +51,7 @@ TEST(Retry, R8_the_bound_of_the_delay_grows_from_base_to_cap) {
     World world{3};
     auto locks = connected_to(world, options);
     occupy(world, "name");
-    world.jitter = 255;  // the bound itself, almost
+    world.jitter = 255;  // almost the bound itself
     ASSERT_FALSE(got(locks.lock("name", {.ttl = 10s, .wait = 400ms})));
     const auto starts = starts_of(world);
     ASSERT_GE(starts.size(), 6U);
@@ -59,7 +59,7 @@ TEST(Retry, R8_the_bound_of_the_delay_grows_from_base_to_cap) {
     for (std::size_t i = 0; i < std::size(bounds); ++i) {
         const Nanoseconds pause = starts[i + 1] - starts[i];
         EXPECT_GE(pause, bounds[i] - 1us) << i;
-        EXPECT_LE(pause, bounds[i] + 1ms) << i;  // and the round itself
+        EXPECT_LE(pause, bounds[i] + 1ms) << i;  // the round is added
     }
 }
 
@@ -125,7 +125,7 @@ TEST(Retry, R8_it_stops_after_max_attempts) {
     EXPECT_NE(lock.error().message().find("after 3 attempts"), std::string::npos) << lock.error().message();
 }
 
-// Red under UBSan when the longest and the least durations are taken as they come.
+// Fails under UBSan where the longest and the shortest durations are used unchecked.
 TEST(Retry, a_callable_may_return_any_duration) {
     using std::chrono::milliseconds;
     for (const milliseconds delay : {milliseconds::max(), milliseconds::min(), milliseconds{-1}}) {
@@ -233,7 +233,7 @@ TEST(Retry, R8_what_is_freed_shortly_before_the_end_of_the_wait_is_got) {
     }
 }
 
-// The attempt before said who holds it; one that was cut short says nothing better.
+// The attempt before reported the holder; an attempt that was cut short reports nothing better.
 TEST(Retry, R8_an_attempt_near_the_end_of_the_wait_is_cut_short_by_it) {
     Options options = plain_options();
     options.retry = {.base = 1h, .cap = 1h, .multiplier = 1.0};

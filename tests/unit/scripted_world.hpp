@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The protocol without sockets: a Transport over nodes in memory, and a clock that moves only when somebody
-// waits for something, or when the test says so.
+// The protocol without sockets: a Transport over nodes in memory, and a clock that moves only when a thread
+// waits, or when the test moves it.
 #pragma once
 
 #include <algorithm>
@@ -60,7 +60,7 @@ class ManualClock {
 
 static_assert(Clock<ManualClock>);
 
-// One request, as it was handed to the transport.
+// One request that was handed to the transport.
 struct Handed {
     std::size_t node = 0;
     ManualClock::time_point at;
@@ -74,10 +74,10 @@ class World {
    public:
     enum class Serving : std::uint8_t {
         yes,
-        refuses,  // no connection, and none to be had
-        hangs,    // takes what is sent and does nothing about it; new connections do not come about
+        refuses,  // has no connection and accepts none
+        hangs,    // receives requests and does not run them; new connections are not completed
     };
-    // What becomes of requests on their way when their connection is cut.
+    // What happens to requests in transit when their connection is cut.
     enum class OnTheirWay : std::uint8_t { vanish, still_run };
 
     struct Node {
@@ -88,16 +88,16 @@ class World {
         std::function<std::optional<ScriptedReply>(const Request&)> says{};
         MemoryNode memory{};
 
-        // The world's.
+        // Of the world.
         Serving serving = Serving::yes;
-        bool is_troubled = false;  // dropped, or cut, before it answered anything
-        bool is_wanted = false;    // whenever it can be had
+        bool is_troubled = false;  // dropped or cut before it answered anything
+        bool is_wanted = false;    // to be connected as soon as possible
         std::size_t drops = 0;
         std::string why = "connection refused";
         ManualClock::time_point retry_at{};
         bool is_connected = false;
         bool is_connecting = false;
-        bool is_broken = false;  // cut, and not told yet
+        bool is_broken = false;  // cut, and the client has not been told yet
         std::uint64_t connection = 0;
     };
 
@@ -107,15 +107,17 @@ class World {
     ~World();
 
     ManualClock clock;
-    Nanoseconds cost_of_sending{0};          // how far handing over one request moves the clock
-    std::function<void()> before_telling{};  // runs once when the next news has come
-    std::optional<unsigned char> jitter{};   // the bytes of every random number that is not a token
-    Nanoseconds backoff{10ms};               // after a connection that was dropped or did not come about
+    Nanoseconds cost_of_sending{0};  // how far handing over one request moves the clock
+    std::function<void()>
+        before_telling{};  // runs once, after the next event and before the client learns of it
+    std::optional<unsigned char> jitter{};  // the bytes of every random number that is not a token
+    Nanoseconds backoff{10ms};              // after a connection that was dropped or not made
     Nanoseconds connect_timeout{1s};
-    bool hears = false;                       // subscriptions come about at once; nothing is published
-    std::atomic<bool> listens = false;        // the client wants subscriptions
-    std::atomic<int> transports = 0;          // that there are
-    std::atomic<bool> all_move_time = false;  // else only the thread that made the world does, in waiting
+    bool hears = false;                 // subscriptions succeed at once; nothing is published
+    std::atomic<bool> listens = false;  // the client wants subscriptions
+    std::atomic<int> transports = 0;    // how many exist
+    std::atomic<bool> all_move_time =
+        false;  // otherwise only the thread that made the world does, when it waits
 
     [[nodiscard]] Node& operator[](std::size_t i) { return nodes_.at(i); }
     [[nodiscard]] std::size_t size() const noexcept { return nodes_.size(); }
@@ -125,14 +127,14 @@ class World {
 
     void refuse(std::size_t node);
     void hang(std::size_t node) { serving(node, Serving::hangs); }
-    // Serves again; what it got while it hung runs now, in order.
+    // Serves again. Requests that it received while it hung run now, in order.
     void resume(std::size_t node);
-    // Ends the connection; whoever drives learns of it in the next wait.
+    // Ends the connection; the driver learns of it in its next wait.
     void cut(std::size_t i, OnTheirWay fate = OnTheirWay::vanish);
-    // Kills and starts it again, empty, as another process.
+    // Kills it and starts it again, without keys, as another process.
     void restart_empty(std::size_t i);
 
-    // ---- looking inside ----------------------------------------------------------------------------
+    // ---- inspection --------------------------------------------------------------------------------
 
     [[nodiscard]] bool is_connecting() const;
     [[nodiscard]] std::vector<Handed> handed() const;
@@ -141,11 +143,11 @@ class World {
     void forget_handed();
     [[nodiscard]] std::optional<std::string> get(std::size_t node, const std::string& key) const;
     [[nodiscard]] std::size_t count_holding(const std::string& key) const;
-    // As if somebody else held it there.
+    // Puts the key there that another holder would have.
     void put(std::size_t node, const std::string& key, const std::string& value,
              std::chrono::milliseconds ttl = 10s);
     void erase(std::size_t node, const std::string& key);
-    // Everything that is on its way arrives, and is answered; nobody is told.
+    // Delivers everything in transit. The nodes answer, but the client does not learn of it.
     void let_arrive();
 
    private:
@@ -173,10 +175,10 @@ class World {
     void keep_trying(std::size_t i, bool is_wanted);
     void drop(std::size_t i, const detail::Fault& fault);
 
-    // With the mutex held.
+    // Call with the mutex held.
     void arrive(Event event);
 
-    // With the mutex held: what is due now happens; what there is to tell is returned.
+    // Call with the mutex held. Executes all events that are due, and returns those to report.
     void happen(std::vector<Event>& news);
 
     // Until when the driver may wait: not beyond the next time that a node may be tried again.
@@ -241,7 +243,7 @@ using ScriptedMutex = BasicMutex<ScriptedTransport, ManualClock>;
 
 }  // namespace redlock::test
 
-// It is made of a World and of nothing else.
+// It is constructible from a World and from nothing else.
 template <>
 redlock::test::ScriptedRedlock::BasicRedlock(const redlock::Endpoints&, const redlock::Options&) = delete;
 
@@ -252,12 +254,12 @@ extern template class redlock::BasicMutex<redlock::test::ScriptedTransport, redl
 
 namespace redlock::test {
 
-// Without fencing; waiting is by delays alone: nothing is published here.
+// Without fencing. Waiters use delays alone, since nothing is published here.
 [[nodiscard]] Options plain_options();
 
 [[nodiscard]] ScriptedRedlock connect_to(World& world, const Options& options = plain_options());
 
-// With all its connections made, and nothing in the log: what follows goes out at once.
+// With all connections made and an empty log, so that the next requests are sent at once.
 [[nodiscard]] ScriptedRedlock connected_to(World& world, const Options& options = plain_options());
 
 }  // namespace redlock::test

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A driver that another has taken over from meanwhile, over nodes in memory.
+// A driver from which another thread has taken over meanwhile, over nodes in memory.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 namespace redlock::test {
 namespace {
 
-// Two that read would have the same memory; so replies that nobody else reads here stay unread.
+// Two threads that read would share one buffer, so the first one leaves further replies unread.
 TEST(TakenOver, who_comes_back_from_its_wait_late_reads_nothing) {
     World world{3};
     HandDriven client{world};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When one who waits looks again though nobody calls it, over nodes in memory: nothing is published there.
+// When a waiter tries again without a notice, over nodes in memory, where nothing is published.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -19,7 +19,7 @@ Options calling() {
     return options;
 }
 
-// Nodes, of whose holders nobody calls.
+// Nodes whose holders publish no notice.
 struct Uncalled {
     explicit Uncalled(const Options& options = calling()) : client{hearing(world), options} {}
 
@@ -33,7 +33,7 @@ struct Uncalled {
     void give_up(const std::string& what = "name") {
         for (std::size_t i = 0; i < world.size(); ++i) world.erase(i, what);
     }
-    // How long it takes until the lock is had; at most as long as that.
+    // How long it takes to get the lock; at most the given time.
     template <class Waiter>
     Nanoseconds until_done(const Waiter& waiter, Nanoseconds most) {
         const auto began = world.clock.now();
@@ -51,7 +51,7 @@ bool got_it(const Waiter& waiter) {
     return waiter->is_done && waiter->task.take();
 }
 
-// It lines up when the subscriptions are there, and not after its first delay.
+// A waiter enters the queues as soon as its subscriptions exist, not after its first delay.
 TEST(WaitingLooks, R8_who_would_try_again_much_later_can_be_called_before) {
     Options options = calling();
     options.retry.decide = [](std::uint32_t, const Failure&) { return 10s; };
@@ -70,7 +70,7 @@ TEST(WaitingLooks, R8_who_would_try_again_much_later_can_be_called_before) {
     EXPECT_TRUE(got_it(waiter));
 }
 
-// The plain SET does not say how long the holder has; lining up does.
+// The reply to a plain SET does not say how long the holder has left; the reply to an enlist does.
 TEST(WaitingLooks, at_the_end_of_the_holders_lease_with_fencing_and_without) {
     for (const bool fencing : {false, true}) {
         Options options = calling();
@@ -83,7 +83,7 @@ TEST(WaitingLooks, at_the_end_of_the_holders_lease_with_fencing_and_without) {
     }
 }
 
-// Of five, one has a leftover that lives long: it does not matter.
+// One node of five has a leftover key with a long ttl: it does not matter.
 TEST(WaitingLooks, at_the_time_at_which_a_quorum_will_be_free) {
     Uncalled nodes;
     nodes.hold("another", 200ms);
@@ -93,8 +93,8 @@ TEST(WaitingLooks, at_the_time_at_which_a_quorum_will_be_free) {
     EXPECT_TRUE(got_it(waiter));
 }
 
-// Who has waited longest comes first also where nobody calls it: its attempt is over when the next one
-// begins.
+// The waiter that has waited longest comes first also without a notice: its attempt ends before the next
+// one begins.
 TEST(WaitingLooks, one_after_the_other_when_a_lease_ends_that_nobody_released) {
     constexpr Nanoseconds round = 2ms;
     std::vector<Nanoseconds> looks;
@@ -117,7 +117,8 @@ TEST(WaitingLooks, one_after_the_other_when_a_lease_ends_that_nobody_released) {
     EXPECT_LT(looks[3], 500ms) << "no longer than that, however many are before it";
 }
 
-// Seen as 11 of 12 waits of 3 s that failed beside what had been free for 1.1 s: the first looked at its end.
+// Once 11 of 12 waits of 3 s failed although the lock had been free for 1.1 s: the first tried only at its
+// end.
 TEST(WaitingLooks, while_there_is_time_left_for_those_behind) {
     for (const auto first_wait : {3s, 7s, 3600s}) {
         const auto wait = first_wait == 7s ? 7s : 3s;
@@ -137,7 +138,7 @@ TEST(WaitingLooks, while_there_is_time_left_for_those_behind) {
     }
 }
 
-// Seen as 3 to 5 of 12 waits of 5 s that failed beside clients that poll, where polling had no failure.
+// Once 3 to 5 of 12 waits of 5 s failed beside clients that poll, none of which failed.
 TEST(WaitingLooks, R8_by_the_retry_policy_once_the_holder_has_changed_without_a_call) {
     Uncalled nodes;
     nodes.world.jitter = 255;
@@ -145,7 +146,7 @@ TEST(WaitingLooks, R8_by_the_retry_policy_once_the_holder_has_changed_without_a_
     const auto waiter = nodes.client.start_lock("name", {.wait = forever});
     nodes.client.pass(50ms);
     nodes.hold("a third", 1h);
-    nodes.client.pass(700ms);  // one look, which sees it
+    nodes.client.pass(700ms);  // one attempt, which finds it
     nodes.world.forget_handed();
     nodes.client.pass(5s);
     EXPECT_GE(nodes.attempts(), 9U) << "cap is 500 ms";
@@ -195,14 +196,14 @@ TEST(WaitingLooks, R8_when_the_users_own_policy_says_so) {
     EXPECT_TRUE(got_it(waiter));
 }
 
-// Seen as a waiter that failed after 15 s beside a free lock.
+// Once a waiter failed after 15 s although the lock was free.
 TEST(WaitingLooks, R8_while_this_process_holds_it_for_an_end_that_comes_nearer) {
     Uncalled nodes;
     const auto held = nodes.client.lock("name", {.ttl = 60s});
     ASSERT_TRUE(held);
     const auto waiter = nodes.client.start_lock("name", {.wait = 15s});
     nodes.client.pass(10ms);
-    const auto first = nodes.client.start_lock("name", {.wait = 100ms});  // so that it is known who has it
+    const auto first = nodes.client.start_lock("name", {.wait = 100ms});  // so that the holder is known
     nodes.client.pass(200ms);
     ASSERT_TRUE(first->is_done);
     const auto extension = nodes.client.start_extend(held, 100ms);
@@ -262,7 +263,7 @@ TEST(WaitingLooks, R8_silence_is_counted_from_an_attempt_that_nobody_answers) {
     }
 }
 
-// It waits behind one that has all the time.
+// It waits behind a waiter with a long wait.
 TEST(WaitingLooks, R8_who_is_not_first_puts_up_with_silent_nodes_no_longer_either) {
     Uncalled nodes;
     nodes.hold("another", 1h);
@@ -276,7 +277,7 @@ TEST(WaitingLooks, R8_who_is_not_first_puts_up_with_silent_nodes_no_longer_eithe
     EXPECT_TRUE(first->is_done);
 }
 
-// The one that leaves at once does not keep those behind it from learning that the nodes are silent.
+// A waiter that leaves at once does not keep those behind it from learning that the nodes do not answer.
 TEST(WaitingLooks, R8_all_who_are_not_first_are_told_of_silent_nodes) {
     Uncalled nodes;
     nodes.hold("another", 1h);
@@ -311,7 +312,7 @@ TEST(WaitingLooks, a_notice_for_one_that_entered_twice_and_has_left_is_ignored) 
     nodes.client.pass(1ms);
 }
 
-// Seen as a wait of 700 ms that ended after 401.
+// Once a wait of 700 ms ended after 401 ms.
 TEST(WaitingLooks, R8_until_the_end_of_its_wait_where_nodes_hang) {
     Options options = calling();
     options.node_timeout = 300ms;
@@ -337,8 +338,8 @@ TEST(WaitingLooks, R8_a_last_time_also_where_its_timer_is_late) {
     EXPECT_TRUE(got_it(waiter));
 }
 
-// Attempts that split the votes, and are undone, are no holders who call nobody: among contenders that took
-// them for that, and polled, nobody got a quorum for as long as two of five nodes hung.
+// Attempts that split the votes and are undone are not holders that publish no notice. When contenders took
+// them for such holders and polled, none got a quorum for as long as two of five nodes hung.
 TEST(WaitingLooks, R8_soon_and_then_less_often_beside_attempts_that_split_the_votes) {
     Uncalled nodes;
     const auto waiter = nodes.client.start_lock("name", {.wait = forever});

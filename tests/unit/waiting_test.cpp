@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting in the nodes' queues, over nodes in memory: when attempts begin, and what is sent for it.
+// Waiting in the nodes' queues, over nodes in memory: when attempts begin, and which requests are sent.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,7 +38,7 @@ TEST(Waiting, R8_who_gives_way_to_those_it_has_called_ends_within_its_wait) {
         for (std::size_t i = 0; i < 3; ++i) {
             world[i].round_trip = 40ms;
             world[i].says = [](const Request& request) -> Answer {
-                if (kind_of(request) == "release") return ScriptedReply::number(2);  // somebody was called
+                if (kind_of(request) == "release") return ScriptedReply::number(2);  // a waiter was notified
                 if (kind_of(request) == "enlist") return ScriptedReply::number(1);
                 return std::nullopt;
             };
@@ -76,7 +76,7 @@ TEST(Waiting, who_waited_in_vain_is_told_why_it_could_not_line_up) {
     EXPECT_EQ(lock.error().nodes().at(2).detail, "");
 }
 
-// Of four nodes two that are free are enough to know that nobody holds it. Found by the simulator.
+// Of four nodes, two without a key are enough to know that nobody holds it. Found by the simulator.
 TEST(Waiting, who_finds_it_free_as_it_lines_up_tries_at_once_also_where_the_number_of_nodes_is_even) {
     for (const std::size_t count : {std::size_t{2}, std::size_t{3}, std::size_t{4}, std::size_t{5}}) {
         Options options = with_calls();
@@ -101,8 +101,8 @@ TEST(Waiting, who_finds_it_free_as_it_lines_up_tries_at_once_also_where_the_numb
     }
 }
 
-// Three of five are free and one of these does not vote, two have a leftover: no attempt can succeed. Found
-// by the simulator, as attempts without a pause for as long as the leftover lived.
+// Of five nodes, two have a leftover key, three have none, and one of these three does not vote: no attempt
+// can succeed. The simulator found attempts without a pause for as long as the leftover keys lived.
 TEST(Waiting, R8_what_seems_free_and_is_not_to_be_had_is_tried_at_the_pace_of_the_retry_policy) {
     Options options = with_calls();
     options.retry = {.base = 100ms, .cap = 100ms, .multiplier = 1.0};
@@ -126,8 +126,8 @@ TEST(Waiting, R8_what_seems_free_and_is_not_to_be_had_is_tried_at_the_pace_of_th
     EXPECT_GT(lock.error().attempts(), 8U);
 }
 
-// A request to leave may be sent again, where the node did not know its script, and come after the next one
-// to line up. Found by the simulator.
+// A delist may be sent again, where the node did not know its script, and arrive after the next enlist. Found
+// by the simulator.
 TEST(Waiting, who_comes_back_into_a_queue_has_another_name_there_than_who_left) {
     World world{3};
     world.hears = true;
@@ -152,8 +152,8 @@ TEST(Waiting, who_comes_back_into_a_queue_has_another_name_there_than_who_left) 
     EXPECT_EQ(came, left) << "each leaves by the name it came with";
 }
 
-// On the node that is slow its script was forgotten: it says so when a quorum has seen the waiter go already.
-// Its names are never used again, so it may run whenever it comes.
+// A slow node has forgotten the script. It says so after a quorum has already removed the waiter. Its names
+// are never used again, so the request may run at any time.
 TEST(Waiting, R23_who_leaves_is_taken_out_also_where_the_script_was_unknown_and_the_round_is_over) {
     World world{3};
     world.hears = true;
@@ -206,7 +206,7 @@ TEST(Waiting, who_is_not_to_use_the_queues_does_not_however_often_it_is_handed_o
     ASSERT_TRUE(next->is_done);
 }
 
-// So that a process in which one thread after the other wants it does not keep it for itself.
+// A process whose threads want the resource one after another must not keep it from other processes.
 TEST(Waiting, R8_after_sixteen_in_a_row_those_who_wait_elsewhere_come_first) {
     World world{3};
     world.hears = true;
@@ -229,7 +229,7 @@ TEST(Waiting, R8_after_sixteen_in_a_row_those_who_wait_elsewhere_come_first) {
         const auto unlock = client.start_unlock(held);
         client.pass(20ms);
         ASSERT_TRUE(unlock->is_done && next->is_done) << i;
-        // Who yields lines up on the nodes, behind the others there, before it tries.
+        // A waiter that yields enters the nodes' queues, behind the others there, before it tries.
         const auto sent = world.handed_to(0);
         const auto acquire =
             std::find_if(sent.begin(), sent.end(), [](const Handed& one) { return one.kind() == "acquire"; });
@@ -249,7 +249,7 @@ TEST(Waiting, R8_after_sixteen_in_a_row_those_who_wait_elsewhere_come_first) {
     ASSERT_TRUE(next->is_done);
 }
 
-// How long they are given is a round's time, and the release before had to wait for connections.
+// It yields for the duration of a round, and the release before had to wait for connections.
 TEST(Waiting, R8_who_lets_others_come_first_does_so_no_longer_than_its_wait) {
     World world{3};
     world.hears = true;
@@ -259,7 +259,7 @@ TEST(Waiting, R8_who_lets_others_come_first_does_so_no_longer_than_its_wait) {
     for (std::size_t i = 0; i < 3; ++i) {
         world[i].connect_time = 500ms;
         world[i].says = [](const Request& request) -> Answer {
-            if (kind_of(request) == "release") return ScriptedReply::number(2);  // it has called others
+            if (kind_of(request) == "release") return ScriptedReply::number(2);  // others were notified
             return std::nullopt;
         };
         world.cut(i);
@@ -271,7 +271,7 @@ TEST(Waiting, R8_who_lets_others_come_first_does_so_no_longer_than_its_wait) {
     EXPECT_LE(world.clock.now() - before, 100ms);
 }
 
-// As a key that was to last for ever: 300 years are more than fit into nanoseconds.
+// Like a key that lasts for ever: 300 years do not fit into nanoseconds.
 TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
     World world{3};
     world.hears = true;
@@ -289,7 +289,7 @@ TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
     EXPECT_LT(lock.error().attempts(), 20U);
 }
 
-// Nobody calls it: the holder's keys end by their ttl, shortly before the wait does.
+// No notice comes: the holder's keys expire shortly before the wait ends.
 TEST(Waiting, R8_who_is_not_called_looks_once_more_before_the_end_of_its_wait) {
     World world{3};
     world.hears = true;
@@ -307,7 +307,7 @@ TEST(Waiting, R8_who_is_not_called_looks_once_more_before_the_end_of_its_wait) {
     EXPECT_LE(world.clock.now() - before, 1s);
 }
 
-// Seen: only a later call closed it, and a process that makes none kept it for ever.
+// Once only a later call closed it, so a process without later calls kept it for ever.
 TEST(Waiting, a_subscription_that_nobody_needs_is_closed_though_nobody_calls) {
     World world{3};
     world.hears = true;

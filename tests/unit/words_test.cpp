@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// R31: the words of a server are shown without our own arguments.
+// R31: the text of a server is shown without our own arguments.
 #include "redlock/text/scrub.hpp"
 
 #include <gtest/gtest.h>
@@ -86,7 +86,7 @@ TEST(Words, they_are_bounded) {
     EXPECT_LE(without({"yy"}, huge).size(), 256U);
 }
 
-// What the server's words were cut at may be the middle of a secret.
+// The server's text may have been cut in the middle of a secret.
 TEST(Words, no_part_of_a_secret_is_shown_at_the_end_of_what_is_read) {
     const std::string filler(300, 'k');
     for (std::size_t size = 990; size < 1030; ++size) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a call is given, checked before anything is sent.
+// Checks the arguments of a call before anything is sent.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +30,7 @@ namespace redlock::inline v0_1::detail {
     return invalid(joined({what, value, unit, ", but may have ", limit}));
 }
 
-/// First how many there are, then each name: a script with too many would keep its node from all others.
+/// First the number of names, then each name: a script with too many would block its node for all clients.
 [[nodiscard]] inline std::optional<Failure> check_names(const std::vector<std::string>& names) {
     constexpr std::size_t longest_name = std::size_t{64} << 10U;
     constexpr std::size_t most_names = 1024;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Redlock and its locks share: the parts of the library, and the blocking calls on them.
+// The state that a Redlock and its locks share: the parts of the library, and the blocking calls on them.
 #pragma once
 
 #include <algorithm>
@@ -71,7 +71,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
-    /// All that is still to be done takes at most one node_timeout.
+    /// All remaining work takes at most one node_timeout.
     ~Client() {
         const TimePoint until = end();
         background_thread_.join(until);
@@ -79,7 +79,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         engine_.end_waits();
     }
 
-    /// When its Redlock is destroyed: calls that still wait, on other threads, end `cancelled`.
+    /// Called when its Redlock is destroyed: calls that still wait, on other threads, end `cancelled`.
     void close() noexcept {
         if (!is_forked()) closing_.request_stop();
     }
@@ -129,7 +129,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         renewer_.watch(lease);
     }
 
-    /// Stops holding it and tells the nodes nothing. False: it was not held, or it still is.
+    /// Stops holding it and sends the nodes nothing. False: it was not held, or it still is.
     [[nodiscard]] bool detach(const LeasePtr& lease) {
         if (is_forked()) return false;
         const bool is_handed_on = engine_.run(contention_.detach(lease));
@@ -223,7 +223,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         co_return inspection_of(rounds_.reports(round->ballots), round->ballots, options());
     }
 
-    // ---- from the parts below to those above -------------------------------------------------------
+    // ---- upcalls -----------------------------------------------------------------------------------
 
     void on_notice(std::size_t node, std::string_view payload) override {
         contention_.on_notice(node, payload);

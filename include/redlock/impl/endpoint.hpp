@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// URIs, read. Included by endpoint.hpp, behind the declarations.
+// Parses URIs. Included by endpoint.hpp, behind the declarations.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,8 @@ inline void to_lower(std::string& text) noexcept {
     }
 }
 
-/// What of a URI that cannot be read may be shown (R31). It may be anything, such as half a password: a
-/// scheme is shown where it is a known one, a host where it is certainly one, and nothing else.
+/// The part of an invalid URI that may be shown (R31). The text may be anything, such as half a password:
+/// only a known scheme is shown, and a host where it is certainly a host.
 class ShownUri {
    public:
     explicit ShownUri(std::string_view uri) : rest_{uri} {}
@@ -124,7 +124,7 @@ class UriParser {
     }
 
    private:
-    /// What more than one URI in one has, in which all but the last would be taken for a password.
+    /// Detects several URIs in one text, where all but the last would be taken for a password.
     static void check_letters(std::string_view uri, std::string_view rest) {
         for (const char letter : rest) {
             if (static_cast<unsigned char>(letter) <= ' ' || letter == '\x7F') {

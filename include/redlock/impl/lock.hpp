@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What BasicLock does. Included by lock.hpp, behind the declarations.
+// The definitions of BasicLock. Included by lock.hpp, behind the declarations.
 #pragma once
 
 #include <algorithm>
@@ -83,7 +83,7 @@ template <class Transport, class Clock>
 std::stop_token BasicLock<Transport, Clock>::lost() const {
     if (!lease_ || client_->is_forked()) return {};
     std::stop_token token = lease_->lost_token();
-    // Also where it was lost between the two: then it is the renewer that tells.
+    // Also where it was lost between the two: then the renewer triggers lost().
     if (!token.stop_requested() && lease_->hold() != detail::Hold::released) client_->keep(lease_);
     return token;
 }

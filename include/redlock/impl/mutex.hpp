@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What BasicMutex does. Included by mutex.hpp, behind the declarations.
+// The definitions of BasicMutex. Included by mutex.hpp, behind the declarations.
 #pragma once
 
 #include <algorithm>

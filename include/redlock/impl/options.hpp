@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options, checked. Included by options.hpp, behind the declarations.
+// Validates Options. Included by options.hpp, behind the declarations.
 #pragma once
 
 #include <chrono>

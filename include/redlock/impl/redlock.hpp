@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What BasicRedlock does. Included by redlock.hpp, behind the declarations.
+// The definitions of BasicRedlock. Included by redlock.hpp, behind the declarations.
 #pragma once
 
 #include <chrono>

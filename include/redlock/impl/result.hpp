@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Failure says. Included by result.hpp, behind the declarations.
+// The text of a Failure. Included by result.hpp, behind the declarations.
 #pragma once
 
 #include <cstddef>
