@@ -299,7 +299,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         co_return true;
     }
 
-    Task<SimLeasePtr> acquire(std::shared_ptr<const detail::Claim> claim, LockOptions how,
+    Task<SimLeasePtr> acquire(detail::Ref<const detail::Claim> claim, LockOptions how,
                               std::optional<TimePoint> cancel_at) {
         detail::Call call;
         calls_.push_back({&call, cancel_at});
@@ -456,16 +456,16 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         return how;
     }
 
-    [[nodiscard]] std::shared_ptr<const detail::Claim> draw_claim(Random& random) const {
+    [[nodiscard]] detail::Ref<const detail::Claim> draw_claim(Random& random) const {
         const std::uint64_t which = random.below(12);
         if (which == 0) return claim_of({"blue"});
         return which == 1 ? claim_of({"red", "blue"}) : red();
     }
 
-    [[nodiscard]] std::shared_ptr<const detail::Claim> red() const { return claim_of({"red"}); }
+    [[nodiscard]] detail::Ref<const detail::Claim> red() const { return claim_of({"red"}); }
 
-    [[nodiscard]] std::shared_ptr<const detail::Claim> claim_of(std::vector<std::string> names) const {
-        auto claim = std::make_shared<detail::Claim>();
+    [[nodiscard]] detail::Ref<const detail::Claim> claim_of(std::vector<std::string> names) const {
+        auto claim = detail::make_ref<detail::Claim>();
         claim->resources = std::move(names);
         const bool calls = plan_.options.notify && !plan_.calls_nobody[index_];
         for (const std::string& name : claim->resources) {

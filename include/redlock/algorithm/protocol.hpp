@@ -8,7 +8,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -22,6 +21,7 @@
 #include "redlock/engine/task.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/token.hpp"
 #include "redlock/voting/quorum.hpp"
 
@@ -34,8 +34,8 @@ class Protocol {
     using TimePoint = typename Clock::time_point;
     using RoundPtr = typename EngineType::RoundPtr;
     using LeaseType = Lease<TimePoint>;
-    using LeasePtr = std::shared_ptr<LeaseType>;
-    using ClaimPtr = std::shared_ptr<const Claim>;
+    using LeasePtr = Ref<LeaseType>;
+    using ClaimPtr = Ref<const Claim>;
     using Timing = AttemptTiming<TimePoint>;
 
     Protocol(EngineType& engine, RoundFactory<Transport, Clock>& rounds, LeaseEvents<TimePoint>& events)
@@ -73,8 +73,8 @@ class Protocol {
         if (verdict == Verdict::carried && validity.count() > 0) {     // [11]
             rounds_.note_fences(fences);
             round->forget_values();
-            co_return std::make_shared<LeaseType>(std::move(claim), token, std::move(fences), round, started,
-                                                  started + (ttl - drift_of(ttl, options)));
+            co_return make_ref<LeaseType>(std::move(claim), token, std::move(fences), round, started,
+                                          started + (ttl - drift_of(ttl, options)));
         }
         // [14] [18] at once, on all nodes, those included that failed or did not answer
         engine_.post(rounds_.release(*claim, token, round->keys, engine_.now()));
@@ -187,7 +187,7 @@ class Protocol {
         if (engine_.lacks_connections()) {  // nor can the one under way go on without them
             extension.latest = extension.latest + engine_.options().connect_timeout;
         }
-        extension.in_queue = std::make_shared<Suspended<TimePoint>>(extension.latest);
+        extension.in_queue = make_ref<Suspended<TimePoint>>(extension.latest);
         lease.enqueue(extension.in_queue);
         return extension.in_queue;
     }
