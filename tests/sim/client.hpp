@@ -329,7 +329,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         note("has ", lease->token.str().substr(0, 6), " for ", lease->remaining(engine_.now()),
              ", fencing token ", lease->fences.empty() ? 0 : lease->fences.front());
         history_.acquired(index_, lease, time_);
-        co_return lease;
+        co_return std::move(*result);
     }
 
     /// Holds it no longer, without a word to the nodes. From then on its keys may be left behind.
@@ -366,7 +366,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         note("adopts ", token, " for ", lease->remaining(engine_.now()), ", fencing token ",
              lease->fences.empty() ? 0 : lease->fences.front(), is_same_fence ? " as before" : "");
         history_.adopted(index_, lease, time_, began_true, is_same_fence);
-        co_return lease;
+        co_return std::move(*result);
     }
 
     Task<bool> extend(SimLeasePtr lease, milliseconds ttl) {

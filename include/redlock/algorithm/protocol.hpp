@@ -118,20 +118,7 @@ class Protocol {
             }
         }
         turn.was_used = true;
-        if (lease->end_extension(extension, verdict == Verdict::carried, engine_.now())) {
-            round->forget_values();
-            put_back(*lease, *round, extension.ttl);
-            co_return Result<void>{};
-        }
-        if (round->tally.denied() >= round->tally.quorum()) {
-            lease->revoke();
-            events_.on_lease_shortened(*lease);
-            co_return failure_of(errc::lost, *lease, *round);
-        }
-        if (lease->hold() == Hold::released) {
-            co_return failure_of(errc::lost, *lease, *round, " was given up meanwhile");
-        }
-        co_return failure_of(errc::unknown, *lease, *round);
+        co_return end_extension(lease, extension, round, verdict);
     }
 
     /// Deletes our keys on all nodes, wherever they may be. [7] [14] [19] Says whether a node has notified
@@ -190,6 +177,25 @@ class Protocol {
         extension.in_queue = make_ref<Suspended<TimePoint>>(extension.latest);
         lease.enqueue(extension.in_queue);
         return extension.in_queue;
+    }
+
+    /// After its round.
+    [[nodiscard]] Result<void> end_extension(const LeasePtr& lease, const Extension<TimePoint>& extension,
+                                             const RoundPtr& round, Verdict verdict) {
+        if (lease->end_extension(extension, verdict == Verdict::carried, engine_.now())) {
+            round->forget_values();
+            put_back(*lease, *round, extension.ttl);
+            return {};
+        }
+        if (round->tally.denied() >= round->tally.quorum()) {
+            lease->revoke();
+            events_.on_lease_shortened(*lease);
+            return failure_of(errc::lost, *lease, *round);
+        }
+        if (lease->hold() == Hold::released) {
+            return failure_of(errc::lost, *lease, *round, " was given up meanwhile");
+        }
+        return failure_of(errc::unknown, *lease, *round);
     }
 
     void put_back(LeaseType& lease, const Round<TimePoint>& extension, std::chrono::milliseconds ttl) {

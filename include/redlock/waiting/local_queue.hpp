@@ -57,6 +57,7 @@ struct Waiter {
     // Its attempts.
     std::uint32_t attempts = 0;         ///< that failed
     std::optional<Failure> failure{};   ///< why it does not have the lock yet
+    Ref<Lease<TimePoint>> lease{};      ///< when it has the lock
     std::chrono::nanoseconds round{0};  ///< how long the last attempt took that a quorum answered
     TimePoint next_attempt{};           ///< when it begins at the latest
     std::optional<std::size_t> lead{};  ///< the node that the next attempt asks first
