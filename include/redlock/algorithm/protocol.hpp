@@ -22,6 +22,7 @@
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
 #include "redlock/system/ref.hpp"
+#include "redlock/text/printable.hpp"
 #include "redlock/token.hpp"
 #include "redlock/voting/quorum.hpp"
 
@@ -127,7 +128,7 @@ class Protocol {
         const TimePoint started = engine_.now();
         const Hold before = lease->begin_release(started);
         if (before == Hold::released) {
-            co_return Failure{errc::lost, detail::describe(*lease->claim) + " was unlocked before"};
+            co_return unlocked_before(*lease->claim);
         }
         const RoundPtr round = rounds_.release(*lease->claim, lease->token, lease->keys, started);
         round->unconnected = unconnected;
@@ -212,7 +213,8 @@ class Protocol {
 
     [[nodiscard]] Failure failure_of(errc reason, const LeaseType& lease, const Round<TimePoint>& round,
                                      const char* what = "") const {
-        return Failure{reason, detail::describe(*lease.claim) + what, rounds_.reports(round.ballots)};
+        return Failure{reason, joined({detail::describe(*lease.claim), what}),
+                       rounds_.reports(round.ballots)};
     }
 
     EngineType& engine_;

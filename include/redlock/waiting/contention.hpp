@@ -20,6 +20,7 @@
 #include "redlock/engine/task.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/text/printable.hpp"
 #include "redlock/waiting/local_queue.hpp"
 #include "redlock/waiting/node_queue.hpp"
 
@@ -195,9 +196,7 @@ class Contention {
                 waiter.queue->held.reset();
                 break;
             }
-            waiter.failure = Failure{errc::contended,
-                                     "this process itself holds " + ProtocolType::describe(*waiter.claim)};
-            waiter.failure->set_attempts(waiter.attempts);
+            note_own_lease(waiter);
             // No longer than that, since its end may come nearer meanwhile.
             const auto pause = std::min<std::chrono::nanoseconds>(left, engine_.options().retry.cap);
             const TimePoint until = first_of(now + pause, waiter.last_start());
@@ -260,6 +259,13 @@ class Contention {
         return !is_unreachable_too_long(waiter);
     }
 
+    /// While another call of this process holds the resources.
+    static void note_own_lease(WaiterType& waiter) {
+        waiter.failure = Failure{
+            errc::contended, joined({"this process itself holds ", ProtocolType::describe(*waiter.claim)})};
+        waiter.failure->set_attempts(waiter.attempts);
+    }
+
     /// Since when no quorum has answered the waiters for these resources.
     void note_silence(WaiterType& waiter, TimePoint started, std::chrono::nanoseconds took) {
         LocalQueue<TimePoint>& queue = *waiter.queue;
@@ -289,12 +295,13 @@ class Contention {
     /// Why the wait of one that is not first is over; none: it is not.
     [[nodiscard]] std::optional<Failure> end_of_wait(const WaiterType& waiter) const {
         if (is_unreachable_too_long(waiter)) {
-            return Failure{errc::unreachable, "no quorum answers those of this process that wait for " +
-                                                  ProtocolType::describe(*waiter.claim)};
+            return Failure{errc::unreachable,
+                           joined({"no quorum answers those of this process that wait for ",
+                                   ProtocolType::describe(*waiter.claim)})};
         }
         if ((engine_.now() - waiter.last_start()).count() < 0) return std::nullopt;
         return Failure{errc::contended,
-                       "others of this process wait for " + ProtocolType::describe(*waiter.claim)};
+                       joined({"others of this process wait for ", ProtocolType::describe(*waiter.claim)})};
     }
 
     /// When the nodes will have been silent for too long; none: they are not silent, or it never is too long.
