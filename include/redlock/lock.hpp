@@ -15,6 +15,7 @@
 #include "redlock/fwd.hpp"
 #include "redlock/handoff.hpp"
 #include "redlock/result.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/token.hpp"
 
 namespace redlock::inline v0_1 {
@@ -43,14 +44,14 @@ inline constexpr bool is_held_by_scope<BasicLock<Transport, Clock>> = true;
 template <class Transport, class Clock>
 class BasicLock {
     using ClientPtr = std::shared_ptr<detail::Client<Transport, Clock>>;
-    using LeasePtr = std::shared_ptr<detail::Lease<typename Clock::time_point>>;
+    using LeasePtr = detail::Ref<detail::Lease<typename Clock::time_point>>;
 
    public:
     using time_point = typename Clock::time_point;
 
-    BasicLock() = default;
+    BasicLock() noexcept;
     BasicLock(ClientPtr client, LeasePtr lease) noexcept;
-    BasicLock(BasicLock&&) noexcept = default;
+    BasicLock(BasicLock&&) noexcept;
     BasicLock& operator=(BasicLock&& other) noexcept;
     BasicLock(const BasicLock&) = delete;
     BasicLock& operator=(const BasicLock&) = delete;

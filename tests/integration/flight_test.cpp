@@ -77,7 +77,7 @@ class Flight : public testing::Test {
         Protocol::Timing timing{engine.now() + 60s, engine.now()};
         const auto before = heap_in_use();
         for (std::size_t i = 0; i < count; ++i) {
-            auto claim = std::make_shared<core::Claim>();
+            auto claim = core::make_ref<core::Claim>();
             claim->resources.push_back("flight/" + std::to_string(i));
             claim->counters.push_back(core::fence_key(claim->resources.front()));
             flock.add(protocol.acquire(std::move(claim), 60s, timing, std::nullopt, nullptr));
@@ -149,7 +149,7 @@ TEST_F(Flight, rounds_that_a_hung_node_still_owes_an_answer_do_not_keep_the_othe
 
 // An attempt, and behind it what a waiter does after a split vote: it looks whom to ask first, and connects.
 core::Task<Result<LeasePtr>> attempt_and_look(Engine& engine, Protocol& protocol,
-                                              std::shared_ptr<const core::Claim> claim) {
+                                              core::Ref<const core::Claim> claim) {
     Protocol::Timing timing{engine.now() + 60s, engine.now()};
     auto result = co_await protocol.acquire(claim, 60s, timing, std::nullopt, nullptr);
     static_cast<void>(engine.lead_for(claim->resources.front(), std::vector<bool>(engine.size())));
@@ -164,7 +164,7 @@ TEST_F(Flight, who_hears_that_a_node_went_down_may_connect_at_once) {
     for (std::size_t i = 0; i < 3; ++i) cluster[i].pause();
     Flock<Result<LeasePtr>> flock{engine};
     for (std::size_t i = 0; i < many; ++i) {
-        auto claim = std::make_shared<core::Claim>();
+        auto claim = core::make_ref<core::Claim>();
         claim->resources.push_back("flight/" + std::to_string(i));
         flock.add(attempt_and_look(engine, protocol, std::move(claim)));
     }

@@ -299,7 +299,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         co_return true;
     }
 
-    Task<SimLeasePtr> acquire(std::shared_ptr<const detail::Claim> claim, LockOptions how,
+    Task<SimLeasePtr> acquire(detail::Ref<const detail::Claim> claim, LockOptions how,
                               std::optional<TimePoint> cancel_at) {
         detail::Call call;
         calls_.push_back({&call, cancel_at});
@@ -329,7 +329,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         note("has ", lease->token.str().substr(0, 6), " for ", lease->remaining(engine_.now()),
              ", fencing token ", lease->fences.empty() ? 0 : lease->fences.front());
         history_.acquired(index_, lease, time_);
-        co_return lease;
+        co_return std::move(*result);
     }
 
     /// Stops holding it and sends the nodes nothing. From then on its keys may be left behind.
@@ -366,7 +366,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         note("adopts ", token, " for ", lease->remaining(engine_.now()), ", fencing token ",
              lease->fences.empty() ? 0 : lease->fences.front(), is_same_fence ? " as before" : "");
         history_.adopted(index_, lease, time_, began_true, is_same_fence);
-        co_return lease;
+        co_return std::move(*result);
     }
 
     Task<bool> extend(SimLeasePtr lease, milliseconds ttl) {
@@ -456,16 +456,16 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         return how;
     }
 
-    [[nodiscard]] std::shared_ptr<const detail::Claim> draw_claim(Random& random) const {
+    [[nodiscard]] detail::Ref<const detail::Claim> draw_claim(Random& random) const {
         const std::uint64_t which = random.below(12);
         if (which == 0) return claim_of({"blue"});
         return which == 1 ? claim_of({"red", "blue"}) : red();
     }
 
-    [[nodiscard]] std::shared_ptr<const detail::Claim> red() const { return claim_of({"red"}); }
+    [[nodiscard]] detail::Ref<const detail::Claim> red() const { return claim_of({"red"}); }
 
-    [[nodiscard]] std::shared_ptr<const detail::Claim> claim_of(std::vector<std::string> names) const {
-        auto claim = std::make_shared<detail::Claim>();
+    [[nodiscard]] detail::Ref<const detail::Claim> claim_of(std::vector<std::string> names) const {
+        auto claim = detail::make_ref<detail::Claim>();
         claim->resources = std::move(names);
         const bool calls = plan_.options.notify && !plan_.calls_nobody[index_];
         for (const std::string& name : claim->resources) {

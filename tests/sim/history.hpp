@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,7 +19,7 @@
 namespace redlock::sim {
 
 using SimLease = detail::Lease<SimClock::time_point>;
-using SimLeasePtr = std::shared_ptr<SimLease>;
+using SimLeasePtr = detail::Ref<SimLease>;
 
 class History {
    public:

@@ -193,10 +193,11 @@ class ScenarioClient final : private detail::Upcalls<SimClock::time_point>,
         return timeline_.time_of(time_.when(lease.valid_until()));
     }
 
-    [[nodiscard]] std::shared_ptr<const detail::Claim> claim() const {
+    [[nodiscard]] detail::Ref<const detail::Claim> claim() const {
         const std::string resource = "orders/42";
-        auto claim =
-            std::make_shared<detail::Claim>(detail::Claim{{resource}, {detail::fence_key(resource)}});
+        auto claim = detail::make_ref<detail::Claim>();
+        claim->resources = {resource};
+        claim->counters = {detail::fence_key(resource)};
         if (engine_.options().notify) claim->queues.push_back(detail::queue_key(resource));
         return claim;
     }

@@ -40,14 +40,14 @@ Extension extension_by(std::chrono::milliseconds ttl, Nanoseconds since_start) {
 
 // As a waiter whose turn has come.
 ExtensionStart begin_in_queue(Lease& lease, Extension& extension, Nanoseconds since_start) {
-    extension.in_queue = std::make_shared<detail::Suspended<Time>>(extension.latest);
+    extension.in_queue = detail::make_ref<detail::Suspended<Time>>(extension.latest);
     lease.enqueue(extension.in_queue);
     EXPECT_EQ(lease.next_extension(), extension.in_queue);
     return begin(lease, extension, since_start);
 }
 
 std::unique_ptr<Lease> lease_until(Nanoseconds end) {
-    auto claim = std::make_shared<detail::Claim>();
+    auto claim = detail::make_ref<detail::Claim>();
     claim->resources = {"name"};
     return std::make_unique<Lease>(std::move(claim), Token::parse("token"), std::vector<std::int64_t>{},
                                    nullptr, at(0s), at(end));
@@ -115,8 +115,8 @@ TEST(Lease, R33_the_turn_goes_to_the_first_in_line_and_on_from_one_that_does_not
     ASSERT_EQ(begin(*lease, first, 5s), ExtensionStart::begun);
     auto second = extension_by(30s, 5s);
     auto third = extension_by(40s, 5s);
-    second.in_queue = std::make_shared<detail::Suspended<Time>>(second.latest);
-    third.in_queue = std::make_shared<detail::Suspended<Time>>(third.latest);
+    second.in_queue = detail::make_ref<detail::Suspended<Time>>(second.latest);
+    third.in_queue = detail::make_ref<detail::Suspended<Time>>(third.latest);
     lease->enqueue(second.in_queue);
     lease->enqueue(third.in_queue);
     EXPECT_TRUE(lease->end_extension(first, true, at(5s)));
@@ -247,7 +247,7 @@ TEST(Lease, a_callback_of_lost_may_look_at_the_lease) {
 // Found by the simulator: an extension gained time by the clock that ran ahead, and lost time by the other.
 TEST(Lease, R33_a_renewal_gains_by_either_reading_of_the_clock_or_is_not_made) {
     using Point = LeaseClock::time_point;
-    auto claim = std::make_shared<detail::Claim>();
+    auto claim = detail::make_ref<detail::Claim>();
     claim->resources = {"name"};
     const Point acquired{1h, 1h};
     detail::Lease<Point> lease{std::move(claim), Token::parse("token"), {}, nullptr,

@@ -25,7 +25,7 @@ TEST(LeaseVotes, the_request_is_let_go_when_every_node_has_answered) {
     ASSERT_TRUE(lease);
     client.pass(20ms);
     EXPECT_EQ(lease->votes.use_count(), 1);
-    for (const auto& ballot : *lease->votes) {
+    for (const auto& ballot : lease->votes->ballots) {
         EXPECT_EQ(ballot.vote, Vote::granted) << "those that came late too";
         EXPECT_TRUE(ballot.values.empty()) << "the fencing tokens are settled";
     }
@@ -42,8 +42,8 @@ TEST(LeaseVotes, so_is_that_of_an_extension) {
     const auto votes = lease->exchange_last_extension(nullptr);
     ASSERT_TRUE(votes);
     EXPECT_EQ(votes.use_count(), 1);
-    EXPECT_TRUE(
-        std::all_of(votes->begin(), votes->end(), [](const auto& ballot) { return ballot.values.empty(); }));
+    EXPECT_TRUE(std::all_of(votes->ballots.begin(), votes->ballots.end(),
+                            [](const auto& ballot) { return ballot.values.empty(); }));
 }
 
 }  // namespace

@@ -112,13 +112,15 @@ TEST(LeaseClock, never_runs_back) {
     }
 }
 
-struct Entry : detail::TimerEntry<int> {};
+struct Entry : detail::TimerEntry<int> {
+    using TimerEntry::TimerEntry;
+};
 
 // Adds, changes and removes at random, against a sorted container.
 TEST(Timers, gives_the_earliest_whatever_was_added_changed_and_removed) {
     std::mt19937 random{20240607};
     detail::Timers<Entry> timers;
-    std::vector<std::shared_ptr<Entry>> in;
+    std::vector<detail::Ref<Entry>> in;
     std::multimap<int, Entry*> sorted;
     const auto forget = [&](const Entry& entry) {
         const auto [begin, end] = sorted.equal_range(entry.deadline);
@@ -128,7 +130,7 @@ TEST(Timers, gives_the_earliest_whatever_was_added_changed_and_removed) {
         const auto what = random() % 8;
         const bool grows = (step / 2000) % 2 == 0;
         if (in.empty() || what < (grows ? 4U : 2U)) {
-            in.push_back(std::make_shared<Entry>(Entry{{static_cast<int>(random() % 100)}}));
+            in.push_back(detail::make_ref<Entry>(static_cast<int>(random() % 100)));
             timers.add(in.back());
             sorted.emplace(in.back()->deadline, in.back().get());
         } else if (what < 6) {
@@ -160,17 +162,19 @@ TEST(Timers, gives_the_earliest_whatever_was_added_changed_and_removed) {
     EXPECT_TRUE(sorted.empty());
 }
 
-struct SlewedEntry : detail::TimerEntry<Point> {};
+struct SlewedEntry : detail::TimerEntry<Point> {
+    using TimerEntry::TimerEntry;
+};
 
 // Once lost() came 500 ms late: a timer due by one clock was behind one that comes first by the other clock.
 TEST(Timers, R15_gives_what_is_due_by_whichever_clock) {
     std::mt19937 random{20261127};
     detail::Timers<SlewedEntry> timers;
-    std::vector<std::shared_ptr<SlewedEntry>> in;
+    std::vector<detail::Ref<SlewedEntry>> in;
     const auto draw = [&] { return std::chrono::nanoseconds{random() % 1000}; };
     for (int step = 0; step < 5000; ++step) {
         if (in.size() < 2 || random() % 2 == 0) {
-            in.push_back(std::make_shared<SlewedEntry>(SlewedEntry{{Point{draw(), draw()}}}));
+            in.push_back(detail::make_ref<SlewedEntry>(Point{draw(), draw()}));
             timers.add(in.back());
         } else {
             SlewedEntry& entry = *in[random() % in.size()];
@@ -189,14 +193,22 @@ TEST(Timers, R15_gives_what_is_due_by_whichever_clock) {
     }
 }
 
+struct WatchedEntry : Entry {
+    using Entry::Entry;
+    ~WatchedEntry() override { *is_gone = true; }
+    bool* is_gone = nullptr;
+};
+
 TEST(Timers, keeps_its_entries_alive) {
-    detail::Timers<Entry> timers;
-    auto entry = std::make_shared<Entry>(Entry{{1}});
-    const std::weak_ptr<Entry> watch = entry;
+    detail::Timers<WatchedEntry> timers;
+    auto entry = detail::make_ref<WatchedEntry>(1);
+    WatchedEntry& watched = *entry;
+    bool is_gone = false;
+    watched.is_gone = &is_gone;
     timers.add(std::move(entry));
-    EXPECT_FALSE(watch.expired());
-    timers.remove(*watch.lock());
-    EXPECT_TRUE(watch.expired());
+    EXPECT_FALSE(is_gone);
+    timers.remove(watched);
+    EXPECT_TRUE(is_gone);
 }
 
 }  // namespace

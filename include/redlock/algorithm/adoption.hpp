@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <utility>
 
 #include "redlock/algorithm/failures.hpp"
@@ -17,6 +16,7 @@
 #include "redlock/engine/task.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/token.hpp"
 #include "redlock/voting/quorum.hpp"
 
@@ -28,13 +28,13 @@ class Adoption {
     using EngineType = Engine<Transport, Clock>;
     using TimePoint = typename Clock::time_point;
     using RoundPtr = typename EngineType::RoundPtr;
-    using LeasePtr = std::shared_ptr<Lease<TimePoint>>;
+    using LeasePtr = Ref<Lease<TimePoint>>;
 
     Adoption(EngineType& engine, RoundFactory<Transport, Clock>& rounds) : engine_{engine}, rounds_{rounds} {}
 
     /// If a quorum says that the token is there. Where no fencing tokens were handed on it takes new ones, as
     /// an acquire does: those in the counters may be another holder's.
-    Task<Result<LeasePtr>> adopt(std::shared_ptr<const Claim> claim, Token token, Fences fences,
+    Task<Result<LeasePtr>> adopt(Ref<const Claim> claim, Token token, Fences fences,
                                  std::chrono::milliseconds ttl) {
         Request request{*claim, token, fences, ttl, claim->is_fenced() && fences.empty()};
         if (request.takes_fences) {
@@ -59,9 +59,8 @@ class Adoption {
             co_return Failure{errc::too_slow, describe(*claim), rounds_.reports(round->ballots)};
         }
         expect_keys(*round, ttl);
-        co_return std::make_shared<Lease<TimePoint>>(std::move(claim), std::move(token), std::move(fences),
-                                                     round, sent,
-                                                     sent + (ttl - drift_of(ttl, engine_.options())));
+        co_return make_ref<Lease<TimePoint>>(std::move(claim), std::move(token), std::move(fences), round,
+                                             sent, sent + (ttl - drift_of(ttl, engine_.options())));
     }
 
    private:

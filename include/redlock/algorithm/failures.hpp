@@ -51,7 +51,7 @@ namespace redlock::inline v0_1::detail {
         remaining_ms = std::max({remaining_ms, ballot.values[1], std::int64_t{0}});
         const auto index = static_cast<std::size_t>(ballot.values[0]);
         if (claim.resources.size() > 1 && index >= 1 && index <= claim.resources.size()) {
-            what = in_quotes(claim.resources[index - 1]) + " of " + describe(claim);
+            what = joined({in_quotes(claim.resources[index - 1]), " of ", describe(claim)});
         }
     }
     Failure failure{reason, std::move(what), std::move(nodes)};
@@ -69,11 +69,16 @@ namespace redlock::inline v0_1::detail {
     return Failure{is_lost ? errc::lost : errc::unknown, describe(claim), std::move(nodes)};
 }
 
+/// Of a lease that was released before.
+[[nodiscard]] inline Failure unlocked_before(const Claim& claim) {
+    return Failure{errc::lost, joined({describe(claim), " was unlocked before"})};
+}
+
 /// Of a lease that was lost before it was to be extended or released.
 [[nodiscard]] inline Failure lost_before(const Claim& claim, bool was_revoked) {
     const std::string name = describe(claim);
-    if (!was_revoked) return Failure{errc::lost, "the validity of " + name + " had ended"};
-    return Failure{errc::lost, "the nodes have said that " + name + " is not ours any more"};
+    if (!was_revoked) return Failure{errc::lost, joined({"the validity of ", name, " had ended"})};
+    return Failure{errc::lost, joined({"the nodes have said that ", name, " is not ours any more"})};
 }
 
 /// Of an extension that was not sent; success where the lease lasts long enough already.
@@ -81,9 +86,9 @@ namespace redlock::inline v0_1::detail {
                                                    bool was_revoked) {
     if (start == ExtensionStart::needless) return {};
     if (start == ExtensionStart::busy) {
-        return Failure{errc::unknown, "another extension of " + describe(claim) + " took too long"};
+        return Failure{errc::unknown, joined({"another extension of ", describe(claim), " took too long"})};
     }
-    if (hold == Hold::released) return Failure{errc::lost, describe(claim) + " was given up before"};
+    if (hold == Hold::released) return Failure{errc::lost, joined({describe(claim), " was given up before"})};
     return lost_before(claim, was_revoked);
 }
 
@@ -92,12 +97,16 @@ namespace redlock::inline v0_1::detail {
                                                         const Options& options) {
     using namespace std::chrono_literals;
     const auto drift = drift_of(std::clamp(ttl, 0ms, longest_ttl), options);
-    const std::string value = "the ttl is " + std::to_string(ttl.count()) + " ms, ";
-    if (ttl > longest_ttl) return Failure{errc::invalid_argument, value + "but the longest is one year"};
-    if (ttl.count() > 0 && ttl > drift) return std::nullopt;
+    if (ttl.count() > 0 && ttl > drift && ttl <= longest_ttl) return std::nullopt;
+    const std::string value = std::to_string(ttl.count());
+    if (ttl > longest_ttl) {
+        return Failure{errc::invalid_argument,
+                       joined({"the ttl is ", value, " ms, but the longest is one year"})};
+    }
     const auto least = std::chrono::floor<std::chrono::microseconds>(drift).count();
     return Failure{errc::invalid_argument,
-                   value + "but must be more than the drift of " + std::to_string(least) + " µs"};
+                   joined({"the ttl is ", value, " ms, but must be more than the drift of ",
+                           std::to_string(least), " µs"})};
 }
 
 }  // namespace redlock::inline v0_1::detail

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -16,6 +15,7 @@
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/timers.hpp"
 #include "redlock/options.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/token.hpp"
 #include "redlock/voting/claim.hpp"
 #include "redlock/voting/quorum.hpp"
@@ -43,10 +43,10 @@ enum class ExtensionTurn : std::uint8_t {
 /// One call to extend.
 template <class TimePoint>
 struct Extension {
-    std::optional<std::chrono::milliseconds> wanted;   ///< none: what a renewal gives when its turn comes
-    TimePoint asked{};                                 ///< when the call came
-    TimePoint latest{};                                ///< when it must be over
-    std::shared_ptr<Suspended<TimePoint>> in_queue{};  ///< null: it did not have to wait for its turn
+    std::optional<std::chrono::milliseconds> wanted;  ///< none: what a renewal gives when its turn comes
+    TimePoint asked{};                                ///< when the call came
+    TimePoint latest{};                               ///< when it must be over
+    Ref<Suspended<TimePoint>> in_queue{};             ///< null: it did not have to wait for its turn
 
     // Once it has begun.
     std::chrono::milliseconds ttl{};
@@ -64,9 +64,9 @@ struct Extension {
 template <class TimePoint>
 class Lease : public TimerEntry<TimePoint> {
    public:
-    using RoundPtr = std::shared_ptr<Round<TimePoint>>;
-    using VotesPtr = std::shared_ptr<const std::vector<Ballot>>;
-    using SuspendedPtr = std::shared_ptr<Suspended<TimePoint>>;
+    using RoundPtr = Ref<Round<TimePoint>>;
+    using VotesPtr = Ref<const Votes>;
+    using SuspendedPtr = Ref<Suspended<TimePoint>>;
 
     /// What the renewer asks for, and the latest end of the validity.
     struct Renewal {
@@ -74,7 +74,7 @@ class Lease : public TimerEntry<TimePoint> {
         TimePoint limit;
     };
 
-    Lease(std::shared_ptr<const Claim> what, Token proof, std::vector<std::int64_t> fencing_tokens,
+    Lease(Ref<const Claim> what, Token proof, std::vector<std::int64_t> fencing_tokens,
           const RoundPtr& acquire_round, TimePoint acquired, TimePoint until)
         : claim{std::move(what)},
           token{std::move(proof)},
@@ -84,11 +84,11 @@ class Lease : public TimerEntry<TimePoint> {
           acquired_at{acquired},
           valid_until_{until} {}
 
-    const std::shared_ptr<const Claim> claim;
+    const Ref<const Claim> claim;
     const Token token;
     const std::vector<std::int64_t> fences;  ///< one per resource; empty without fencing
     const VotesPtr votes;                    ///< on the acquisition; late votes are still added
-    const std::shared_ptr<KeyRecords<TimePoint>> keys;
+    const Ref<KeyRecords<TimePoint>> keys;
     const TimePoint acquired_at;
 
     std::optional<Renewal> renewal;  ///< set before the renewer has the lease

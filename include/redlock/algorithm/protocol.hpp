@@ -8,7 +8,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -22,6 +21,8 @@
 #include "redlock/engine/task.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/system/ref.hpp"
+#include "redlock/text/printable.hpp"
 #include "redlock/token.hpp"
 #include "redlock/voting/quorum.hpp"
 
@@ -34,8 +35,8 @@ class Protocol {
     using TimePoint = typename Clock::time_point;
     using RoundPtr = typename EngineType::RoundPtr;
     using LeaseType = Lease<TimePoint>;
-    using LeasePtr = std::shared_ptr<LeaseType>;
-    using ClaimPtr = std::shared_ptr<const Claim>;
+    using LeasePtr = Ref<LeaseType>;
+    using ClaimPtr = Ref<const Claim>;
     using Timing = AttemptTiming<TimePoint>;
 
     Protocol(EngineType& engine, RoundFactory<Transport, Clock>& rounds, LeaseEvents<TimePoint>& events)
@@ -73,8 +74,8 @@ class Protocol {
         if (verdict == Verdict::carried && validity.count() > 0) {     // [11]
             rounds_.note_fences(fences);
             round->forget_values();
-            co_return std::make_shared<LeaseType>(std::move(claim), token, std::move(fences), round, started,
-                                                  started + (ttl - drift_of(ttl, options)));
+            co_return make_ref<LeaseType>(std::move(claim), token, std::move(fences), round, started,
+                                          started + (ttl - drift_of(ttl, options)));
         }
         // [14] [18] at once, on all nodes, those included that failed or did not answer
         engine_.post(rounds_.release(*claim, token, round->keys, engine_.now()));
@@ -118,20 +119,7 @@ class Protocol {
             }
         }
         turn.was_used = true;
-        if (lease->end_extension(extension, verdict == Verdict::carried, engine_.now())) {
-            round->forget_values();
-            put_back(*lease, *round, extension.ttl);
-            co_return Result<void>{};
-        }
-        if (round->tally.denied() >= round->tally.quorum()) {
-            lease->revoke();
-            events_.on_lease_shortened(*lease);
-            co_return failure_of(errc::lost, *lease, *round);
-        }
-        if (lease->hold() == Hold::released) {
-            co_return failure_of(errc::lost, *lease, *round, " was given up meanwhile");
-        }
-        co_return failure_of(errc::unknown, *lease, *round);
+        co_return end_extension(lease, extension, round, verdict);
     }
 
     /// Deletes our keys on all nodes, wherever they may be. [7] [14] [19] Says whether a node has notified
@@ -140,7 +128,7 @@ class Protocol {
         const TimePoint started = engine_.now();
         const Hold before = lease->begin_release(started);
         if (before == Hold::released) {
-            co_return Failure{errc::lost, detail::describe(*lease->claim) + " was unlocked before"};
+            co_return unlocked_before(*lease->claim);
         }
         const RoundPtr round = rounds_.release(*lease->claim, lease->token, lease->keys, started);
         round->unconnected = unconnected;
@@ -187,9 +175,28 @@ class Protocol {
         if (engine_.lacks_connections()) {  // nor can the one under way go on without them
             extension.latest = extension.latest + engine_.options().connect_timeout;
         }
-        extension.in_queue = std::make_shared<Suspended<TimePoint>>(extension.latest);
+        extension.in_queue = make_ref<Suspended<TimePoint>>(extension.latest);
         lease.enqueue(extension.in_queue);
         return extension.in_queue;
+    }
+
+    /// After its round.
+    [[nodiscard]] Result<void> end_extension(const LeasePtr& lease, const Extension<TimePoint>& extension,
+                                             const RoundPtr& round, Verdict verdict) {
+        if (lease->end_extension(extension, verdict == Verdict::carried, engine_.now())) {
+            round->forget_values();
+            put_back(*lease, *round, extension.ttl);
+            return {};
+        }
+        if (round->tally.denied() >= round->tally.quorum()) {
+            lease->revoke();
+            events_.on_lease_shortened(*lease);
+            return failure_of(errc::lost, *lease, *round);
+        }
+        if (lease->hold() == Hold::released) {
+            return failure_of(errc::lost, *lease, *round, " was given up meanwhile");
+        }
+        return failure_of(errc::unknown, *lease, *round);
     }
 
     void put_back(LeaseType& lease, const Round<TimePoint>& extension, std::chrono::milliseconds ttl) {
@@ -206,7 +213,8 @@ class Protocol {
 
     [[nodiscard]] Failure failure_of(errc reason, const LeaseType& lease, const Round<TimePoint>& round,
                                      const char* what = "") const {
-        return Failure{reason, detail::describe(*lease.claim) + what, rounds_.reports(round.ballots)};
+        return Failure{reason, joined({detail::describe(*lease.claim), what}),
+                       rounds_.reports(round.ballots)};
     }
 
     EngineType& engine_;

@@ -6,7 +6,6 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "redlock/engine/engine.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/token.hpp"
 #include "redlock/voting/command.hpp"
 #include "redlock/voting/quorum.hpp"
@@ -32,10 +32,10 @@ struct AttemptTiming {
 
 /// Whether a node has no key of the lease: it said so to the extension or, too late for it, to the one
 /// before.
-[[nodiscard]] inline bool lacks_key(const std::vector<Ballot>& extension, const std::vector<Ballot>* before,
+[[nodiscard]] inline bool lacks_key(const std::vector<Ballot>& extension, const Votes* before,
                                     std::size_t node) noexcept {
     const Vote vote = extension[node].vote;
-    if (vote == Vote::pending) return before != nullptr && (*before)[node].vote == Vote::absent;
+    if (vote == Vote::pending) return before != nullptr && before->ballots[node].vote == Vote::absent;
     return vote == Vote::absent;
 }
 
@@ -47,7 +47,7 @@ class RoundFactory {
     using TimePoint = typename Clock::time_point;
     using RoundPtr = typename EngineType::RoundPtr;
     using LeaseType = Lease<TimePoint>;
-    using KeyRecordsPtr = std::shared_ptr<KeyRecords<TimePoint>>;
+    using KeyRecordsPtr = Ref<KeyRecords<TimePoint>>;
 
     explicit RoundFactory(EngineType& engine) : engine_{engine} {}
 
@@ -105,7 +105,7 @@ class RoundFactory {
     /// For the nodes that lack the key while a quorum holds it, as that quorum has just said. `before`: the
     /// votes on the extension before, if there was one. Null: no node lacks it.
     [[nodiscard]] RoundPtr put_back(const LeaseType& lease, const Round<TimePoint>& extension,
-                                    const std::vector<Ballot>* before, std::chrono::milliseconds ttl) const {
+                                    const Votes* before, std::chrono::milliseconds ttl) const {
         RoundPtr round;
         for (std::size_t i = 0; i < engine_.size(); ++i) {
             if (round || !lacks_key(extension.ballots, before, i)) continue;
@@ -182,7 +182,7 @@ class RoundFactory {
     }
 
     [[nodiscard]] KeyRecordsPtr new_records() const {
-        return std::make_shared<KeyRecords<TimePoint>>(engine_.size());
+        return make_ref<KeyRecords<TimePoint>>(engine_.size());
     }
 
     EngineType& engine_;

@@ -4,11 +4,11 @@
 
 #include <coroutine>
 #include <exception>
-#include <memory>
 #include <utility>
 
 #include "redlock/engine/call.hpp"
 #include "redlock/engine/round.hpp"
+#include "redlock/system/ref.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -67,8 +67,8 @@ class OnCaller final : private Errand {
     Loop& loop_;
     Call* call_;
     Work work_;
-    typename Loop::SuspendedPtr suspended_ = std::make_shared<Suspended<typename Loop::TimePoint>>(
-        typename Loop::TimePoint{}, SuspendedBase::Kind::turn);
+    typename Loop::SuspendedPtr suspended_ =
+        make_ref<Suspended<typename Loop::TimePoint>>(typename Loop::TimePoint{}, SuspendedBase::Kind::turn);
     std::exception_ptr error_;
 };
 

@@ -7,7 +7,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -22,6 +21,7 @@
 #include "redlock/engine/transport.hpp"
 #include "redlock/engine/upcalls.hpp"
 #include "redlock/options.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/voting/quorum.hpp"
 
 namespace redlock::inline v0_1::detail {
@@ -41,8 +41,8 @@ template <class Transport, class Clock>
 class Dispatcher final : private TransportEvents, private RequestEvents<typename Clock::time_point> {
    public:
     using TimePoint = typename Clock::time_point;
-    using RoundPtr = std::shared_ptr<Round<TimePoint>>;
-    using SuspendedPtr = std::shared_ptr<Suspended<TimePoint>>;
+    using RoundPtr = Ref<Round<TimePoint>>;
+    using SuspendedPtr = Ref<Suspended<TimePoint>>;
 
     Dispatcher(Transport& transport, const Clock& clock, const Options& options, DriverEvents& driver_events)
         : transport_{transport},
@@ -93,7 +93,7 @@ class Dispatcher final : private TransportEvents, private RequestEvents<typename
             return await_connections(std::move(suspended));
         }
         if (suspended->kind == SuspendedBase::Kind::round) {
-            start(std::static_pointer_cast<Round<TimePoint>>(std::move(suspended)));
+            start(RoundPtr{static_cast<Round<TimePoint>*>(suspended.get())});
         }
     }
 

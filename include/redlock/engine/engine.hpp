@@ -11,7 +11,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string_view>
@@ -23,6 +22,7 @@
 #include "redlock/engine/event_loop.hpp"
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/task.hpp"
+#include "redlock/system/ref.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -33,7 +33,7 @@ class Engine final : public EventLoop<Transport, Clock> {
     using typename Loop::SuspendedPtr;
     using typename Loop::TimePoint;
     using Awaitable = detail::Awaitable<Loop>;
-    using RoundPtr = std::shared_ptr<Round<TimePoint>>;
+    using RoundPtr = Ref<Round<TimePoint>>;
 
     /// A blocked call, until its task has ended.
     class Caller final : public Call, private TaskDone {
@@ -56,7 +56,7 @@ class Engine final : public EventLoop<Transport, Clock> {
     // ---- for coroutines ----------------------------------------------------------------------------
 
     [[nodiscard]] RoundPtr make_round(Command command, TimePoint started, TimePoint deadline) const {
-        return std::make_shared<Round<TimePoint>>(std::move(command), this->size(), started, deadline);
+        return make_ref<Round<TimePoint>>(std::move(command), this->size(), started, deadline);
     }
 
     /// Sends a round to all nodes; resumes with its verdict.
@@ -126,7 +126,7 @@ class Engine final : public EventLoop<Transport, Clock> {
     using Loop::upcalls;
 
     [[nodiscard]] static SuspendedPtr make_suspended(Kind kind, TimePoint until = {}) {
-        return std::make_shared<Suspended<TimePoint>>(until, kind);
+        return make_ref<Suspended<TimePoint>>(until, kind);
     }
 
     void run_to_end(Caller& caller, TaskBase& task) {

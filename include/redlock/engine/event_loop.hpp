@@ -22,6 +22,7 @@
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/upcalls.hpp"
 #include "redlock/options.hpp"
+#include "redlock/system/ref.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -29,7 +30,7 @@ template <class Transport, class Clock>
 class EventLoop : private DriverEvents {
    public:
     using TimePoint = typename Clock::time_point;
-    using SuspendedPtr = std::shared_ptr<Suspended<TimePoint>>;
+    using SuspendedPtr = Ref<Suspended<TimePoint>>;
 
     EventLoop(std::unique_ptr<Transport> transport, Clock clock, const Options& options)
         : transport_{std::move(transport)},

@@ -9,6 +9,8 @@
 #include <optional>
 #include <vector>
 
+#include "redlock/system/ref.hpp"
+
 namespace redlock::inline v0_1::detail {
 
 /// A node's present connection, or its last one.
@@ -24,7 +26,7 @@ struct Link {
 /// without a reply may run at any time, until it is answered, or until a new connection has ended the one it
 /// was sent on. A confirmed release ends the record.
 template <class TimePoint>
-class KeyRecords {
+class KeyRecords final : public Counted {
    public:
     explicit KeyRecords(std::size_t node_count) : records_(node_count) {}
 

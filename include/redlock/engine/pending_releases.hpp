@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include "redlock/engine/request_queue.hpp"
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/timers.hpp"
+#include "redlock/system/ref.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -24,7 +24,7 @@ namespace redlock::inline v0_1::detail {
 template <class TimePoint>
 class PendingReleases {
    public:
-    using RoundPtr = std::shared_ptr<Round<TimePoint>>;
+    using RoundPtr = Ref<Round<TimePoint>>;
 
     [[nodiscard]] bool empty() const noexcept { return urgent_.empty() && kept_.empty(); }
     [[nodiscard]] std::size_t size() const noexcept { return urgent_count_ + kept_.size(); }
@@ -33,7 +33,7 @@ class PendingReleases {
     /// Past a bound, of releases or of bytes, those that matter least are forgotten.
     void add(RoundPtr release, TimePoint deadline, std::size_t count_max) {
         urgent_bytes_ += release->command.bytes().size();
-        urgent_.add(std::make_shared<Urgent>(std::move(release), deadline));
+        urgent_.add(make_ref<Urgent>(std::move(release), deadline));
         ++urgent_count_;
         while (size() > 1 && (size() > count_max || urgent_bytes_ + kept_.bytes() > bytes_max)) {
             static_cast<void>(kept_.empty() ? take_urgent(urgent_.earliest()) : kept_.pop());
@@ -85,7 +85,7 @@ class PendingReleases {
 
     /// Forgets the releases whose keys have ended, or keeps them where their acquire may yet run.
     void expire(std::size_t node, const Link<TimePoint>& link, TimePoint now) {
-        while (const std::shared_ptr<Urgent> due = urgent_.due(now)) {
+        while (const Ref<Urgent> due = urgent_.due(now)) {
             RoundPtr release = take_urgent(due);
             if (!release->keys || !release->keys->may_yet_run(node, link)) continue;
             kept_.push(std::move(release));
@@ -98,11 +98,10 @@ class PendingReleases {
 
     struct Urgent : TimerEntry<TimePoint> {
         RoundPtr release;
-        Urgent(RoundPtr round, TimePoint until)
-            : TimerEntry<TimePoint>{until, {}}, release{std::move(round)} {}
+        Urgent(RoundPtr round, TimePoint until) : TimerEntry<TimePoint>{until}, release{std::move(round)} {}
     };
 
-    [[nodiscard]] RoundPtr take_urgent(const std::shared_ptr<Urgent>& entry) {
+    [[nodiscard]] RoundPtr take_urgent(const Ref<Urgent>& entry) {
         urgent_.remove(*entry);
         --urgent_count_;
         urgent_bytes_ -= entry->release->command.bytes().size();

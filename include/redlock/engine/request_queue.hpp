@@ -3,11 +3,11 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <utility>
 #include <vector>
 
 #include "redlock/engine/round.hpp"
+#include "redlock/system/ref.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -15,7 +15,7 @@ namespace redlock::inline v0_1::detail {
 template <class TimePoint>
 class RequestQueue {
    public:
-    using RoundPtr = std::shared_ptr<Round<TimePoint>>;
+    using RoundPtr = Ref<Round<TimePoint>>;
 
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }

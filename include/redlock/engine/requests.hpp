@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include "redlock/engine/round.hpp"
 #include "redlock/engine/transport.hpp"
 #include "redlock/options.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/voting/command.hpp"
 #include "redlock/voting/reply.hpp"
 
@@ -23,7 +23,7 @@ namespace redlock::inline v0_1::detail {
 /// What the requests report.
 template <class TimePoint>
 struct RequestEvents {
-    using RoundPtr = std::shared_ptr<Round<TimePoint>>;
+    using RoundPtr = Ref<Round<TimePoint>>;
 
     /// A node answered.
     virtual void on_answer(std::size_t node, const RoundPtr& round, const Answer& answer) = 0;
@@ -41,7 +41,7 @@ template <class Transport, class Clock>
 class Requests {
    public:
     using TimePoint = typename Clock::time_point;
-    using RoundPtr = std::shared_ptr<Round<TimePoint>>;
+    using RoundPtr = Ref<Round<TimePoint>>;
 
     Requests(Transport& transport, const Clock& clock, const Options& options,
              RequestEvents<TimePoint>& events)
@@ -292,7 +292,7 @@ class Requests {
     /// So that the next use of the script is not too late as well.
     void teach(std::size_t i, const Script& script) {
         const TimePoint now = clock_.now();
-        const auto round = std::make_shared<Round<TimePoint>>(load_command(script), nodes_.size(), now, now);
+        const auto round = make_ref<Round<TimePoint>>(load_command(script), nodes_.size(), now, now);
         if (transport_.send(i, round->command.bytes()) == Sent::accepted) expect_reply(i, round);
     }
 

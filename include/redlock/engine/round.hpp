@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "redlock/engine/suspended.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/voting/command.hpp"
 #include "redlock/voting/quorum.hpp"
 #include "redlock/voting/reply.hpp"
@@ -71,6 +71,12 @@ struct Ballot {
     std::vector<std::int64_t> values;
 };
 
+/// What the nodes said, apart from the round: a lease keeps this and nothing else of it.
+struct Votes final : Counted {
+    explicit Votes(std::size_t node_count) : ballots(node_count) {}
+    std::vector<Ballot> ballots;
+};
+
 /// What becomes of a round that begins before a quorum is connected, where one soon may be (R22).
 enum class Unconnected : std::uint8_t {
     goes_out,      ///< it is sent to the nodes that are connected, and its deadline stands
@@ -86,19 +92,19 @@ struct Round final : Suspended<TimePoint> {
           command{std::move(what)},
           started{start},
           tally{node_count},
-          votes{std::make_shared<std::vector<Ballot>>(node_count)} {}
+          votes{make_ref<Votes>(node_count)} {}
 
     Command command;
     TimePoint started;
     Tally tally;
-    const std::shared_ptr<std::vector<Ballot>> votes;  ///< apart, for a lease, which keeps nothing else of it
-    std::vector<Ballot>& ballots = *votes;
+    const Ref<Votes> votes;
+    std::vector<Ballot>& ballots = votes->ballots;
     Unconnected unconnected = Unconnected::goes_out;
-    std::optional<std::size_t> lead;  ///< the node to ask before the others; none: all at once
-    bool wants_all = false;           ///< decided only when every node has voted, or by the deadline
-    bool wants_no = false;            ///< where no quorum can say yes, it waits for a quorum's no (R11)
-    std::shared_ptr<KeyRecords<TimePoint>> keys;  ///< the keys that it makes, prolongs or deletes
-    std::chrono::nanoseconds lasts{0};            ///< how long they last at least, from when it runs
+    std::optional<std::size_t> lead;    ///< the node to ask before the others; none: all at once
+    bool wants_all = false;             ///< decided only when every node has voted, or by the deadline
+    bool wants_no = false;              ///< where no quorum can say yes, it waits for a quorum's no (R11)
+    Ref<KeyRecords<TimePoint>> keys;    ///< the keys that it makes, prolongs or deletes
+    std::chrono::nanoseconds lasts{0};  ///< how long they last at least, from when it runs
 
     /// Counts the vote of a node that need not be asked, before the round is sent.
     void settle(std::size_t node, Vote vote) {

@@ -46,7 +46,7 @@ struct SuspendedBase {
 template <class TimePoint>
 struct Suspended : SuspendedBase, TimerEntry<TimePoint> {
     explicit Suspended(TimePoint until, Kind what = Kind::time)
-        : SuspendedBase{what}, TimerEntry<TimePoint>{until, {}} {}
+        : SuspendedBase{what}, TimerEntry<TimePoint>{until} {}
 };
 
 }  // namespace redlock::inline v0_1::detail

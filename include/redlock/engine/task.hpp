@@ -86,7 +86,7 @@ class [[nodiscard]] Task : public TaskBase {
         [[nodiscard]] Task get_return_object() noexcept {
             return Task{std::coroutine_handle<promise_type>::from_promise(*this), *this};
         }
-        void return_value(T result) { value.emplace(std::move(result)); }
+        void return_value(T&& result) { value.emplace(std::move(result)); }
     };
 
     /// Throws what the coroutine threw.

@@ -5,11 +5,11 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
-#include <memory>
 #include <utility>
 #include <vector>
 
 #include "redlock/clock.hpp"
+#include "redlock/system/ref.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -19,7 +19,10 @@ using TimerPlaces = std::array<std::size_t, reading_count<TimePoint>>;
 
 /// Something that is due at a point in time.
 template <class TimePoint>
-struct TimerEntry {
+struct TimerEntry : Counted {
+    TimerEntry() = default;
+    explicit TimerEntry(TimePoint when) : deadline{when} {}
+
     TimePoint deadline{};
     TimerPlaces<TimePoint> timer_places{};
 };
@@ -30,7 +33,7 @@ template <class TimePoint>
 class TimerHeaps {
    public:
     using Entry = TimerEntry<TimePoint>;
-    using EntryPtr = std::shared_ptr<Entry>;
+    using EntryPtr = Ref<Entry>;
 
     [[nodiscard]] bool empty() const noexcept { return heaps_[0].empty(); }
 
@@ -127,16 +130,16 @@ class Timers {
     [[nodiscard]] TimePoint next_due() const { return heaps_.next_due(); }
 
     /// The earliest, by the first reading. Not of an empty one.
-    [[nodiscard]] std::shared_ptr<Entry> earliest() const {
-        return std::static_pointer_cast<Entry>(heaps_.earliest());
+    [[nodiscard]] Ref<Entry> earliest() const {
+        return Ref<Entry>{static_cast<Entry*>(heaps_.earliest().get())};
     }
 
     /// One whose deadline has passed; null: there is none.
-    [[nodiscard]] std::shared_ptr<Entry> due(const TimePoint& now) const {
-        return std::static_pointer_cast<Entry>(heaps_.due(now));
+    [[nodiscard]] Ref<Entry> due(const TimePoint& now) const {
+        return Ref<Entry>{static_cast<Entry*>(heaps_.due(now).get())};
     }
 
-    void add(std::shared_ptr<Entry> entry) { heaps_.add(std::move(entry)); }
+    void add(Ref<Entry> entry) { heaps_.add(std::move(entry)); }
 
     /// Nothing happens where the entry is not in; nor in the next one.
     void remove(Entry& entry) { heaps_.remove(entry); }

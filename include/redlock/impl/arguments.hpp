@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +14,7 @@
 
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/text/printable.hpp"
 #include "redlock/token.hpp"
 #include "redlock/voting/claim.hpp"
@@ -87,9 +87,9 @@ namespace redlock::inline v0_1::detail {
     return std::nullopt;
 }
 
-[[nodiscard]] inline std::shared_ptr<const Claim> claim_of(const std::vector<std::string>& names,
-                                                           const Options& options) {
-    auto claim = std::make_shared<Claim>();
+[[nodiscard]] inline Ref<const Claim> claim_of(const std::vector<std::string>& names,
+                                               const Options& options) {
+    auto claim = make_ref<Claim>();
     claim->resources = names;
     for (const std::string& name : names) {
         if (options.fencing) claim->counters.push_back(fence_key(name, options.fence_suffix));

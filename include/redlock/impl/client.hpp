@@ -32,6 +32,7 @@
 #include "redlock/renewal/renewer.hpp"
 #include "redlock/result.hpp"
 #include "redlock/system/fork.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/system/threads.hpp"
 #include "redlock/token.hpp"
 #include "redlock/waiting/contention.hpp"
@@ -45,7 +46,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
    public:
     using EngineType = Engine<Transport, Clock>;
     using TimePoint = typename Clock::time_point;
-    using LeasePtr = std::shared_ptr<Lease<TimePoint>>;
+    using LeasePtr = Ref<Lease<TimePoint>>;
     using Caller = typename EngineType::Caller;
 
     /// The last owner may be a callback on the background thread, which cannot wait for its own end, or a
@@ -87,7 +88,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     [[nodiscard]] TimePoint now() const { return engine_.now(); }
     [[nodiscard]] const Options& options() const noexcept { return engine_.options(); }
 
-    [[nodiscard]] Result<LeasePtr> acquire(std::shared_ptr<const Claim> claim, const LockOptions& how) {
+    [[nodiscard]] Result<LeasePtr> acquire(Ref<const Claim> claim, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_thread_.start();  // before anything is held that would need it
         const bool may_last = how.wait.count() != 0;
@@ -137,7 +138,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         return is_handed_on;
     }
 
-    [[nodiscard]] Result<LeasePtr> adopt(std::shared_ptr<const Claim> claim, Token token,
+    [[nodiscard]] Result<LeasePtr> adopt(Ref<const Claim> claim, Token token,
                                          std::vector<std::int64_t> fences, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_thread_.start();
@@ -206,7 +207,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
     /// Sleeps until now: it resumes in the driver's turn, after what has arrived is read.
     Task<std::vector<NodeReport>> gather_reports(LeasePtr lease) {
         co_await engine_.sleep_until(engine_.now(), nullptr);
-        co_return rounds_.reports(*lease->votes);
+        co_return rounds_.reports(lease->votes->ballots);
     }
 
     /// Answers when all nodes have, or at the end of the node_timeout. A peek that is put off begins anew,

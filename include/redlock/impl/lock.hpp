@@ -22,6 +22,12 @@
 namespace redlock::inline v0_1 {
 
 template <class Transport, class Clock>
+BasicLock<Transport, Clock>::BasicLock() noexcept = default;
+
+template <class Transport, class Clock>
+BasicLock<Transport, Clock>::BasicLock(BasicLock&&) noexcept = default;
+
+template <class Transport, class Clock>
 BasicLock<Transport, Clock>::BasicLock(ClientPtr client, LeasePtr lease) noexcept
     : client_{std::move(client)}, lease_{std::move(lease)} {}
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -16,6 +15,7 @@
 #include "redlock/engine/engine.hpp"
 #include "redlock/engine/task.hpp"
 #include "redlock/engine/timers.hpp"
+#include "redlock/system/ref.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -27,7 +27,7 @@ class Renewer {
     using ProtocolType = Protocol<Transport, Clock>;
     using TimePoint = typename Clock::time_point;
     using LeaseType = Lease<TimePoint>;
-    using LeasePtr = std::shared_ptr<LeaseType>;
+    using LeasePtr = Ref<LeaseType>;
 
     Renewer(EngineType& engine, ProtocolType& protocol, LeaseEvents<TimePoint>& events)
         : engine_{engine}, protocol_{protocol}, events_{events} {}

@@ -5,7 +5,10 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "redlock/system/ref.hpp"
 
 namespace redlock::inline v0_1::detail {
 
@@ -37,7 +40,12 @@ namespace redlock::inline v0_1::detail {
 }
 
 /// What a claim is about: the resources, and the fencing counters beside them when fencing is on.
-struct Claim {
+struct Claim final : Counted {
+    Claim() = default;
+    Claim(std::vector<std::string> names, std::vector<std::string> fence_keys = {},
+          std::vector<std::string> queue_keys = {})
+        : resources{std::move(names)}, counters{std::move(fence_keys)}, queues{std::move(queue_keys)} {}
+
     std::vector<std::string> resources{};
     std::vector<std::string> counters{};  ///< empty without fencing
     std::vector<std::string> queues{};    ///< empty where the release calls nobody

@@ -20,6 +20,7 @@
 #include "redlock/engine/task.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/text/printable.hpp"
 #include "redlock/waiting/local_queue.hpp"
 #include "redlock/waiting/node_queue.hpp"
 
@@ -54,9 +55,10 @@ class Contention {
         waiter.since_us = engine_.wall_us();
         const Membership membership{*this, waiter};
         local_queues_.take_yield(waiter, engine_.now());
-        Result<LeasePtr> result = co_await contend(waiter);
-        if (!result) result.error().add_details(waiter.refusals);
-        co_return result;
+        co_await contend(waiter);
+        if (waiter.lease) co_return std::move(waiter.lease);
+        waiter.failure->add_details(waiter.refusals);
+        co_return *std::move(waiter.failure);
     }
 
     /// As the protocol does; and the first waiter of this process may make its attempt right behind it.
@@ -135,44 +137,37 @@ class Contention {
         WaiterType& waiter_;
     };
 
-    /// Attempts, whenever the waiter is the first of this process.
-    Task<Result<LeasePtr>> contend(WaiterType& waiter) {
+    /// Attempts, whenever the waiter is the first of this process. False: its failure says why it did not
+    /// get the lock.
+    Task<bool> contend(WaiterType& waiter) {
         const TimeBudget<TimePoint>& budget = waiter.budget;
-        std::optional<Failure>& last = waiter.failure;
         for (;;) {
-            if (!co_await come_first(waiter)) co_return *std::move(last);
+            if (!co_await come_first(waiter)) co_return false;
             if (std::exchange(waiter.must_yield, false)) co_await yield_to_remote(waiter);
             if (co_await engine_.next_turn(waiter.call) == Verdict::cancelled) {
-                co_return cancelled(*waiter.claim, waiter.attempts);
+                waiter.failure = cancelled(*waiter.claim, waiter.attempts);
+                co_return false;
             }
             const TimePoint started = engine_.now();
-            if (last && budget.is_over(started)) co_return *std::move(last);
+            if (waiter.failure && budget.is_over(started)) co_return false;
             Timing timing{budget.end(), budget.connect_by()};
             Result<LeasePtr> result =
                 co_await protocol_.acquire(waiter.claim, waiter.how.ttl, timing, waiter.lead, waiter.call);
             node_queue_.delist(waiter);
             if (result) {
-                waiter.queue->held = *result;
-                co_return result;
+                waiter.queue->held = waiter.lease = *result;
+                co_return true;
             }
-            ++waiter.attempts;
-            const bool was_cut_short = budget.end() - started < budget.node_timeout;
-            if (last && result.error() == errc::unreachable && was_cut_short) {
-                last->set_attempts(waiter.attempts);  // this one says nothing about the nodes
-                co_return *std::move(last);
-            }
-            last = std::move(result).error();
-            last->set_attempts(waiter.attempts);
-            note_failure(waiter, started, timing.took);
-            if (is_unreachable_too_long(waiter)) co_return *std::move(last);
-            if (!co_await next_attempt(waiter)) co_return *std::move(last);
+            if (!note_failure(waiter, std::move(result).error(), started, timing.took)) co_return false;
+            if (!co_await next_attempt(waiter)) co_return false;
             if (waiter.notices >= quorum_of(engine_.size())) continue;
             // [15] a random delay desynchronises clients that try at the same time
             const auto suspended = waiter.suspend_until(waiter.next_attempt);
             const Verdict verdict = co_await engine_.suspend(suspended, waiter.call);
             waiter.suspended.reset();
             if (verdict == Verdict::cancelled) {
-                co_return cancelled(*waiter.claim, waiter.attempts, last->nodes());
+                waiter.failure = cancelled(*waiter.claim, waiter.attempts, waiter.failure->nodes());
+                co_return false;
             }
         }
     }
@@ -201,9 +196,7 @@ class Contention {
                 waiter.queue->held.reset();
                 break;
             }
-            waiter.failure = Failure{errc::contended,
-                                     "this process itself holds " + ProtocolType::describe(*waiter.claim)};
-            waiter.failure->set_attempts(waiter.attempts);
+            note_own_lease(waiter);
             // No longer than that, since its end may come nearer meanwhile.
             const auto pause = std::min<std::chrono::nanoseconds>(left, engine_.options().retry.cap);
             const TimePoint until = first_of(now + pause, waiter.last_start());
@@ -250,9 +243,31 @@ class Contention {
         co_return true;
     }
 
-    /// After an attempt that failed.
-    void note_failure(WaiterType& waiter, TimePoint started, std::chrono::nanoseconds took) {
+    /// After an attempt that failed. False: no other may follow.
+    [[nodiscard]] bool note_failure(WaiterType& waiter, Failure&& failure, TimePoint started,
+                                    std::chrono::nanoseconds took) {
+        ++waiter.attempts;
+        const bool was_cut_short = waiter.budget.end() - started < waiter.budget.node_timeout;
+        if (waiter.failure && failure == errc::unreachable && was_cut_short) {
+            waiter.failure->set_attempts(waiter.attempts);  // this one says nothing about the nodes
+            return false;
+        }
+        waiter.failure = std::move(failure);
+        waiter.failure->set_attempts(waiter.attempts);
         note_lead(waiter);
+        note_silence(waiter, started, took);
+        return !is_unreachable_too_long(waiter);
+    }
+
+    /// While another call of this process holds the resources.
+    static void note_own_lease(WaiterType& waiter) {
+        waiter.failure = Failure{
+            errc::contended, joined({"this process itself holds ", ProtocolType::describe(*waiter.claim)})};
+        waiter.failure->set_attempts(waiter.attempts);
+    }
+
+    /// Since when no quorum has answered the waiters for these resources.
+    void note_silence(WaiterType& waiter, TimePoint started, std::chrono::nanoseconds took) {
         LocalQueue<TimePoint>& queue = *waiter.queue;
         if (*waiter.failure != errc::unreachable) {
             waiter.round = took;
@@ -280,12 +295,13 @@ class Contention {
     /// Why the wait of one that is not first is over; none: it is not.
     [[nodiscard]] std::optional<Failure> end_of_wait(const WaiterType& waiter) const {
         if (is_unreachable_too_long(waiter)) {
-            return Failure{errc::unreachable, "no quorum answers those of this process that wait for " +
-                                                  ProtocolType::describe(*waiter.claim)};
+            return Failure{errc::unreachable,
+                           joined({"no quorum answers those of this process that wait for ",
+                                   ProtocolType::describe(*waiter.claim)})};
         }
         if ((engine_.now() - waiter.last_start()).count() < 0) return std::nullopt;
         return Failure{errc::contended,
-                       "others of this process wait for " + ProtocolType::describe(*waiter.claim)};
+                       joined({"others of this process wait for ", ProtocolType::describe(*waiter.claim)})};
     }
 
     /// When the nodes will have been silent for too long; none: they are not silent, or it never is too long.

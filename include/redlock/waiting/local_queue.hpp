@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,6 +18,7 @@
 #include "redlock/engine/round.hpp"
 #include "redlock/options.hpp"
 #include "redlock/result.hpp"
+#include "redlock/system/ref.hpp"
 #include "redlock/voting/claim.hpp"
 #include "redlock/waiting/queue_report.hpp"
 
@@ -33,8 +33,8 @@ struct LocalQueue;
 /// A call that waits, from its first attempt to its last. The driver's.
 template <class TimePoint>
 struct Waiter {
-    Waiter(std::shared_ptr<const Claim> what, const LockOptions& options, const TimeBudget<TimePoint>& time,
-           Call* caller, std::size_t node_count)
+    Waiter(Ref<const Claim> what, const LockOptions& options, const TimeBudget<TimePoint>& time, Call* caller,
+           std::size_t node_count)
         : claim{std::move(what)},
           how{options},
           budget{time},
@@ -45,18 +45,19 @@ struct Waiter {
     Waiter& operator=(const Waiter&) = delete;
     ~Waiter() = default;
 
-    const std::shared_ptr<const Claim> claim;
+    const Ref<const Claim> claim;
     const LockOptions& how;
     const TimeBudget<TimePoint> budget;
     Call* const call;
     LocalQueue<TimePoint>* queue = nullptr;
     Waiter* previous = nullptr;  ///< in the queue
     Waiter* next = nullptr;
-    std::shared_ptr<Suspended<TimePoint>> suspended{};  ///< what it was last suspended on
+    Ref<Suspended<TimePoint>> suspended{};  ///< what it was last suspended on
 
     // Its attempts.
     std::uint32_t attempts = 0;         ///< that failed
     std::optional<Failure> failure{};   ///< why it does not have the lock yet
+    Ref<Lease<TimePoint>> lease{};      ///< when it has the lock
     std::chrono::nanoseconds round{0};  ///< how long the last attempt took that a quorum answered
     TimePoint next_attempt{};           ///< when it begins at the latest
     std::optional<std::size_t> lead{};  ///< the node that the next attempt asks first
@@ -79,8 +80,8 @@ struct Waiter {
     /// When its last attempt begins.
     [[nodiscard]] TimePoint last_start() const { return budget.last_start(round); }
 
-    [[nodiscard]] std::shared_ptr<Suspended<TimePoint>> suspend_until(TimePoint when) {
-        suspended = std::make_shared<Suspended<TimePoint>>(when);
+    [[nodiscard]] Ref<Suspended<TimePoint>> suspend_until(TimePoint when) {
+        suspended = make_ref<Suspended<TimePoint>>(when);
         return suspended;
     }
 };
@@ -91,8 +92,8 @@ struct LocalQueue {
     const std::string* name = nullptr;
     Waiter<TimePoint>* first = nullptr;  ///< it contends
     Waiter<TimePoint>* last = nullptr;
-    std::size_t aside = 0;                     ///< more waiters, whose users decide whether they go on
-    std::shared_ptr<Lease<TimePoint>> held{};  ///< what one of them got, while the others wait for its end
+    std::size_t aside = 0;         ///< more waiters, whose users decide whether they go on
+    Ref<Lease<TimePoint>> held{};  ///< what one of them got, while the others wait for its end
     /// When the first of their latest attempts began that no quorum answered; none: one answered the last.
     std::optional<TimePoint> silent_since{};
     unsigned handovers = 0;  ///< from one of them to the next
