@@ -51,7 +51,7 @@ HandDriven::StartedPtr<Result<HandDriven::LeasePtr>> HandDriven::start_lock(cons
 
 HandDriven::StartedPtr<Result<HandDriven::LeasePtr>> HandDriven::start_lock_all(
     const std::vector<std::string>& names, LockOptions how) {
-    auto claim = std::make_shared<detail::Claim>();
+    auto claim = detail::make_ref<detail::Claim>();
     claim->resources = names;
     for (const std::string& name : names) {
         if (engine_.options().fencing) claim->counters.push_back(detail::fence_key(name));

@@ -98,15 +98,14 @@ namespace redlock::inline v0_1::detail {
     using namespace std::chrono_literals;
     const auto drift = drift_of(std::clamp(ttl, 0ms, longest_ttl), options);
     if (ttl.count() > 0 && ttl > drift && ttl <= longest_ttl) return std::nullopt;
-    const std::string value = std::to_string(ttl.count());
     if (ttl > longest_ttl) {
         return Failure{errc::invalid_argument,
-                       joined({"the ttl is ", value, " ms, but the longest is one year"})};
+                       joined({"the ttl is ", ttl.count(), " ms, but the longest is one year"})};
     }
     const auto least = std::chrono::floor<std::chrono::microseconds>(drift).count();
-    return Failure{errc::invalid_argument,
-                   joined({"the ttl is ", value, " ms, but must be more than the drift of ",
-                           std::to_string(least), " µs"})};
+    return Failure{
+        errc::invalid_argument,
+        joined({"the ttl is ", ttl.count(), " ms, but must be more than the drift of ", least, " µs"})};
 }
 
 }  // namespace redlock::inline v0_1::detail
