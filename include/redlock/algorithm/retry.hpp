@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -63,10 +62,11 @@ struct TimeBudget {
 /// [15] [16] Full jitter: a fraction, from 0 to 1, of a bound that grows from well above one round.
 [[nodiscard]] inline std::chrono::nanoseconds delay_after(std::uint32_t attempts, const RetryPolicy& retry,
                                                           std::chrono::nanoseconds round, double fraction) {
-    const std::chrono::nanoseconds cap = retry.cap;
+    const auto cap = static_cast<double>(std::chrono::nanoseconds{retry.cap}.count());
     double bound = static_cast<double>(std::max<std::chrono::nanoseconds>(retry.base, 2 * round).count());
-    bound *= std::pow(retry.multiplier, attempts - 1);
-    bound = std::min(bound, static_cast<double>(cap.count()));
+    // Not std::pow: <cmath> is long, and every user of the header would compile it.
+    for (std::uint32_t i = 1; i < attempts && bound < cap; ++i) bound *= retry.multiplier;
+    bound = std::min(bound, cap);
     return std::chrono::nanoseconds{static_cast<std::int64_t>(bound * fraction)};
 }
 
