@@ -2,7 +2,7 @@
 // Shared ownership by a count in the object itself.
 //
 // Not std::shared_ptr: that generates a control block for each type, and puts the code that drops a reference
-// into every function that holds one. Compilers take a tenth less time for this.
+// into every function that holds one. A file that locks compiles a few hundredths faster with this.
 #pragma once
 
 #include <atomic>
