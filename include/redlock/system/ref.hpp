@@ -15,6 +15,8 @@ namespace redlock::inline v0_1::detail {
 /// Base of what a Ref owns.
 class Counted {
    public:
+    Counted& operator=(const Counted&) = delete;
+
     void add_reference() const noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
 
     /// The last one destroys it.
@@ -29,7 +31,6 @@ class Counted {
    protected:
     Counted() = default;
     Counted(const Counted&) noexcept {}  // a copy has owners of its own
-    Counted& operator=(const Counted&) = delete;
     virtual ~Counted() = default;
 
    private:
@@ -42,14 +43,14 @@ template <class T>
 class Ref {
    public:
     Ref() = default;
-    Ref(std::nullptr_t) noexcept {}
+    Ref(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): as a pointer is
     explicit Ref(T* object) noexcept : object_{object} {
         if (object != nullptr) object->add_reference();
     }
     Ref(const Ref& other) noexcept : Ref{other.object_} {}
     Ref(Ref&& other) noexcept : object_{std::exchange(other.object_, nullptr)} {}
     template <class U>
-    Ref(const Ref<U>& other) noexcept : Ref{other.get()} {}
+    Ref(const Ref<U>& other) noexcept : Ref{other.get()} {}  // NOLINT(google-explicit-constructor)
     Ref& operator=(Ref other) noexcept {
         std::swap(object_, other.object_);
         return *this;

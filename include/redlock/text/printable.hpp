@@ -47,7 +47,7 @@ class Part {
         text_ = {digits_ + begin, sizeof digits_ - begin};
     }
 
-    char digits_[21];  // NOLINT: of a number alone, and so it is not filled otherwise
+    char digits_[21]{};  // of a number
     std::string_view text_;
 };
 
