@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "redlock/version.hpp"
+
 namespace redlock::inline v0_1 {
 
 /// A clock says now(). `later - earlier` is the time elapsed, rounded up to the safe side where the clock

@@ -2,6 +2,8 @@
 // The names of the library, for headers that only mention them.
 #pragma once
 
+#include "redlock/version.hpp"
+
 namespace redlock::inline v0_1 {
 
 namespace hiredis {

@@ -42,7 +42,8 @@ namespace redlock::inline v0_1::detail {
 /// What a claim is about: the resources, and the fencing counters beside them when fencing is on.
 struct Claim final : Counted {
     Claim() = default;
-    explicit Claim(std::vector<std::string> names, std::vector<std::string> fence_keys = {},
+    // NOLINTNEXTLINE(google-explicit-constructor): {{"a", "b"}} is a claim
+    Claim(std::vector<std::string> names, std::vector<std::string> fence_keys = {},
                    std::vector<std::string> queue_keys = {})
         : resources{std::move(names)}, counters{std::move(fence_keys)}, queues{std::move(queue_keys)} {}
 
