@@ -44,7 +44,7 @@ struct Claim final : Counted {
     Claim() = default;
     // NOLINTNEXTLINE(google-explicit-constructor): {{"a", "b"}} is a claim
     Claim(std::vector<std::string> names, std::vector<std::string> fence_keys = {},
-                   std::vector<std::string> queue_keys = {})
+          std::vector<std::string> queue_keys = {})
         : resources{std::move(names)}, counters{std::move(fence_keys)}, queues{std::move(queue_keys)} {}
 
     std::vector<std::string> resources{};
