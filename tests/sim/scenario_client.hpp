@@ -63,7 +63,7 @@ class ScenarioClient final : private detail::Upcalls<SimClock::time_point>,
             timeline_.note(index_, "FAILS: " + votes_of(result.error()));
             co_return nullptr;
         }
-        const SimLeasePtr lease = *result;
+        SimLeasePtr lease = *result;
         timeline_.note(index_, "HOLDS: " + timeline_.names().token(lease->token.str()) + ", fencing token " +
                                    timeline_.names().fence(lease->fences.front()) + ", valid for " +
                                    TimelineWriter::in_ms(lease->remaining(engine_.now())) + " ms, until " +

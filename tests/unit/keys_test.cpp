@@ -96,7 +96,7 @@ detail::Ref<detail::Round<ManualClock::time_point>> release_of(detail::Ref<Keys>
     detail::Claim claim;
     claim.resources = {std::string(name_size, 'x')};
     auto round = detail::make_ref<detail::Round<ManualClock::time_point>>(
-        detail::release_command(claim, Token::parse("t")), 1, hour_and(0s), hour_and(0s));
+        detail::release_command(claim, Token::parse("t")), 1U, hour_and(0s), hour_and(0s));
     round->keys = std::move(keys);
     return round;
 }
@@ -104,7 +104,7 @@ detail::Ref<detail::Round<ManualClock::time_point>> release_of(detail::Ref<Keys>
 TEST(Owed, R34_is_urgent_until_the_keys_are_gone_and_then_forgotten) {
     Owed owed;
     const Link link{1, hour_and(0s)};
-    auto keys = detail::make_ref<Keys>(1);
+    auto keys = detail::make_ref<Keys>(1U);
     owed.add(release_of(keys), hour_and(10s), 16);
     EXPECT_TRUE(owed.are_urgent());
     EXPECT_EQ(owed.next_due(), hour_and(10s));
@@ -119,7 +119,7 @@ TEST(Owed, R34_is_urgent_until_the_keys_are_gone_and_then_forgotten) {
 TEST(Owed, R34_is_kept_but_worth_no_connection_where_its_acquire_may_yet_run) {
     Owed owed;
     const Link link{1, hour_and(0s)};
-    auto keys = detail::make_ref<Keys>(1);
+    auto keys = detail::make_ref<Keys>(1U);
     keys->on_sent(0, link, 10s);
     owed.add(release_of(keys), hour_and(10s), 16);
     owed.expire(0, link, hour_and(10s));
@@ -132,7 +132,7 @@ TEST(Owed, R34_is_kept_but_worth_no_connection_where_its_acquire_may_yet_run) {
 
 TEST(Owed, is_bounded_by_count_and_by_bytes) {
     Owed owed;
-    auto keys = detail::make_ref<Keys>(1);
+    auto keys = detail::make_ref<Keys>(1U);
     for (int i = 0; i < 100; ++i) owed.add(release_of(keys), hour_and(10s), 16);
     EXPECT_EQ(owed.size(), 16U);
     for (int i = 0; i < 1000; ++i) owed.add(release_of(keys, 60'000), hour_and(20s), 1'000'000);

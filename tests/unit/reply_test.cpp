@@ -21,7 +21,7 @@ const Reply nil{};
 
 const std::string token_text = "0123456789abcdef0123456789abcdef01234567";
 const std::string waiter = "redlock:fedcba9876543210fedcba9876543210fedcba98 17";
-const Claim claim{
+const Claim known_claim{
     {"orders/42", "invoices"}, {"{orders/42}:f", "{invoices}:f"}, {"{orders/42}:q", "{invoices}:q"}};
 
 std::vector<Command> all_commands() {
@@ -30,15 +30,15 @@ std::vector<Command> all_commands() {
     const std::vector<std::int64_t> fences{1'750'000'000'000'001, 1'750'000'000'000'002};
     const Claim one{{"orders/42"}, {}, {}};
     return {acquire_command(one, ours, 10s, 24h, {}),
-            acquire_command(claim, ours, 10s, 24h, fences),
-            adopt_command(claim, ours, 24h, fences),
-            commit_command(claim, ours, 24h, fences, true),
-            hold_command(Kind::extend, claim, ours, 10s, 24h, fences, true),
-            hold_command(Kind::put_back, claim, ours, 10s, 24h, fences),
-            release_command(claim, ours),
-            enlist_command(claim, waiter, 1'750'000'000'000'000, 10s),
-            delist_command(claim, waiter),
-            peek_command(claim.resources, claim.counters)};
+            acquire_command(known_claim, ours, 10s, 24h, fences),
+            adopt_command(known_claim, ours, 24h, fences),
+            commit_command(known_claim, ours, 24h, fences, true),
+            hold_command(Kind::extend, known_claim, ours, 10s, 24h, fences, true),
+            hold_command(Kind::put_back, known_claim, ours, 10s, 24h, fences),
+            release_command(known_claim, ours),
+            enlist_command(known_claim, waiter, 1'750'000'000'000'000, 10s),
+            delist_command(known_claim, waiter),
+            peek_command(known_claim.resources, known_claim.counters)};
 }
 
 constexpr Kind all_kinds[] = {Kind::acquire, Kind::commit, Kind::extend, Kind::put_back, Kind::release};
