@@ -20,7 +20,7 @@ Reply list(const std::vector<Reply>& elements) { return {Reply::Kind::array, 0, 
 const Reply nil{};
 
 const std::string token_text = "0123456789abcdef0123456789abcdef01234567";
-const std::string waiter = "redlock:fedcba9876543210fedcba9876543210fedcba98 17";
+const std::string waiter_name = "redlock:fedcba9876543210fedcba9876543210fedcba98 17";
 const Claim known_claim{
     {"orders/42", "invoices"}, {"{orders/42}:f", "{invoices}:f"}, {"{orders/42}:q", "{invoices}:q"}};
 
@@ -36,8 +36,8 @@ std::vector<Command> all_commands() {
             hold_command(Kind::extend, known_claim, ours, 10s, 24h, fences, true),
             hold_command(Kind::put_back, known_claim, ours, 10s, 24h, fences),
             release_command(known_claim, ours),
-            enlist_command(known_claim, waiter, 1'750'000'000'000'000, 10s),
-            delist_command(known_claim, waiter),
+            enlist_command(known_claim, waiter_name, 1'750'000'000'000'000, 10s),
+            delist_command(known_claim, waiter_name),
             peek_command(known_claim.resources, known_claim.counters)};
 }
 

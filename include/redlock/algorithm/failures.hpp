@@ -97,11 +97,11 @@ namespace redlock::inline v0_1::detail {
                                                         const Options& options) {
     using namespace std::chrono_literals;
     const auto drift = drift_of(std::clamp(ttl, 0ms, longest_ttl), options);
-    if (ttl.count() > 0 && ttl > drift && ttl <= longest_ttl) return std::nullopt;
-    if (ttl > longest_ttl) {
+    if (ttl > longest_ttl) {  // and may be too long to be compared in nanoseconds
         return Failure{errc::invalid_argument,
                        joined({"the ttl is ", ttl.count(), " ms, but the longest is one year"})};
     }
+    if (ttl.count() > 0 && ttl > drift) return std::nullopt;
     const auto least = std::chrono::floor<std::chrono::microseconds>(drift).count();
     return Failure{
         errc::invalid_argument,
