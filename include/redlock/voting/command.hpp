@@ -55,12 +55,12 @@ class Command {
     /// What it says, the command's name first; views of its bytes. For errors: not fast.
     [[nodiscard]] std::vector<std::string_view> arguments() const {
         std::string_view rest = bytes_;
-        const auto number = [&rest] {
+        const auto number = [&rest]() -> std::size_t {
             const std::size_t end = rest.find("\r\n");
             std::uint64_t value = 0;
             static_cast<void>(read_number(rest.substr(1, end - 1), value));
             rest.remove_prefix(end + 2);
-            return static_cast<std::size_t>(value);
+            return std::min<std::uint64_t>(value, rest.size());
         };
         std::vector<std::string_view> list(number());
         for (std::string_view& argument : list) {
@@ -80,7 +80,7 @@ class Command {
         std::uint64_t key_count = 0;
         static_cast<void>(read_number(list[2], key_count));
         list.erase(list.begin(), list.begin() + 3);
-        const std::size_t first_known = std::min(static_cast<std::size_t>(key_count) + 1, list.size());
+        const std::size_t first_known = std::min<std::uint64_t>(key_count + 1, list.size());
         const auto is_known = [](std::string_view argument) {
             const bool is_number = argument.find_first_not_of("-0123456789") == std::string_view::npos;
             return is_number || argument == "exactly" || argument == "above";
