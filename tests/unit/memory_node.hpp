@@ -53,7 +53,7 @@ struct ScriptedReply {
 // The token that a request of ours carries.
 [[nodiscard]] std::string token_of(const Request& request);
 
-// Keys with expiry, and the scripts as their comments in command.hpp describe them.
+// Keys with expiry, and the scripts as their comments in scripts.hpp describe them.
 class MemoryNode {
    public:
     using Time = std::chrono::nanoseconds;

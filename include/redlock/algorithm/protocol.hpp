@@ -150,8 +150,6 @@ class Protocol {
         engine_.post(rounds_.release(*lease.claim, lease.token, lease.keys, engine_.now()));
     }
 
-    [[nodiscard]] static std::string describe(const Claim& claim) { return detail::describe(claim); }
-
    private:
     /// The turn of an extension that has begun. At its end the next extension has it; one that is resumed may
     /// end without its turn, or may have ended before, and then the one behind it is resumed. Where memory
@@ -213,8 +211,7 @@ class Protocol {
 
     [[nodiscard]] Failure failure_of(errc reason, const LeaseType& lease, const Round<TimePoint>& round,
                                      const char* what = "") const {
-        return Failure{reason, joined({detail::describe(*lease.claim), what}),
-                       rounds_.reports(round.ballots)};
+        return Failure{reason, joined({describe(*lease.claim), what}), rounds_.reports(round.ballots)};
     }
 
     EngineType& engine_;

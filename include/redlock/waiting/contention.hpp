@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "redlock/algorithm/failures.hpp"
 #include "redlock/algorithm/lease.hpp"
 #include "redlock/algorithm/protocol.hpp"
 #include "redlock/algorithm/retry.hpp"
@@ -261,8 +262,8 @@ class Contention {
 
     /// While another call of this process holds the resources.
     static void note_own_lease(WaiterType& waiter) {
-        waiter.failure = Failure{
-            errc::contended, joined({"this process itself holds ", ProtocolType::describe(*waiter.claim)})};
+        waiter.failure =
+            Failure{errc::contended, joined({"this process itself holds ", describe(*waiter.claim)})};
         waiter.failure->set_attempts(waiter.attempts);
     }
 
@@ -295,13 +296,13 @@ class Contention {
     /// Why the wait of one that is not first is over; none: it is not.
     [[nodiscard]] std::optional<Failure> end_of_wait(const WaiterType& waiter) const {
         if (is_unreachable_too_long(waiter)) {
-            return Failure{errc::unreachable,
-                           joined({"no quorum answers those of this process that wait for ",
-                                   ProtocolType::describe(*waiter.claim)})};
+            return Failure{
+                errc::unreachable,
+                joined({"no quorum answers those of this process that wait for ", describe(*waiter.claim)})};
         }
         if ((engine_.now() - waiter.last_start()).count() < 0) return std::nullopt;
         return Failure{errc::contended,
-                       joined({"others of this process wait for ", ProtocolType::describe(*waiter.claim)})};
+                       joined({"others of this process wait for ", describe(*waiter.claim)})};
     }
 
     /// When the nodes will have been silent for too long; none: they are not silent, or it never is too long.
@@ -336,7 +337,7 @@ class Contention {
 
     [[nodiscard]] static Failure cancelled(const Claim& claim, std::uint32_t attempts,
                                            std::vector<NodeReport> nodes = {}) {
-        Failure failure{errc::cancelled, ProtocolType::describe(claim), std::move(nodes)};
+        Failure failure{errc::cancelled, describe(claim), std::move(nodes)};
         failure.set_attempts(attempts);
         return failure;
     }
