@@ -42,6 +42,13 @@ class Protocol {
     Protocol(EngineType& engine, RoundFactory<Transport, Clock>& rounds, LeaseEvents<TimePoint>& events)
         : engine_{engine}, rounds_{rounds}, events_{events} {}
 
+    /// One attempt that begins now, for resources that nobody waits for.
+    Task<Result<LeasePtr>> try_acquire(ClaimPtr claim, std::chrono::milliseconds ttl, Call* call) {
+        const TimePoint now = engine_.now();
+        Timing timing{now + engine_.options().node_timeout, now + engine_.options().connect_timeout};
+        co_return co_await acquire(std::move(claim), ttl, timing, std::nullopt, call);
+    }
+
     /// One attempt. [8]–[14] With a `lead` that node is asked first, and the others when it has granted.
     Task<Result<LeasePtr>> acquire(ClaimPtr claim, std::chrono::milliseconds ttl, Timing& timing,
                                    std::optional<std::size_t> lead, Call* call) {

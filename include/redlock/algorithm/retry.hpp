@@ -16,7 +16,7 @@ namespace redlock::inline v0_1::detail {
 /// The longest wait that is counted, so that adding it to a point in time cannot overflow.
 inline constexpr std::chrono::milliseconds ages = std::chrono::hours{24 * 365 * 100};
 
-/// The time that a call may take.
+/// The time that a call which waits may take.
 template <class TimePoint>
 struct TimeBudget {
     TimePoint began;
@@ -24,10 +24,8 @@ struct TimeBudget {
     std::chrono::nanoseconds node_timeout;
     std::chrono::nanoseconds connect_timeout;
 
-    /// Until when attempts wait for connections: within the wait, where there is one.
-    [[nodiscard]] TimePoint connect_by() const {
-        return began + (wait.count() == 0 ? connect_timeout : std::min(connect_timeout, wait));
-    }
+    /// Until when attempts wait for connections.
+    [[nodiscard]] TimePoint connect_by() const { return began + std::min(connect_timeout, wait); }
 
     /// Attempts end by then; the first has a node_timeout in any case.
     [[nodiscard]] TimePoint end() const { return began + std::max(wait, node_timeout); }
@@ -45,7 +43,6 @@ struct TimeBudget {
     /// When the next attempt begins after a delay; none: the wait is over by then.
     [[nodiscard]] std::optional<TimePoint> next_attempt(std::chrono::nanoseconds delay,
                                                         std::chrono::nanoseconds round, TimePoint now) const {
-        if (wait.count() == 0) return std::nullopt;
         const std::chrono::nanoseconds left = -(now - last_start(round));
         if (left.count() <= 0) return std::nullopt;
         return now + std::min(delay, left);

@@ -88,6 +88,12 @@ class Client final : private Upcalls<typename Clock::time_point>,
     [[nodiscard]] TimePoint now() const { return engine_.now(); }
     [[nodiscard]] const Options& options() const noexcept { return engine_.options(); }
 
+    /// As acquire() without a wait or renewal. Code that only tries need not compile what waits.
+    [[nodiscard]] Result<LeasePtr> try_acquire(Ref<const Claim> claim, std::chrono::milliseconds ttl) {
+        if (is_forked()) return after_fork();
+        return engine_.run(protocol_.try_acquire(std::move(claim), ttl, nullptr));
+    }
+
     [[nodiscard]] Result<LeasePtr> acquire(Ref<const Claim> claim, const LockOptions& how) {
         if (is_forked()) return after_fork();
         if (how.renew) background_thread_.start();  // before anything is held that would need it

@@ -37,6 +37,13 @@ template <class Transport, class Clock>
     return client->check_ttl(how.ttl);
 }
 
+template <class Transport, class Clock>
+[[nodiscard]] Result<BasicLock<Transport, Clock>> lock_of(
+    ClientPtr<Transport, Clock> client, Result<typename Client<Transport, Clock>::LeasePtr>&& lease) {
+    if (!lease) return std::move(lease).error();
+    return BasicLock<Transport, Clock>{std::move(client), *std::move(lease)};
+}
+
 /// By value: the client lives for the length of the call, though its Redlock may be destroyed meanwhile.
 template <class Transport, class Clock>
 [[nodiscard]] Result<BasicLock<Transport, Clock>> adopt_from(
@@ -50,8 +57,7 @@ template <class Transport, class Clock>
         return invalid("there is not one fencing token per resource");
     }
     auto lease = client->adopt(claim_of(names, client->options()), token, std::move(fences), how);
-    if (!lease) return std::move(lease).error();
-    return BasicLock<Transport, Clock>{std::move(client), *std::move(lease)};
+    return lock_of(std::move(client), std::move(lease));
 }
 
 }  // namespace redlock::inline v0_1::detail
@@ -83,17 +89,19 @@ BasicRedlock<Transport, Clock>::~BasicRedlock() {
 template <class Transport, class Clock>
 auto BasicRedlock<Transport, Clock>::try_lock(const Resources& resources, std::chrono::milliseconds ttl)
     -> Result<lock_type> {
-    return lock(resources, {.ttl = ttl});
+    if (auto bad = detail::check_call(client_, resources.names(), {.ttl = ttl})) return *std::move(bad);
+    auto client = client_;  // for the length of the call, though this may be destroyed meanwhile
+    auto lease = client->try_acquire(detail::claim_of(resources.names(), client->options()), ttl);
+    return detail::lock_of(std::move(client), std::move(lease));
 }
 
 template <class Transport, class Clock>
 auto BasicRedlock<Transport, Clock>::lock(const Resources& resources, const LockOptions& how)
     -> Result<lock_type> {
     if (auto bad = detail::check_call(client_, resources.names(), how)) return *std::move(bad);
-    auto client = client_;  // for the length of the call, though this may be destroyed meanwhile
+    auto client = client_;  // as above
     auto lease = client->acquire(detail::claim_of(resources.names(), client->options()), how);
-    if (!lease) return std::move(lease).error();
-    return lock_type{std::move(client), *std::move(lease)};
+    return detail::lock_of(std::move(client), std::move(lease));
 }
 
 template <class Transport, class Clock>

@@ -45,12 +45,9 @@ class Contention {
 
     /// Attempts until one succeeds, the wait is over or a stop is requested.
     Task<Result<LeasePtr>> acquire(ClaimPtr claim, LockOptions how, Call* call) {
+        if (how.wait.count() == 0) co_return co_await protocol_.try_acquire(claim, how.ttl, call);
         const TimeBudget<TimePoint> budget{engine_.now(), std::min(how.wait, ages),
                                            engine_.options().node_timeout, engine_.options().connect_timeout};
-        if (how.wait.count() == 0) {
-            Timing timing{budget.end(), budget.connect_by()};
-            co_return co_await protocol_.acquire(claim, how.ttl, timing, std::nullopt, call);
-        }
         if (co_await engine_.next_turn(call) == Verdict::cancelled) co_return cancelled(*claim, 0);
         WaiterType waiter{claim, how, budget, call, engine_.size()};
         waiter.since_us = engine_.wall_us();
