@@ -3,36 +3,31 @@
 #pragma once
 
 #include <condition_variable>
-#include <memory>
-#include <vector>
+#include <forward_list>
+#include <utility>
 
 namespace redlock::inline v0_1::detail {
 
 /// Whether the thread is unparked is a flag of its Call, under the engine's mutex; so this may be notified
 /// late.
-using ParkingSpot = std::condition_variable;
+class ParkingSpot : public std::condition_variable {
+    friend class ParkingLot;
+    ParkingSpot* next_free_ = nullptr;
+};
 
 /// Lends spots: a thread may still be notifying one when the call that it unparked has ended. It has as many
 /// as ever were used at once. The engine's mutex guards it.
 class ParkingLot {
    public:
     [[nodiscard]] ParkingSpot& borrow() {
-        if (free_.empty()) add_spot();
-        ParkingSpot* spot = free_.back();
-        free_.pop_back();
-        return *spot;
+        if (free_ == nullptr) return spots_.emplace_front();
+        return *std::exchange(free_, free_->next_free_);
     }
-    void give_back(ParkingSpot& spot) { free_.push_back(&spot); }
+    void give_back(ParkingSpot& spot) noexcept { spot.next_free_ = std::exchange(free_, &spot); }
 
    private:
-    void add_spot() {
-        spots_.push_back(std::make_unique<ParkingSpot>());
-        free_.reserve(spots_.capacity());  // giving one back allocates nothing
-        free_.push_back(spots_.back().get());
-    }
-
-    std::vector<std::unique_ptr<ParkingSpot>> spots_;
-    std::vector<ParkingSpot*> free_;
+    std::forward_list<ParkingSpot> spots_;
+    ParkingSpot* free_ = nullptr;
 };
 
 }  // namespace redlock::inline v0_1::detail

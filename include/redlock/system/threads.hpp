@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <functional>
 #include <thread>
 #include <utility>
 
@@ -31,8 +32,7 @@ class SignalsBlocked {
 };
 
 /// Throws std::system_error if the system gives no thread.
-template <class Work>
-[[nodiscard]] std::thread start_thread(Work work) {
+[[nodiscard]] inline std::thread start_thread(std::function<void()> work) {
     const SignalsBlocked blocked;
     return std::thread{std::move(work)};
 }
