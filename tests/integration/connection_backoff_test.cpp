@@ -9,34 +9,34 @@ namespace {
 
 using redlock::detail::Sent;
 
-// With the default backoff of 10 ms that doubles: at 0, 10, 30, 70, 150, 310 and 630 ms, at most twice as
-// fast.
+// The default backoff starts at 10 ms and doubles: attempts at 0, 10, 30, 70, 150, 310 and 630 ms, or at most
+// twice as often.
 constexpr std::size_t a_few = 14;
 
 // Accepts the login and closes the connection at any other request, after an optional reply.
-FakeNode hanging_up(const std::string& last_words = {}) {
-    return scripted_node([last_words](const Request& request) {
-        return says(request, "SET") ? Answer{last_words, true} : agreeable_answer(request);
+FakeNode hanging_up(const std::string& last_reply = {}) {
+    return scripted_node([last_reply](const Request& request) {
+        return says(request, "SET") ? Answer{last_reply, true} : agreeable_answer(request);
     });
 }
 
 TEST(ConnectionBackoff, R22_a_log_in_does_not_end_it) {
     const FakeNode node = hanging_up();
-    DrivenTransport wire{{node.uri()}};
-    wire.poll_for(1s, [&] { static_cast<void>(wire.send({"SET", "name", "token"})); });
-    EXPECT_GT(wire.ups.size(), 1U);
+    DrivenTransport driven{{node.uri()}};
+    driven.poll_for(1s, [&] { static_cast<void>(driven.send({"SET", "name", "token"})); });
+    EXPECT_GT(driven.ups.size(), 1U);
     EXPECT_LE(node.accepted(), a_few);
 }
 
 TEST(ConnectionBackoff, R22_a_request_that_was_answered_ends_it) {
     FakeNode node = agreeable_node();
-    DrivenTransport wire{{node.uri()}, waits_long()};
-    ASSERT_TRUE(wire.comes_up());
-    ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
+    DrivenTransport driven{{node.uri()}, waits_long()};
+    ASSERT_TRUE(driven.comes_up());
+    ASSERT_TRUE(driven.is_answered({"SET", "name", "token"}));
     node.close_connections();
-    ASSERT_TRUE(wire.poll_until([&] { return wire.downs.size() == 1; }));
-    EXPECT_EQ(wire.connect(), Sent::connecting) << "it was well a moment ago";
-    EXPECT_TRUE(wire.transport().is_promising(0));
+    ASSERT_TRUE(driven.poll_until([&] { return driven.downs.size() == 1; }));
+    EXPECT_EQ(driven.connect(), Sent::connecting) << "it was well a moment ago";
+    EXPECT_TRUE(driven.transport().is_promising(0));
 }
 
 TEST(ConnectionBackoff, R22_an_error_does_not_end_it) {
@@ -44,48 +44,49 @@ TEST(ConnectionBackoff, R22_an_error_does_not_end_it) {
          {"-READONLY You can't write against a read only replica.", "-MOVED 1 a:1",
           "-NOAUTH Authentication required.", "-DENIED no", "-ERR rate limit exceeded"}) {
         const FakeNode node = hanging_up(error + "\r\n");
-        DrivenTransport wire{{node.uri()}, waits_long()};
-        ASSERT_TRUE(wire.comes_up());
-        ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
-        ASSERT_TRUE(wire.poll_until([&] { return wire.downs.size() == 1; }));
-        EXPECT_EQ(wire.connect(), Sent::down) << error;
+        DrivenTransport driven{{node.uri()}, waits_long()};
+        ASSERT_TRUE(driven.comes_up());
+        ASSERT_TRUE(driven.is_answered({"SET", "name", "token"}));
+        ASSERT_TRUE(driven.poll_until([&] { return driven.downs.size() == 1; }));
+        EXPECT_EQ(driven.connect(), Sent::down) << error;
     }
 }
 
-// The call that finds it closed is not told; it must not connect as often as there are calls.
+// The call that finds the connection closed gets no event. The transport must not connect once for every
+// call.
 TEST(ConnectionBackoff, R22_a_server_that_closes_at_once_is_not_taken_for_one_that_closes_idle_connections) {
     FakeNode node = agreeable_node();
-    DrivenTransport wire{{node.uri()}, waits_long()};
-    ASSERT_TRUE(wire.comes_up());
+    DrivenTransport driven{{node.uri()}, waits_long()};
+    ASSERT_TRUE(driven.comes_up());
     node.close_connections();
-    ASSERT_TRUE(eventually(patience, [&] { return wire.connect() != Sent::accepted; })) << "nobody polls";
-    EXPECT_EQ(wire.connect(), Sent::down);
+    ASSERT_TRUE(eventually(patience, [&] { return driven.connect() != Sent::accepted; })) << "nobody polls";
+    EXPECT_EQ(driven.connect(), Sent::down);
     EXPECT_EQ(node.accepted(), 1U);
 }
 
 TEST(ConnectionBackoff, R22_one_that_was_closed_idle_after_it_had_answered_is_replaced_at_once) {
     FakeNode node = agreeable_node();
-    DrivenTransport wire{{node.uri()}, waits_long()};
-    ASSERT_TRUE(wire.comes_up());
-    ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
+    DrivenTransport driven{{node.uri()}, waits_long()};
+    ASSERT_TRUE(driven.comes_up());
+    ASSERT_TRUE(driven.is_answered({"SET", "name", "token"}));
     node.close_connections();
-    ASSERT_TRUE(eventually(patience, [&] { return wire.connect() != Sent::accepted; })) << "nobody polls";
-    EXPECT_EQ(wire.connect(), Sent::connecting);
-    EXPECT_TRUE(wire.transport().is_promising(0));
+    ASSERT_TRUE(eventually(patience, [&] { return driven.connect() != Sent::accepted; })) << "nobody polls";
+    EXPECT_EQ(driven.connect(), Sent::connecting);
+    EXPECT_TRUE(driven.transport().is_promising(0));
 }
 
 TEST(ConnectionBackoff, R22_only_where_nothing_has_failed_a_connection_is_promising) {
     const FakeNode node = hanging_up();
-    DrivenTransport wire{{node.uri()}, tries_often()};
-    EXPECT_FALSE(wire.transport().is_promising(0)) << "none is being made";
-    ASSERT_EQ(wire.connect(), Sent::connecting);
-    EXPECT_TRUE(wire.transport().is_promising(0)) << "the first";
-    ASSERT_TRUE(wire.poll_until([&] { return wire.ups.size() == 1; }));
-    EXPECT_FALSE(wire.transport().is_promising(0)) << "it is up";
-    ASSERT_EQ(wire.send({"SET", "name", "token"}), Sent::accepted);
-    ASSERT_TRUE(wire.poll_until([&] { return wire.downs.size() == 1; }));
-    ASSERT_TRUE(eventually(patience, [&] { return wire.connect() == Sent::connecting; }));
-    EXPECT_FALSE(wire.transport().is_promising(0)) << "that one took a log-in and no more";
+    DrivenTransport driven{{node.uri()}, tries_often()};
+    EXPECT_FALSE(driven.transport().is_promising(0)) << "none is being made";
+    ASSERT_EQ(driven.connect(), Sent::connecting);
+    EXPECT_TRUE(driven.transport().is_promising(0)) << "the first";
+    ASSERT_TRUE(driven.poll_until([&] { return driven.ups.size() == 1; }));
+    EXPECT_FALSE(driven.transport().is_promising(0)) << "it is up";
+    ASSERT_EQ(driven.send({"SET", "name", "token"}), Sent::accepted);
+    ASSERT_TRUE(driven.poll_until([&] { return driven.downs.size() == 1; }));
+    ASSERT_TRUE(eventually(patience, [&] { return driven.connect() == Sent::connecting; }));
+    EXPECT_FALSE(driven.transport().is_promising(0)) << "that one took a log-in and no more";
 }
 
 TEST(ConnectionBackoff, R22_a_subscription_that_is_hung_up_on_right_away_is_made_ever_more_seldom) {
@@ -94,9 +95,9 @@ TEST(ConnectionBackoff, R22_a_subscription_that_is_hung_up_on_right_away_is_made
         answer.then_close = says(request, "SUBSCRIBE");
         return answer;
     });
-    DrivenTransport wire{{node.uri()}};
-    wire.transport().listen("channel");
-    wire.poll_for(1s);
+    DrivenTransport driven{{node.uri()}};
+    driven.transport().listen("channel");
+    driven.poll_for(1s);
     EXPECT_GT(node.count("SUBSCRIBE"), 1U);
     EXPECT_LE(node.accepted(), a_few);
 }
@@ -106,36 +107,36 @@ TEST(ConnectionBackoff, R22_poll_itself_connects_while_a_node_is_to_be_kept_tryi
     const FakeNode node = scripted_node([&](const Request& request) {
         return is_well ? agreeable_answer(request) : Answer{"", true};
     });
-    DrivenTransport wire{{node.uri()}, tries_often()};
-    ASSERT_EQ(wire.connect(), Sent::connecting);
-    wire.poll_for(100ms);
+    DrivenTransport driven{{node.uri()}, tries_often()};
+    ASSERT_EQ(driven.connect(), Sent::connecting);
+    driven.poll_for(100ms);
     EXPECT_EQ(node.accepted(), 1U) << "nobody wants it";
-    wire.transport().keep_trying(0, true);
-    EXPECT_TRUE(wire.poll_until([&] { return node.accepted() >= 3; }));
+    driven.transport().keep_trying(0, true);
+    EXPECT_TRUE(driven.poll_until([&] { return node.accepted() >= 3; }));
     is_well = true;
-    EXPECT_TRUE(wire.poll_until([&] { return wire.ups.size() == 1; }));
-    wire.transport().keep_trying(0, false);
+    EXPECT_TRUE(driven.poll_until([&] { return driven.ups.size() == 1; }));
+    driven.transport().keep_trying(0, false);
 }
 
 TEST(ConnectionBackoff, R22_poll_waits_no_longer_than_until_the_next_try) {
     const FakeNode node = closing_node();
-    DrivenTransport wire{{node.uri()}, tries_often()};
-    wire.transport().keep_trying(0, true);
+    DrivenTransport driven{{node.uri()}, tries_often()};
+    driven.transport().keep_trying(0, true);
     const auto before = std::chrono::steady_clock::now();
-    for (int i = 0; node.accepted() < 3 && i < 20; ++i) wire.poll(5s);
+    for (int i = 0; node.accepted() < 3 && i < 20; ++i) driven.poll(5s);
     EXPECT_EQ(node.accepted(), 3U);
     EXPECT_LT(std::chrono::steady_clock::now() - before, 5s);
 }
 
 TEST(ConnectionBackoff, R29_one_that_is_dropped_says_why_tells_nothing_and_is_made_anew_after_the_backoff) {
     FakeNode node = agreeable_node();
-    DrivenTransport wire{{node.uri()}, waits_long()};
-    wire.when_up = [&] { wire.transport().drop(0, {Vote::refused, "it is a replica, not a master"}); };
-    ASSERT_TRUE(wire.comes_up());
-    wire.poll_for(20ms);
-    EXPECT_TRUE(wire.downs.empty());
-    EXPECT_EQ(wire.connect(), Sent::down);
-    EXPECT_EQ(wire.transport().fault(0).text, "it is a replica, not a master");
+    DrivenTransport driven{{node.uri()}, waits_long()};
+    driven.when_up = [&] { driven.transport().drop(0, {Vote::refused, "it is a replica, not a master"}); };
+    ASSERT_TRUE(driven.comes_up());
+    driven.poll_for(20ms);
+    EXPECT_TRUE(driven.downs.empty());
+    EXPECT_EQ(driven.connect(), Sent::down);
+    EXPECT_EQ(driven.transport().fault(0).text, "it is a replica, not a master");
     EXPECT_TRUE(eventually(patience, [&] { return node.connections() == 0; }));
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 using redlock::detail::Scripts;
 
-// Agreeable but for one question: "INFO", or "CLIENT ID".
+// An agreeable node that answers one request with an error: "INFO", or "CLIENT ID".
 FakeNode objecting_to(const std::string& question, const std::string& error,
                       std::atomic<int>* times = nullptr) {
     return scripted_node([=](const Request& request) -> Answer {
@@ -29,14 +29,14 @@ TEST(ConnectionLogIn, R29_an_error_that_passes_is_no_answer) {
               "DENIED Redis is running in protected mode", "SOMETHING new"}) {
             std::atomic<int> times{1};
             const FakeNode node = objecting_to(question, "-" + text, &times);
-            DrivenTransport wire{{node.uri()}, tries_often()};
-            wire.transport().keep_trying(0, true);
-            ASSERT_TRUE(wire.poll_until([&] { return !wire.ups.empty(); })) << question << ": " << text;
-            ASSERT_EQ(wire.downs.size(), 1U) << question << ": " << text;
-            EXPECT_EQ(wire.downs[0].vote, Vote::refused);
-            EXPECT_EQ(wire.downs[0].text, text);
-            EXPECT_EQ(wire.ups[0].run_id, std::string(40, 'f'));
-            EXPECT_EQ(wire.ups[0].scripts, Scripts::by_name);
+            DrivenTransport driven{{node.uri()}, tries_often()};
+            driven.transport().keep_trying(0, true);
+            ASSERT_TRUE(driven.poll_until([&] { return !driven.ups.empty(); })) << question << ": " << text;
+            ASSERT_EQ(driven.downs.size(), 1U) << question << ": " << text;
+            EXPECT_EQ(driven.downs[0].vote, Vote::refused);
+            EXPECT_EQ(driven.downs[0].text, text);
+            EXPECT_EQ(driven.ups[0].run_id, std::string(40, 'f'));
+            EXPECT_EQ(driven.ups[0].scripts, Scripts::by_name);
         }
     }
 }
@@ -46,8 +46,8 @@ TEST(ConnectionLogIn, R29_what_may_not_be_asked_is_no_reason_to_do_without_the_n
         for (const std::string error :
              {"-NOPERM this user has no permissions", "-ERR unknown command", "-invalid request"}) {
             const FakeNode node = objecting_to(question, error);
-            DrivenTransport wire{{node.uri()}, waits_long()};
-            EXPECT_TRUE(wire.comes_up()) << question << ": " << error;
+            DrivenTransport driven{{node.uri()}, waits_long()};
+            EXPECT_TRUE(driven.comes_up()) << question << ": " << error;
             EXPECT_EQ(node.accepted(), 1U);
         }
     }
@@ -61,7 +61,7 @@ const std::vector<std::string>& last_replies() {
     return list;
 }
 
-// With a password or without.
+// The node's URI without a password and with one.
 std::vector<std::string> uris_of(const FakeNode& node) {
     std::string with_password = node.uri();
     with_password.insert(with_password.find("://") + 3, ":secret@");
@@ -69,12 +69,12 @@ std::vector<std::string> uris_of(const FakeNode& node) {
 }
 
 void expect_text(const std::string& uri, const std::string& text) {
-    for (int i = 0; i < 10; ++i) {  // there is a race between its end and our log-in
-        DrivenTransport wire{{uri}, waits_long()};
-        ASSERT_FALSE(wire.comes_up());
-        ASSERT_EQ(wire.downs.size(), 1U);
-        EXPECT_EQ(wire.downs[0].vote, Vote::refused) << uri;
-        EXPECT_EQ(wire.downs[0].text, text) << uri;
+    for (int i = 0; i < 10; ++i) {  // the end of the connection races with our login
+        DrivenTransport driven{{uri}, waits_long()};
+        ASSERT_FALSE(driven.comes_up());
+        ASSERT_EQ(driven.downs.size(), 1U);
+        EXPECT_EQ(driven.downs[0].vote, Vote::refused) << uri;
+        EXPECT_EQ(driven.downs[0].text, text) << uri;
     }
 }
 
@@ -94,7 +94,7 @@ TEST(ConnectionLogIn, R29_also_in_answer_to_any_question) {
     for (const Family family : {Family::unix_socket, Family::tcp}) {
         for (const std::string& text : last_replies()) {
             for (const std::string question : {"INFO", "CLIENT", "SCRIPT"}) {
-                if (question == "SCRIPT" && text.starts_with("ERR")) continue;  // then without scripts
+                if (question == "SCRIPT" && text.starts_with("ERR")) continue;  // login succeeds
                 const FakeNode node = scripted_node(
                     [&](const Request& request) {
                         return says(request, question) ? Answer{"-" + text + "\r\n", true}
@@ -110,19 +110,19 @@ TEST(ConnectionLogIn, R29_also_in_answer_to_any_question) {
 TEST(ConnectionLogIn, R29_also_in_life_to_nobodys_question) {
     for (const bool is_polled : {true, false}) {
         FakeNode node = agreeable_node();
-        DrivenTransport wire{{node.uri()}, waits_long()};
-        ASSERT_TRUE(wire.comes_up());
+        DrivenTransport driven{{node.uri()}, waits_long()};
+        ASSERT_TRUE(driven.comes_up());
         node.push("-ERR idle for too long\r\n");
         node.close_connections();
-        const auto has_noticed = [&] { return wire.connect() != redlock::detail::Sent::accepted; };
+        const auto has_noticed = [&] { return driven.connect() != redlock::detail::Sent::accepted; };
         if (is_polled) {
-            ASSERT_TRUE(wire.poll_until([&] { return !wire.downs.empty(); }));
-            EXPECT_EQ(wire.downs[0].text, "ERR idle for too long");
+            ASSERT_TRUE(driven.poll_until([&] { return !driven.downs.empty(); }));
+            EXPECT_EQ(driven.downs[0].text, "ERR idle for too long");
         } else {
             ASSERT_TRUE(eventually(patience, has_noticed));
         }
-        EXPECT_EQ(wire.transport().fault(0).vote, Vote::refused);
-        EXPECT_EQ(wire.transport().fault(0).text, "ERR idle for too long");
+        EXPECT_EQ(driven.transport().fault(0).vote, Vote::refused);
+        EXPECT_EQ(driven.transport().fault(0).text, "ERR idle for too long");
     }
 }
 
@@ -134,23 +134,23 @@ TEST(ConnectionLogIn, R31_the_words_of_a_server_do_not_repeat_user_and_password_
     });
     std::string uri = node.uri();
     uri.insert(uri.find("://") + 3, "somebody:correct-horse@");
-    DrivenTransport wire{{uri}, waits_long()};
-    ASSERT_FALSE(wire.comes_up());
-    ASSERT_EQ(wire.downs.size(), 1U);
-    EXPECT_TRUE(wire.downs[0].text.starts_with("ERR no ")) << wire.downs[0].text;
-    EXPECT_EQ(wire.downs[0].text.find("horse"), std::string::npos) << wire.downs[0].text;
-    EXPECT_EQ(wire.downs[0].text.find("somebody"), std::string::npos) << wire.downs[0].text;
-    EXPECT_LE(wire.downs[0].text.size(), 256U);
+    DrivenTransport driven{{uri}, waits_long()};
+    ASSERT_FALSE(driven.comes_up());
+    ASSERT_EQ(driven.downs.size(), 1U);
+    EXPECT_TRUE(driven.downs[0].text.starts_with("ERR no ")) << driven.downs[0].text;
+    EXPECT_EQ(driven.downs[0].text.find("horse"), std::string::npos) << driven.downs[0].text;
+    EXPECT_EQ(driven.downs[0].text.find("somebody"), std::string::npos) << driven.downs[0].text;
+    EXPECT_LE(driven.downs[0].text.size(), 256U);
 }
 
 // ---- scripts -------------------------------------------------------------------------------------------
 
-// How scripts can be run where the questions about them are answered so.
+// How scripts can be run on a node that answers EVALSHA and EVAL in this way.
 redlock::detail::NodeInfo info_where(const std::string& evalsha, const std::string& eval) {
     const FakeNode node = agreeable_node({{"EVALSHA", evalsha + "\r\n"}, {"EVAL", eval + "\r\n"}});
-    DrivenTransport wire{{node.uri()}, waits_long()};
-    EXPECT_TRUE(wire.comes_up()) << evalsha << " " << eval;
-    return wire.ups.empty() ? redlock::detail::NodeInfo{} : wire.ups[0];
+    DrivenTransport driven{{node.uri()}, waits_long()};
+    EXPECT_TRUE(driven.comes_up()) << evalsha << " " << eval;
+    return driven.ups.empty() ? redlock::detail::NodeInfo{} : driven.ups[0];
 }
 
 TEST(ConnectionLogIn, it_finds_out_how_scripts_can_be_run) {
@@ -170,42 +170,43 @@ TEST(ConnectionLogIn, it_finds_out_how_scripts_can_be_run) {
     EXPECT_EQ(info_where(about_keys, about_keys).scripts, Scripts::by_name) << "our scripts have keys";
 }
 
-// A proxy, or a guard against intruders.
+// A proxy or a security filter may close the connection at a script.
 TEST(ConnectionLogIn, who_hangs_up_on_scripts_is_asked_no_more_of_them_and_is_in_use_at_once) {
     for (const std::string question : {"SCRIPT", "EVALSHA", "EVAL"}) {
         FakeNode node = scripted_node([&](const Request& request) {
             return says(request, question) ? Answer{"", true} : agreeable_answer(request);
         });
-        DrivenTransport wire{{node.uri()}, waits_long()};
-        ASSERT_TRUE(wire.comes_up()) << question;
-        EXPECT_TRUE(wire.downs.empty());
-        EXPECT_EQ(wire.ups[0].scripts, Scripts::by_name);
+        DrivenTransport driven{{node.uri()}, waits_long()};
+        ASSERT_TRUE(driven.comes_up()) << question;
+        EXPECT_TRUE(driven.downs.empty());
+        EXPECT_EQ(driven.ups[0].scripts, Scripts::by_name);
         EXPECT_EQ(node.accepted(), 2U);
-        ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
+        ASSERT_TRUE(driven.is_answered({"SET", "name", "token"}));
         node.close_connections();
-        ASSERT_TRUE(wire.poll_until([&] { return wire.downs.size() == 1; }));
-        ASSERT_TRUE(wire.comes_up());
+        ASSERT_TRUE(driven.poll_until([&] { return driven.downs.size() == 1; }));
+        ASSERT_TRUE(driven.comes_up());
         EXPECT_EQ(node.accepted(), 3U) << "it is known now";
     }
 }
 
 // ---- bounds --------------------------------------------------------------------------------------------
 
-// hiredis 0.14 would make room for them, which takes a second.
+// hiredis 0.14 would allocate memory for them, which takes a second.
 TEST(ConnectionLogIn, a_reply_with_more_elements_than_any_of_ours_is_refused) {
     for (const std::string reply :
          {"*100000000\r\n", "*2\r\n:1\r\n*100000000\r\n", "*2\r\n*4096\r\n*4096\r\n*4096\r\n"}) {
         for (const std::string question : {"SET", "INFO"}) {
             const FakeNode node = agreeable_node({{question, reply}});
-            DrivenTransport wire{{node.uri()}, waits_long()};
+            DrivenTransport driven{{node.uri()}, waits_long()};
             if (question == "SET") {
-                ASSERT_TRUE(wire.comes_up());
-                ASSERT_EQ(wire.send({"SET", "name", "token"}), redlock::detail::Sent::accepted);
+                ASSERT_TRUE(driven.comes_up());
+                ASSERT_EQ(driven.send({"SET", "name", "token"}), redlock::detail::Sent::accepted);
             }
-            static_cast<void>(wire.connect());
-            ASSERT_TRUE(wire.poll_until([&] { return !wire.downs.empty(); }));
-            EXPECT_EQ(wire.downs[0].vote, Vote::refused);
-            EXPECT_NE(wire.downs[0].text.find("too many elements"), std::string::npos) << wire.downs[0].text;
+            static_cast<void>(driven.connect());
+            ASSERT_TRUE(driven.poll_until([&] { return !driven.downs.empty(); }));
+            EXPECT_EQ(driven.downs[0].vote, Vote::refused);
+            EXPECT_NE(driven.downs[0].text.find("too many elements"), std::string::npos)
+                << driven.downs[0].text;
         }
     }
 }
@@ -214,9 +215,9 @@ TEST(ConnectionLogIn, the_largest_reply_of_ours_is_taken_any_number_of_times) {
     std::string reply = "*1025\r\n";
     for (int i = 0; i < 1025; ++i) reply += ":9007199254740991\r\n";
     const FakeNode node = agreeable_node({{"SET", reply}});
-    DrivenTransport wire{{node.uri()}, waits_long()};
-    ASSERT_TRUE(wire.comes_up());
-    for (int i = 0; i < 20; ++i) ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
+    DrivenTransport driven{{node.uri()}, waits_long()};
+    ASSERT_TRUE(driven.comes_up());
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(driven.is_answered({"SET", "name", "token"}));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ TEST(OutBuffer, gives_the_bytes_in_order) {
     EXPECT_TRUE(buffer.empty());
 }
 
-// What is left of a backlog begins elsewhere in memory, or it was moved.
+// The bytes were moved unless the rest of the backlog begins right behind those taken.
 TEST(OutBuffer, moves_no_more_bytes_than_it_was_given_however_small_the_pieces) {
     constexpr std::size_t backlog = std::size_t{32} << 20U;
     constexpr std::size_t piece = (std::size_t{1} << 16U) + 1;

@@ -33,9 +33,9 @@ class DrivenTransport final : private redlock::detail::TransportEvents {
 
     hiredis::Transport& transport() { return transport_; }
     redlock::detail::Sent connect() { return transport_.connect(0); }
-    redlock::detail::Sent send(std::initializer_list<std::string_view> words) {
-        redlock::detail::RequestWriter writer{words.size()};
-        for (const std::string_view word : words) writer.arg(word);
+    redlock::detail::Sent send(std::initializer_list<std::string_view> arguments) {
+        redlock::detail::RequestWriter writer{arguments.size()};
+        for (const std::string_view argument : arguments) writer.arg(argument);
         return transport_.send(0, std::move(writer).take());
     }
     void poll(std::chrono::nanoseconds timeout = 2ms) { EXPECT_TRUE(transport_.poll(*this, timeout)); }
@@ -49,7 +49,7 @@ class DrivenTransport final : private redlock::detail::TransportEvents {
         }
         return true;
     }
-    // For that long, and what is done between.
+    // Polls for that long, and calls `between` between the polls.
     void poll_for(
         std::chrono::nanoseconds time, const std::function<void()>& between = [] {}) {
         static_cast<void>(poll_until([&] { return between(), false; }, time));
@@ -60,15 +60,15 @@ class DrivenTransport final : private redlock::detail::TransportEvents {
         return poll_until([&] { return ups.size() > before || (ups.empty() && !downs.empty()); }) &&
                !ups.empty();
     }
-    [[nodiscard]] bool is_answered(std::initializer_list<std::string_view> words) {
+    [[nodiscard]] bool is_answered(std::initializer_list<std::string_view> arguments) {
         const auto before = replies.size();
-        return send(words) == redlock::detail::Sent::accepted &&
+        return send(arguments) == redlock::detail::Sent::accepted &&
                poll_until([&] { return replies.size() > before; });
     }
 
     std::vector<redlock::detail::NodeInfo> ups;
     std::vector<Down> downs;
-    std::vector<std::string> replies;  // the text of each
+    std::vector<std::string> replies;  // their texts
     std::vector<std::string> messages;
     std::function<void()> when_up = [] {};
     std::function<void()> when_down = [] {};
@@ -96,14 +96,14 @@ class DrivenTransport final : private redlock::detail::TransportEvents {
     hiredis::Transport transport_;
 };
 
-// So that a test sees whether there was a backoff at all.
+// A backoff so long that a test sees whether there was one at all.
 [[nodiscard]] inline Options waits_long() {
     Options options;
     options.reconnect_min = options.reconnect_max = 1h;
     return options;
 }
 
-// As often as it may.
+// The shortest backoff.
 [[nodiscard]] inline Options tries_often() {
     Options options;
     options.reconnect_min = options.reconnect_max = 1ms;

@@ -18,7 +18,7 @@
 namespace redlock::test {
 namespace {
 
-/// Keeps threads of this process from running.
+/// Stops threads of this process.
 class Stall {
    public:
     Stall() {
@@ -28,7 +28,7 @@ class Stall {
         action.sa_handler = [](int) {
             ++stalled_;
             char byte = 0;
-            [[maybe_unused]] const auto size = ::read(descriptor_, &byte, 1);  // until it is closed
+            [[maybe_unused]] const auto size = ::read(descriptor_, &byte, 1);  // blocks until end()
             --stalled_;
         };
         EXPECT_EQ(::sigaction(SIGUSR1, &action, &before_), 0);
@@ -41,7 +41,8 @@ class Stall {
         ::sigaction(SIGUSR1, &before_, nullptr);
     }
 
-    /// From when it sleeps: one that is stopped while it works on replies cannot be passed over.
+    /// Stops the thread once it sleeps. Another thread cannot take over from a driver that is stopped while
+    /// it processes replies.
     void begin(std::thread& thread, pid_t id) {
         EXPECT_TRUE(eventually(patience, [id] { return sleeps_for_long(id); }));
         const int before = stalled_;
@@ -54,7 +55,7 @@ class Stall {
     }
 
    private:
-    /// Asleep at many looks in a row, without having been awake between them.
+    /// Whether the thread stays asleep for many checks in a row, without waking between them.
     [[nodiscard]] static bool sleeps_for_long(pid_t id) {
         const std::string before = sleep_of(id);
         for (int look = 0; look < 20; ++look) {
@@ -64,7 +65,7 @@ class Stall {
         return true;
     }
 
-    /// Another word for every time that it falls asleep; empty while it is awake.
+    /// A text that differs each time the thread falls asleep; empty while it is awake.
     [[nodiscard]] static std::string sleep_of(pid_t id) {
         std::ifstream status{"/proc/self/task/" + std::to_string(id) + "/status"};
         bool is_asleep = false;
@@ -82,7 +83,7 @@ class Stall {
     struct sigaction before_ {};
 };
 
-/// Waits for what another holds, until that is released.
+/// Waits for a lock that another client holds, until it is released.
 class WaitingThread {
    public:
     WaitingThread(Redlock& locks, Cluster& cluster, const std::string& name) {
@@ -106,10 +107,10 @@ class WaitingThread {
 
 struct Driven {
     Driven() {
-        Options options = called_only();
+        Options options = notified_only();
         options.node_timeout = 2s;
         locks.emplace(connect_to(cluster, options));
-        holding.emplace(connect_to(cluster, called_only()));
+        holding.emplace(connect_to(cluster, notified_only()));
         EXPECT_TRUE(got(locks->try_lock("warm-up", 5s)));
     }
     Cluster cluster{3};
@@ -138,7 +139,7 @@ TEST(Driver, who_does_not_come_back_from_its_wait_keeps_nobody_from_the_nodes) {
     EXPECT_TRUE(is_clean(it.cluster));
 }
 
-// Others wait for their answers while it is kept, and one after the other drives.
+// While a driver is stopped, other threads wait for their answers, and they drive one after the other.
 TEST(Driver, several_that_do_not_come_back_are_passed_over) {
     Driven it;
     auto first = it.holding->try_lock("first", 1h).value();
@@ -170,8 +171,8 @@ TEST(Driver, an_heir_that_does_not_begin_keeps_nobody_from_the_nodes) {
     auto second = it.holding->try_lock("second", 1h).value();
     {
         WaitingThread driver{*it.locks, it.cluster, "first"};
-        WaitingThread heir{*it.locks, it.cluster, "second"};
-        heir.stall(it.stall);
+        WaitingThread next{*it.locks, it.cluster, "second"};
+        next.stall(it.stall);
         ASSERT_TRUE(first.unlock());
         ASSERT_TRUE(eventually(20s, [&] { return driver.is_done(); }));
         ASSERT_TRUE(got(it.locks->try_lock("other", 5s)));

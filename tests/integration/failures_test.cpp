@@ -115,7 +115,7 @@ TEST(Majority, stopped_the_failure_comes_after_node_timeout_and_nothing_is_left_
     EXPECT_GE(elapsed, brisk().node_timeout - 1ms);
     EXPECT_LT(elapsed, 2 * brisk().node_timeout + 2s) << "one deadline, not three";
     EXPECT_TRUE(is_clean(cluster)) << "on those that answer";
-    cluster.resume_all();  // CASES 7: the SETs land now, after we gave up
+    cluster.resume_all();  // CASES 7: the nodes run the SETs now, after the attempt has ended
     EXPECT_TRUE(eventually(patience, [&] {
         for (RedisServer& node : cluster) {
             if (node.command_stat("evalsha") + node.command_stat("eval") < 4) return false;
@@ -170,7 +170,7 @@ TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_words_for_all)
             return locks.lock(name, {.ttl = 60s, .wait = forever, .stop = stop});
         }));
     }
-    // One granted, one denied, one open: each of them is undecided.
+    // Each attempt has one grant, one denial and one open vote: it is undecided.
     ASSERT_TRUE(eventually(patience, [&] { return cluster.command_stat("evalsha") >= sent + 2 * callers; }));
     cluster[2].kill();
     EXPECT_TRUE(eventually(patience, [&] {

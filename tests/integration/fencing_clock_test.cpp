@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes whose wall clocks jump, on which Redis measures a ttl: the lock fails as documented, the tokens do
-// not.
+// Redis measures a ttl on the wall clock. When the nodes' wall clocks jump, the lock fails as documented, and
+// the fencing tokens still grow.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@
 namespace redlock::test {
 namespace {
 
-/// For the servers that are started while it lives; this process does not get it.
+/// Preloads a library into the servers that are started during its lifetime, not into this process.
 class Preload {
    public:
     explicit Preload(const char* library) { ::setenv("LD_PRELOAD", library, 1); }
@@ -53,7 +53,7 @@ class Clocks : public ::testing::Test {
         jump(0, 0s);
     }
 
-    /// From now on node's wall clock is wrong by so much.
+    /// From now on the node's wall clock is wrong by `error`.
     void jump(std::size_t node, std::chrono::microseconds error) {
         const auto directory = std::filesystem::path{(*nodes)[node].socket_path()}.parent_path();
         const FileDescriptor file{::open((directory / "clock-offset").c_str(), O_WRONLY | O_CLOEXEC)};
@@ -127,7 +127,8 @@ TEST_F(Clocks, a_jump_back_only_makes_waiters_wait) {
     EXPECT_GT(next->fencing_token(), token);
 }
 
-// The counters have a ttl too: one that a jump ends is one forgotten. The clients' clocks are the floor then.
+// The counters have a ttl too. When a jump ends it, the counter is lost, and the clients' clocks are the
+// lower bound of the next token.
 TEST_F(Clocks, a_jump_past_fence_ttl_forgets_the_counters_and_the_tokens_still_grow) {
     Watched client{nodes->uris()};
     std::uint64_t last = 0;
@@ -160,7 +161,8 @@ TEST_F(Clocks, whatever_the_clocks_do_the_tokens_grow) {
         EXPECT_GT(lock->fencing_token(), last);
         last = lock->fencing_token();
         if (i % 5 != 0) continue;
-        lock->detach();  // its holder is gone, and a node that jumped back keeps its key for hours
+        // The holder crashes. A node whose clock jumped back would keep the key for hours, so DEL removes it.
+        lock->detach();
         for (auto& node : *nodes) node.query({"DEL", "name"});
     }
 }

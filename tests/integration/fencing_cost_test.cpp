@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an acquisition costs a node: commands exactly; the time, as the node itself measures it, is printed.
+// The cost of an acquisition for a node. The number of commands is checked; the time that the node measures
+// is only printed.
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -18,7 +19,7 @@ namespace {
 
 constexpr std::uint64_t acquisitions = 2'000;
 
-/// A field of a line of INFO commandstats, summed over the nodes.
+/// One field of a command's line in INFO commandstats, summed over the nodes.
 double sum(Cluster& nodes, const std::string& command, const std::string& field) {
     double total = 0;
     for (auto& node : nodes) {
@@ -29,11 +30,11 @@ double sum(Cluster& nodes, const std::string& command, const std::string& field)
     return total;
 }
 
-/// Acquisitions of different resources that are never released.
+/// Acquires many resources and releases none. Returns the number of second round trips.
 std::uint64_t acquire_many(Cluster& nodes, const Options& options) {
     Watched client{nodes.uris(), options};
-    std::vector<WatchedRedlock::lock_type>
-        held;  // to the end: what is handed on is not sent to a node that is still to connect
+    // Kept until the end: after detach() a node that is not connected yet would get no request.
+    std::vector<WatchedRedlock::lock_type> held;
     for (std::uint64_t i = 0; i < acquisitions; ++i) {
         auto lock = client.locks.try_lock("cost/" + std::to_string(i), 1h);
         if (!lock) {
@@ -43,7 +44,7 @@ std::uint64_t acquire_many(Cluster& nodes, const Options& options) {
         held.push_back(*std::move(lock));
     }
     for (auto& lock : held) lock.detach();
-    return client.wire->commits;
+    return client.sent->commits;
 }
 
 void print(std::string_view what, Cluster& nodes, const std::string& command) {
@@ -57,7 +58,7 @@ TEST(FencingCost, an_acquisition_is_one_command_to_each_node_with_fencing_and_wi
     Cluster fenced{3};
     teach(fenced);
     EXPECT_EQ(acquire_many(fenced, fencing_options()), 0U) << "no second round trips";
-    // A log-in asks once by each of EVALSHA and EVAL whether scripts run at all.
+    // A login sends one EVALSHA and one EVAL, to find out whether scripts can be run.
     const auto by_name = [](Cluster& nodes) {
         return sum(nodes, "evalsha", "calls") - sum(nodes, "eval", "calls");
     };

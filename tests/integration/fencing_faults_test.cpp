@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fencing tokens while the nodes fail: killed, restarted with what they had persisted or with nothing, hung;
-// and the clients are processes, as in life.
+// Fencing tokens while nodes hang, are killed, and restart with their persisted data or with none. The
+// clients are processes, as in production.
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
@@ -35,7 +35,7 @@ constexpr std::size_t process_count = 8;
 
 /// A page that the test and its client processes share.
 struct Board {
-    std::atomic<std::uint64_t> sequence{1};  ///< the one order of events
+    std::atomic<std::uint64_t> sequence{1};  ///< orders the events of all processes
     std::atomic<std::uint64_t> acquired{0};
     std::atomic<std::uint64_t> wanted{0};
 };
@@ -48,7 +48,7 @@ class SharedBoard {
         if (!file || ::ftruncate(file.get(), sizeof(Board)) != 0) throw_errno("the shared page");
         void* page = ::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
         if (page == MAP_FAILED) throw_errno("mmap");
-        board_ = static_cast<Board*>(page);  // its bytes are zero, which is a state of atomic numbers
+        board_ = static_cast<Board*>(page);  // all bytes are zero, which is a valid state of atomic integers
     }
     SharedBoard(const SharedBoard&) = delete;
     SharedBoard& operator=(const SharedBoard&) = delete;
@@ -88,8 +88,8 @@ void be_a_client() {
     }
 }
 
-/// The clients are this program once more, told by its environment what it is. They must be started by exec:
-/// a fork of a program with threads may do next to nothing.
+/// The clients run this same program, with a role set in the environment. They must be started by exec, since
+/// a forked child of a program with threads may call almost nothing.
 [[maybe_unused]] const bool is_the_test = [] {
     if (std::getenv(board_variable) == nullptr) return true;
     int status = 0;
@@ -158,7 +158,7 @@ class Processes {
     std::vector<std::unique_ptr<ChildProcess>> clients_;
 };
 
-/// Kills and hangs nodes, two at a time at most, while the clients get on.
+/// Kills and hangs nodes, at most two at a time, while the clients continue.
 struct Trouble {
     std::size_t kills = 0;
     std::size_t hangs = 0;
@@ -220,7 +220,8 @@ TEST(FencingFaultsLong, tokens_grow_among_processes_while_nodes_are_killed_resta
     expect_order_among_processes_and_failing_nodes();
 }
 
-// A quorum of the node that forgot and one that never knew: nothing but the clock is left, and it is enough.
+// The quorum is a node that lost the counter and a node that never had it. Only the clock is left, and it is
+// enough.
 TEST(FencingFaults, the_clock_is_the_floor_where_a_node_lost_its_data) {
     Cluster nodes{3};
     std::uint64_t last = 0;
@@ -228,7 +229,7 @@ TEST(FencingFaults, the_clock_is_the_floor_where_a_node_lost_its_data) {
         const std::size_t forgets = round % 3;
         const std::size_t knows = (round + 1) % 3;
         const std::size_t sleeps = (round + 2) % 3;
-        nodes[sleeps].kill();  // never hears of the first
+        nodes[sleeps].kill();  // never gets the first token
         {
             Redlock locks{nodes.uris(), fencing_options()};
             const auto lock = locks.lock("name", {.ttl = 10s, .wait = 5s});
@@ -252,7 +253,7 @@ TEST(FencingFaults, the_clock_is_the_floor_where_a_node_lost_its_data) {
     }
 }
 
-// Durable counters need no clock: the next client's is an hour behind.
+// Durable counters need no clock: each client's clock is an hour behind that of the one before.
 TEST(FencingFaults, what_was_persisted_needs_no_clock) {
     ServerOptions options;
     options.append_only = true;

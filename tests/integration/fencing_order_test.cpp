@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fencing tokens on real nodes: they grow, whatever the counters had drifted to.
+// Fencing tokens on real nodes: they grow, however far the counters have drifted apart.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -58,7 +58,7 @@ class FencingOrder : public ::testing::Test {
    protected:
     FencingOrder() { teach(nodes); }
 
-    /// Counters that the clients' clocks are behind, so that they decide.
+    /// Sets counters ahead of the clients' clocks, so that the counters decide.
     void spread_counters() {
         base = LeaseClock::wall_us() + hour_us;
         set_counter(nodes[0], base + 5);
@@ -85,8 +85,8 @@ TEST_F(FencingOrder, tokens_grow_from_one_client_to_the_next_in_one_round_trip) 
             last = token_of(lock);
         }
     }
-    // Where an attempt that failed had been granted by a node the counters differ once.
-    EXPECT_LE(first.wire->commits + second.wire->commits + fast.wire->commits, 30U) << "a tenth at the most";
+    // When a node grants a failed attempt, the counters differ once, which costs a second round trip.
+    EXPECT_LE(first.sent->commits + second.sent->commits + fast.sent->commits, 30U) << "a tenth at the most";
 }
 
 TEST_F(FencingOrder, the_wall_clock_is_the_token_where_no_counter_is_ahead) {
@@ -133,7 +133,7 @@ TEST_F(FencingOrder, where_the_nodes_differ_the_largest_is_written_back_to_a_quo
     ASSERT_TRUE(lock) << lock.error().message();
     EXPECT_GE(count_at(nodes, token_of(lock)), 2U) << "before try_lock() returned";
     EXPECT_GT(token_of(lock), base + 5) << "a quorum has a node with 5 or one with 10";
-    EXPECT_GT(client.wire->commits, 0U);
+    EXPECT_GT(client.sent->commits, 0U);
 }
 
 TEST_F(FencingOrder, the_second_round_goes_only_to_those_that_gave_less) {
@@ -145,7 +145,7 @@ TEST_F(FencingOrder, the_second_round_goes_only_to_those_that_gave_less) {
     EXPECT_EQ(token_of(lock), base + 11);
     EXPECT_EQ(counter(nodes[0]), base + 11);
     EXPECT_EQ(counter(nodes[1]), base + 11);
-    EXPECT_EQ(client.wire->commits, 1U);
+    EXPECT_EQ(client.sent->commits, 1U);
 }
 
 TEST_F(FencingOrder, whichever_quorum_comes_next_has_the_larger_token_and_one_round_trip_will_do) {
@@ -176,7 +176,7 @@ TEST_F(FencingOrder, validity_counts_both_round_trips) {
     ASSERT_TRUE(client.locks.try_lock("connects", 10s));
     const auto lock = client.locks.try_lock("name", 10s);
     ASSERT_TRUE(lock) << lock.error().message();
-    ASSERT_GT(client.wire->commits, 0U);
+    ASSERT_GT(client.sent->commits, 0U);
     EXPECT_LE(lock->remaining(), 10s - 102ms - 4 * each_way);
 }
 
@@ -198,12 +198,12 @@ class BetweenTheRounds : public FencingOrder {
    protected:
     void SetUp() override {
         spread_counters();
-        nodes[2].kill();  // so that both others are needed
+        nodes[2].kill();  // so the quorum needs both others
     }
     Result<WatchedRedlock::lock_type> attempt(std::function<void()> between) {
-        client.wire->before_commit = std::move(between);
+        client.sent->before_commit = std::move(between);
         auto lock = client.locks.try_lock("name", 10s);
-        EXPECT_GT(client.wire->commits, 0U);
+        EXPECT_GT(client.sent->commits, 0U);
         return lock;
     }
 
@@ -227,7 +227,7 @@ TEST_F(BetweenTheRounds, another_takes_the_key_and_keeps_it) {
     EXPECT_EQ(counter(nodes[0]), base + 6);
 }
 
-// As when an earlier commit of this client's arrives for the second time, after another had the resource.
+// As when an earlier commit of this client arrives a second time, after another client has held the resource.
 TEST_F(BetweenTheRounds, the_counter_passes_the_value_and_is_not_lowered) {
     EXPECT_FALSE(got(attempt([&] { set_counter(nodes[0], base + 12); })));
     EXPECT_EQ(counter(nodes[0]), base + 12);
@@ -240,15 +240,15 @@ TEST_F(BetweenTheRounds, a_counter_that_vanished_is_written_anew) {
     EXPECT_EQ(counter(nodes[0]), base + 11);
 }
 
-// The same for one who adopts. Others may do so by the same token, and reach node 2.
+// The same for adoption. Other clients may adopt with the same token, and reach node 2.
 class AdoptedBetweenTheRounds : public BetweenTheRounds {
    protected:
     Result<WatchedRedlock::lock_type> adopt(std::function<void()> between) {
         const Token token = Token::parse("handed-on-twice");
         for (std::size_t i = 0; i < 2; ++i) nodes[i].query({"SET", "name", token.str(), "PX", "60000"});
-        client.wire->before_commit = std::move(between);
+        client.sent->before_commit = std::move(between);
         auto lock = client.locks.adopt("name", token, 10s);
-        EXPECT_EQ(client.wire->commits, 2U) << "one for each of the nodes";
+        EXPECT_EQ(client.sent->commits, 2U) << "one for each of the nodes";
         return lock;
     }
 };
@@ -355,7 +355,7 @@ TEST_F(FencingOrder, a_clock_before_1970_is_as_good_as_any) {
 // --- forgetting ------------------------------------------------------------------------------------------
 
 TEST_F(FencingOrder, counters_wiped_on_any_one_node_cost_at_most_a_round_trip) {
-    std::int64_t last = LeaseClock::wall_us() + hour_us;  // no clock helps
+    std::int64_t last = LeaseClock::wall_us() + hour_us;  // ahead of all clocks, so the counters decide
     for (std::size_t i = 0; i < 12; ++i) {
         for (auto& node : nodes) set_counter(node, last);
         nodes[i % 3].query({"DEL", core::fence_key("name")});
@@ -363,13 +363,13 @@ TEST_F(FencingOrder, counters_wiped_on_any_one_node_cost_at_most_a_round_trip) {
         const auto lock = client.locks.lock("name", {.ttl = 10s, .wait = 5s});
         ASSERT_TRUE(lock) << lock.error().message();
         EXPECT_GT(token_of(lock), last);
-        EXPECT_LE(client.wire->commits, 2U);
+        EXPECT_LE(client.sent->commits, 2U);
         last = token_of(lock);
     }
 }
 
-// The documented limit, and what a quarantine does about it. The client whose clock is an hour ahead took
-// its token from nodes 0 and 1; 0 forgets it, 1 is down.
+// The documented limit, and how a quarantine avoids it. A client whose clock is an hour ahead got its token
+// from nodes 0 and 1; then node 0 loses it, and node 1 is down.
 TEST_F(FencingOrder, a_node_that_forgot_a_fast_clients_token_must_not_vote) {
     nodes[2].kill();
     std::int64_t first = 0;
@@ -447,7 +447,7 @@ TEST_F(FencingOrder, two_resources_never_share_a_counter) {
 
 // --- fresh nodes -----------------------------------------------------------------------------------------
 
-// Every script is unknown to every node, and a quorum's answers are enough for the caller.
+// No node knows any script, and the caller returns as soon as a quorum has answered.
 TEST(FencingFresh, the_first_lock_on_fresh_nodes_leaves_nothing) {
     Cluster nodes{3};
     Watched client{nodes.uris()};
@@ -476,7 +476,7 @@ TEST_F(FencingOrder, off_nothing_of_it_is_sent_or_stored) {
         EXPECT_EQ(nodes.command_stat("exists"), 0U);
         EXPECT_EQ(nodes.command_stat("time"), 0U);
     }
-    EXPECT_EQ(client.wire->acquires + client.wire->commits, 0U);
+    EXPECT_EQ(client.sent->acquires + client.sent->commits, 0U);
     EXPECT_TRUE(eventually(patience, [&] {
         std::size_t keys = 0;
         for (auto& node : nodes) keys += node.keys().size();

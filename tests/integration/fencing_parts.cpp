@@ -19,16 +19,17 @@ namespace redlock::test {
 
 class WatchedTransport : public hiredis::Transport {
    public:
-    WatchedTransport(const std::vector<std::string>& uris, const Options& options, std::shared_ptr<Wire> wire)
-        : hiredis::Transport{Endpoints{uris}.list(), options}, wire_{std::move(wire)} {}
+    WatchedTransport(const std::vector<std::string>& uris, const Options& options,
+                     std::shared_ptr<SentRequests> sent)
+        : hiredis::Transport{Endpoints{uris}.list(), options}, sent_{std::move(sent)} {}
 
     core::Sent send(std::size_t node, std::string_view request) {
         const bool is_commit = runs(request, core::commit_script);
-        if (is_commit && wire_->before_commit) std::exchange(wire_->before_commit, nullptr)();
+        if (is_commit && sent_->before_commit) std::exchange(sent_->before_commit, nullptr)();
         const core::Sent sent = hiredis::Transport::send(node, request);
         if (sent != core::Sent::accepted) return sent;
-        if (is_commit) ++wire_->commits;
-        if (runs(request, core::fenced_acquire_script)) ++wire_->acquires;
+        if (is_commit) ++sent_->commits;
+        if (runs(request, core::fenced_acquire_script)) ++sent_->acquires;
         return sent;
     }
 
@@ -38,7 +39,7 @@ class WatchedTransport : public hiredis::Transport {
                request.find(script.text) != std::string_view::npos;
     }
 
-    std::shared_ptr<Wire> wire_;
+    std::shared_ptr<SentRequests> sent_;
 };
 
 void teach(Cluster& nodes) {
@@ -53,7 +54,7 @@ void teach(Cluster& nodes) {
 
 Watched::Watched(const std::vector<std::string>& uris, const Options& options,
                  std::chrono::microseconds clock_error)
-    : locks{std::make_unique<WatchedTransport>(uris, options, wire), options, SteeredClock{clock_error}} {}
+    : locks{std::make_unique<WatchedTransport>(uris, options, sent), options, SteeredClock{clock_error}} {}
 
 Judgement judge(const std::vector<Acquisition>& history) {
     Judgement judgement{history.size(), 0, 0};

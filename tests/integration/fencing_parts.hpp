@@ -21,22 +21,22 @@
 namespace redlock::test {
 
 using namespace std::chrono_literals;
-namespace core = redlock::detail;  // test::detail is another
+namespace core = redlock::detail;  // `detail` alone would be test::detail
 
-/// The long form of a test: minutes instead of seconds.
+/// Whether REDLOCK_LONG asks for the long form of a test: minutes instead of seconds.
 [[nodiscard]] inline bool is_long() {
     const char* value = std::getenv("REDLOCK_LONG");
     return value != nullptr && std::string_view{value} == "1";
 }
 
 /// The requests that one Redlock handed to its sockets.
-struct Wire {
+struct SentRequests {
     std::atomic<std::uint64_t> acquires{0};
     std::atomic<std::uint64_t> commits{0};
     std::function<void()> before_commit;  ///< called once, before the first byte of a second round
 };
 
-/// LeaseClock, but for a wall clock that is wrong by as much as the test says.
+/// LeaseClock with a wall clock that is wrong by an error that the test sets.
 class SteeredClock : public LeaseClock {
    public:
     SteeredClock() = default;
@@ -47,7 +47,7 @@ class SteeredClock : public LeaseClock {
     std::chrono::microseconds error_{0};
 };
 
-/// hiredis::Transport, watched where the library hands it its bytes.
+/// hiredis::Transport that records what the library sends.
 class WatchedTransport;
 
 using WatchedRedlock = BasicRedlock<WatchedTransport, SteeredClock>;
@@ -55,7 +55,7 @@ using WatchedLock = BasicLock<WatchedTransport, SteeredClock>;
 
 }  // namespace redlock::test
 
-// It is made with a Wire.
+// A WatchedTransport needs a record of its requests, so the library cannot construct it.
 template <>
 redlock::test::WatchedRedlock::BasicRedlock(const redlock::Endpoints&, const redlock::Options&) = delete;
 
@@ -65,10 +65,10 @@ extern template class redlock::BasicLock<redlock::test::WatchedTransport, redloc
 
 namespace redlock::test {
 
-/// Nodes that have the scripts already, as they have in the long run.
+/// Loads the scripts into the nodes, as after the first use of each.
 void teach(Cluster& nodes);
 
-/// Patient options: what these tests measure are numbers, not times.
+/// Long timeouts, since these tests check numbers and not times.
 [[nodiscard]] inline Options fencing_options() {
     Options options;
     options.node_timeout = 1s;
@@ -76,7 +76,7 @@ void teach(Cluster& nodes);
 }
 
 struct Watched {
-    std::shared_ptr<Wire> wire = std::make_shared<Wire>();
+    std::shared_ptr<SentRequests> sent = std::make_shared<SentRequests>();
     WatchedRedlock locks;
 
     explicit Watched(const std::vector<std::string>& uris, const Options& options = fencing_options(),
@@ -94,10 +94,10 @@ struct Acquisition {
 struct Judgement {
     std::size_t acquisitions = 0;
     std::size_t duplicates = 0;    ///< acquisitions whose token another one has
-    std::size_t order_errors = 0;  ///< one that began after another had ended, with a token not above its
+    std::size_t order_errors = 0;  ///< those whose token is not above one that was acquired before they began
 };
 
-/// The two promises, over a whole history.
+/// Checks a whole history: tokens are unique, and they grow.
 [[nodiscard]] Judgement judge(const std::vector<Acquisition>& history);
 
 }  // namespace redlock::test

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fence in PostgreSQL: one statement, first in the transaction that writes.
+// The fence in PostgreSQL is one statement, the first in the transaction that writes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -31,7 +31,7 @@ bool admits(PostgresSession& session, const std::string& resource, std::uint64_t
     return !session.run(postgres_fence, {resource, std::to_string(token)}).empty();
 }
 
-/// The SQLSTATE of what it throws; empty where it throws nothing.
+/// The SQLSTATE of the exception that `action` throws; empty if it throws none.
 template <class Action>
 std::string sqlstate_of(Action action) {
     try {
@@ -49,7 +49,7 @@ class FencedPostgres : public ::testing::Test {
         server = new PostgresServer;
         PostgresSession session{*server};
         session.run(postgres_fence_table);
-        session.run(postgres_fence_table);  // may be there already
+        session.run(postgres_fence_table);  // the table may exist already
     }
     static void TearDownTestSuite() {
         delete server;
@@ -69,7 +69,7 @@ class FencedPostgres : public ::testing::Test {
     static void send_fence(PostgresSession& session, const std::string& name, std::uint64_t token) {
         session.send(postgres_fence, {name, std::to_string(token)});
     }
-    /// Until the session waits for another's transaction.
+    /// Waits until the session waits for another session's transaction.
     static bool comes_to_wait(const PostgresSession& session) {
         PostgresSession witness{*server};
         return eventually(patience, [&] {
@@ -121,13 +121,13 @@ TEST_F(FencedPostgres, a_transaction_that_is_undone_leaves_no_token) {
     EXPECT_TRUE(admits(session, resource, any_day + 1));
 }
 
-// As docs/fencing.md says of names: an error, and never a resource that goes without its fence.
+// As docs/fencing.md says of names: such a name is an error, so no resource is written without a fence.
 TEST_F(FencedPostgres, a_name_that_PostgreSQL_cannot_keep_is_an_error) {
     PostgresSession session{*server};
     constexpr const char* not_in_repertoire = "22021";
     constexpr const char* limit_exceeded = "54000";
     EXPECT_EQ(sqlstate_of([&] { admits(session, "caf\xe9", any_day); }), not_in_repertoire);
-    std::string name;  // no two stretches alike, so that it cannot be stored shorter
+    std::string name;  // without repetition, so that PostgreSQL cannot compress it
     for (std::uint64_t i = 0; name.size() < 5'000; ++i) {
         name += std::to_string(i * i * 0x9E3779B97F4A7C15U);
     }
@@ -137,7 +137,7 @@ TEST_F(FencedPostgres, a_name_that_PostgreSQL_cannot_keep_is_an_error) {
     EXPECT_FALSE(admits(session, name, any_day - 1));
 }
 
-// IF NOT EXISTS alone looks before it waits for the other's transaction.
+// IF NOT EXISTS alone checks before it waits for the other session's transaction.
 TEST_F(FencedPostgres, two_may_make_the_table_at_once) {
     PostgresSession first{*server};
     PostgresSession second{*server};
@@ -156,8 +156,8 @@ TEST_F(FencedPostgres, two_may_make_the_table_at_once) {
 
 // --- whatever the isolation level --------------------------------------------------------------------------
 
-/// READ COMMITTED tells who is late by no row. Above it, a transaction that met another's commit is ended
-/// with 40001, run again as a whole, and then told.
+/// At READ COMMITTED, a late writer gets no row. At higher levels, PostgreSQL ends a transaction that
+/// conflicts with another one's commit with 40001; it is run again as a whole, and then gets no row.
 class FencedPostgresAt : public FencedPostgres, public ::testing::WithParamInterface<const char*> {
    protected:
     static constexpr const char* serialization_failure = "40001";
@@ -167,7 +167,8 @@ class FencedPostgresAt : public FencedPostgres, public ::testing::WithParamInter
     }
     [[nodiscard]] static bool is_read_committed() { return GetParam() == std::string_view{"READ COMMITTED"}; }
 
-    /// Whether what was sent within a transaction admits the token, if need be in a second transaction.
+    /// Whether the fence that was sent within a transaction admits the token; after a serialization failure,
+    /// asks again in a second transaction.
     bool is_admitted(PostgresSession& session, const std::string& name, std::uint64_t token) const {
         std::optional<bool> is_in;
         const std::string state = sqlstate_of([&] { is_in = !session.rows().empty(); });
@@ -196,7 +197,7 @@ TEST_P(FencedPostgresAt, admits_and_refuses_in_sequence) {
     EXPECT_TRUE(is_in(any_day + 1));
 }
 
-// Check and write are one step: whoever comes second waits for the first's commit, and then sees its token.
+// Check and write are one step: the second writer waits for the first one's commit, and then sees its token.
 TEST_P(FencedPostgresAt, a_late_writer_waits_for_the_transaction_of_the_newer_and_is_refused) {
     for (const bool is_first_token : {true, false}) {
         const std::string name = resource + (is_first_token ? ", first" : ", second");
@@ -231,7 +232,7 @@ TEST_P(FencedPostgresAt, a_newer_writer_waits_for_the_transaction_of_the_earlier
     }
 }
 
-// A transaction that has read before sees the world of then, and must not write into that of now.
+// A transaction that has read before the fence sees an old snapshot, and must not write over newer data.
 TEST_P(FencedPostgresAt, what_was_read_before_the_fence_makes_no_late_write) {
     PostgresSession newer{*server};
     PostgresSession late{*server};

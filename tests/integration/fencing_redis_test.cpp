@@ -24,7 +24,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// What a token looks like; Lua would print 1.795e+15.
+// A typical token, which Lua would print as 1.795e+15.
 constexpr std::uint64_t today = 1'795'000'000'000'123;
 
 class FencedRedis : public ::testing::Test {
@@ -45,13 +45,13 @@ class FencedRedis : public ::testing::Test {
     Result<hiredis::ReplyPtr> run(std::uint64_t token, const std::vector<std::string>& command) const {
         return hiredis::fenced(*connection, fence, token, command);
     }
-    // An EVAL through another client than hiredis would have.
+    // EVAL as a client other than hiredis would send it.
     Reply eval(const std::string& body, const std::vector<std::string>& keys,
                const std::vector<std::string>& arguments) const {
-        std::vector<std::string> words{"EVAL", fenced_script(body), std::to_string(keys.size())};
-        words.insert(words.end(), keys.begin(), keys.end());
-        words.insert(words.end(), arguments.begin(), arguments.end());
-        return node->query(words);
+        std::vector<std::string> request{"EVAL", fenced_script(body), std::to_string(keys.size())};
+        request.insert(request.end(), keys.begin(), keys.end());
+        request.insert(request.end(), arguments.begin(), arguments.end());
+        return node->query(request);
     }
 
     static RedisServer* node;
@@ -77,7 +77,7 @@ TEST_F(FencedRedis, set_goes_through_for_the_largest_token_and_not_for_a_lower) 
     EXPECT_EQ(node->get(key), "next");
 }
 
-// Lua has doubles and prints 14 digits of them: neither may lose the last digit, up to 2^53.
+// Lua's numbers are doubles, of which it prints 14 digits. Up to 2^53, neither may lose the last digit.
 TEST_F(FencedRedis, numbers_are_compared_to_the_last_digit) {
     for (const std::uint64_t token :
          {std::uint64_t{9'999}, std::uint64_t{100'000'000'000'000}, std::uint64_t{999'999'999'999'999}, today,
@@ -128,7 +128,7 @@ TEST_F(FencedRedis, an_error_of_the_command_is_not_a_refusal) {
     EXPECT_EQ(node->get(key), "text");
 }
 
-// R30: what is no number of ours at the key of the fence is compared to nothing, and stays.
+// R30: a value at the fence's key that is no token is not compared, and stays as it is.
 TEST_F(FencedRedis, a_key_that_is_no_fence_of_ours_is_left_alone) {
     for (const char* value : {"nan", "1e3", "-1", "0x1", " 1", "9007199254740992", "invoice", ""}) {
         node->query({"SET", fence, value});
@@ -153,7 +153,7 @@ TEST_F(FencedRedis, without_a_connection_it_is_unknown_whether_it_ran) {
     RedisServer other;
     connection.reset(redisConnectUnix(other.socket_path().c_str()));
     ASSERT_EQ(connection->err, 0);
-    ::shutdown(connection->fd, SHUT_RD);  // a write is still taken, the reply never comes
+    ::shutdown(connection->fd, SHUT_RD);  // writes still succeed, but no reply arrives
     const auto lost = run(today, {"SET", key, "value"});
     ASSERT_FALSE(lost);
     EXPECT_EQ(lost.error().code(), errc::unknown);
@@ -163,7 +163,7 @@ extern "C" void count_signal(int);
 volatile std::sig_atomic_t signals_seen = 0;
 extern "C" void count_signal(int) { signals_seen = signals_seen + 1; }
 
-// hiredis 0.14 writes with write(), and the application has not asked for a signal.
+// hiredis 0.14 uses write(), which raises SIGPIPE, and the application has not asked for that signal.
 TEST_F(FencedRedis, a_dead_data_node_raises_no_SIGPIPE) {
     RedisServer other;
     connection.reset(redisConnectUnix(other.socket_path().c_str()));
@@ -233,7 +233,7 @@ TEST_F(FencedRedis, what_is_beyond_2_to_the_53_is_no_token) {
     EXPECT_FALSE(node->get(key));
 }
 
-// The write would take the place of the token, or the token that of the data.
+// The write would replace the token, or the token would replace the data.
 TEST_F(FencedRedis, the_key_of_the_data_cannot_be_that_of_the_fence) {
     node->query({"SET", key, "7"});
     const std::vector<std::string> command{"INCR", key};
@@ -260,7 +260,7 @@ TEST_F(FencedRedis, a_command_does_not_take_its_own_fence_away) {
     EXPECT_TRUE(run(today, {"SET", key, fence})) << "its name is a value like any other";
 }
 
-// Of another type, it would refuse whoever comes afterwards.
+// A fence of another type would refuse all later writers.
 TEST_F(FencedRedis, a_command_does_not_leave_its_fence_with_another_type) {
     for (const std::vector<std::string>& command :
          {std::vector<std::string>{"RENAME", key, fence}, {"SORT", key, "STORE", fence}}) {
@@ -282,7 +282,7 @@ TEST_F(FencedRedis, a_connection_that_does_not_block_is_refused) {
 
 // --- a script of the user's ------------------------------------------------------------------------------
 
-// R30: what is no token is not put where a token belongs.
+// R30: only a token is stored at the fence's key.
 TEST_F(FencedRedis, a_script_notes_nothing_but_a_token) {
     for (const char* token : {"abc", "", "0", "-1", "1.5", "1e3", "0x1f", " 7", "9007199254740992",
                               "18446744073709551615", "nan", "inf"}) {
@@ -366,15 +366,15 @@ TEST_F(FencedRedis, a_script_is_given_its_fence) {
 
 class FencedTransaction : public FencedRedis {
    protected:
-    hiredis::ReplyPtr say(const std::vector<std::string>& words) const {
+    hiredis::ReplyPtr say(const std::vector<std::string>& arguments) const {
         std::vector<const char*> texts;
-        for (const std::string& word : words) texts.push_back(word.c_str());
+        for (const std::string& argument : arguments) texts.push_back(argument.c_str());
         return hiredis::ReplyPtr{static_cast<redisReply*>(
             redisCommandArgv(connection.get(), static_cast<int>(texts.size()), texts.data(), nullptr))};
     }
 };
 
-// QUEUED is no success: the fence would speak within EXEC, and what follows runs whatever it says.
+// QUEUED is no success: the fence would be checked within EXEC, and the commands behind it run in any case.
 TEST_F(FencedTransaction, a_fenced_command_within_MULTI_fails_and_nothing_of_the_transaction_runs) {
     ASSERT_TRUE(run(today, {"SET", key, "newer"}));
     for (const std::uint64_t token : {today - 1, today}) {
@@ -395,7 +395,7 @@ TEST_F(FencedTransaction, a_fenced_command_within_MULTI_fails_and_nothing_of_the
     EXPECT_TRUE(run(today, {"SET", key, "after it"})) << "the connection is as it was";
 }
 
-// Why it is refused: what a script says within EXEC does not undo, nor stop, what stands beside it.
+// The reason to refuse it: within EXEC, an error of a script neither undoes nor stops the other commands.
 TEST_F(FencedTransaction, a_late_script_within_MULTI_does_not_keep_the_rest_from_running) {
     ASSERT_TRUE(run(today, {"SET", key, "newer"}));
     say({"MULTI"});
@@ -408,7 +408,7 @@ TEST_F(FencedTransaction, a_late_script_within_MULTI_does_not_keep_the_rest_from
     EXPECT_EQ(node->get(key + ":after"), "late");
 }
 
-// The way that docs/fencing.md gives for a transaction that has to be one.
+// The way that docs/fencing.md describes for code that needs a transaction.
 TEST_F(FencedTransaction, a_watched_fence_makes_EXEC_do_all_or_nothing) {
     const auto write = [&](const char* value, const auto& meanwhile) {
         say({"WATCH", fence});

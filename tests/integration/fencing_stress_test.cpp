@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worst that clocks can do to a lock, for as long as it takes: a hostile client deletes the keys of live
-// locks on random nodes, so that there are many holders at a time. The tokens must not notice. The obvious
-// algorithm, run beside it in the same conditions, does.
+// The worst effect that clocks can have on a lock: a hostile client deletes the keys of live locks on random
+// nodes, so that there are many holders at a time. The tokens must grow all the same. Those of a naive
+// algorithm, run in the same conditions, do not.
 #include <gtest/gtest.h>
 #include <hiredis/hiredis.h>
 
@@ -32,10 +32,10 @@ const std::string contended = "name";
 
 enum class Hostility { deletes_locks, deletes_locks_and_counters };
 
-/// What all clients write into.
+/// The acquisitions of all clients.
 class History {
    public:
-    /// A position in the one order of events.
+    /// The next position in the order of all events.
     std::uint64_t now() noexcept { return sequence_.fetch_add(1); }
     void add(const Acquisition& one) {
         const std::lock_guard lock{mutex_};
@@ -52,8 +52,8 @@ class History {
     std::vector<Acquisition> all_;
 };
 
-/// Keeps attempts apart from the loss of a counter. What is promised of counters that are lost supposes that
-/// no attempt is under way (docs/fencing.md): the clients' clocks alone tell it apart from those that follow.
+/// Keeps attempts from running while a counter is deleted. The promise about lost counters holds only if no
+/// attempt is running then (docs/fencing.md), since only the clients' clocks order it before later attempts.
 class Attempts {
    public:
     [[nodiscard]] std::shared_lock<std::shared_mutex> begin() {
@@ -66,7 +66,7 @@ class Attempts {
     }
 
    private:
-    std::mutex turn_;  // a shared_mutex alone would let new readers in for ever
+    std::mutex turn_;  // with a shared_mutex alone, new readers could keep stop() waiting for ever
     std::shared_mutex under_way_;
 };
 
@@ -86,24 +86,24 @@ std::uint64_t be_hostile(Cluster& nodes, Hostility hostility, Attempts& attempts
     return deleted;
 }
 
-/// A client of the library; gives the number of its acquisitions that took one round trip.
+/// Runs a client of the library. Returns the number of its acquisitions that took one round trip.
 std::uint64_t acquire_all_the_time(Cluster& nodes, History& history, Attempts& attempts,
                                    const std::stop_token& stop) {
     Watched client{nodes.uris()};
     std::uint64_t in_one_trip = 0;
     while (!stop.stop_requested()) {
         const auto attempt = attempts.begin();
-        const std::uint64_t commits = client.wire->commits;
+        const std::uint64_t commits = client.sent->commits;
         const std::uint64_t began = history.now();
         auto lock = client.locks.try_lock(contended, 5s);
         if (!lock) continue;
         history.add({began, history.now(), lock->fencing_token()});
-        in_one_trip += client.wire->commits == commits ? 1 : 0;
+        in_one_trip += client.sent->commits == commits ? 1 : 0;
     }
     return in_one_trip;
 }
 
-/// What comes to mind first: a counter on each node, and the largest answer is the token.
+/// The naive algorithm: a counter on each node, and the largest answer is the token.
 class NaiveClient {
    public:
     explicit NaiveClient(Cluster& nodes) {
@@ -130,7 +130,7 @@ class NaiveClient {
     }
 
    private:
-    /// To all nodes at once, and every answer is waited for.
+    /// Sends the script to all nodes at once, and waits for every answer.
     std::vector<std::uint64_t> ask_all(const char* script) {
         for (const auto& connection : connections_) {
             redisAppendCommand(connection.get(), "EVAL %s 2 %s naive:counter %s", script, contended.c_str(),
@@ -167,7 +167,7 @@ std::uint64_t acquire_naively(Cluster& nodes, History& history, Attempts& /*unus
 
 using Client = std::uint64_t (*)(Cluster&, History&, Attempts&, const std::stop_token&);
 
-/// Clients and the hostile one, for some seconds or until there are enough acquisitions.
+/// Runs the clients and the hostile client, for some seconds or until there are enough acquisitions.
 Judgement run(Client client, Hostility hostility, std::string_view name) {
     Cluster nodes{3};
     teach(nodes);
@@ -218,7 +218,7 @@ void expect_order_though_counters_are_forgotten() {
     EXPECT_EQ(judgement.order_errors, 0U);
 }
 
-/// If this one passed, the conditions would be too kind to tell anything.
+/// If the naive algorithm succeeded, the conditions would be too mild to show anything.
 void expect_the_naive_way_to_fail() {
     const Judgement judgement = run(acquire_naively, Hostility::deletes_locks, "naive, locks deleted");
     EXPECT_GT(judgement.duplicates, 0U);

@@ -36,7 +36,7 @@ class Flock final : private core::TaskDone {
 
     void add(core::Task<T> task) { tasks_.push_back(std::move(task)); }
 
-    // `in_the_air` is called when all have been handed in and none has been answered.
+    // `in_the_air` is called when all tasks have started and none has been answered.
     template <class Look>
     std::vector<T> run(Look in_the_air) {
         left_ = tasks_.size();
@@ -71,7 +71,7 @@ class Flight : public testing::Test {
         return options;
     }
 
-    // Acquires `count` resources at once; what one of them took of the heap meanwhile goes to `bytes_each`.
+    // Acquires `count` resources at once. Sets `bytes_each` to the heap memory that each used meanwhile.
     std::vector<LeasePtr> acquire(std::size_t count, std::size_t& bytes_each) {
         Flock<Result<LeasePtr>> flock{engine};
         Protocol::Timing timing{engine.now() + 60s, engine.now()};
@@ -121,7 +121,7 @@ TEST_F(Flight, ten_thousand_rounds_at_once_are_all_granted_and_all_released) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// The bytes of a request are there once for all nodes, and once more for each until they are written.
+// A request is in memory once for all nodes, and once more for each node until it is written.
 TEST_F(Flight, a_round_in_flight_takes_as_much_memory_among_ten_thousand_as_among_a_thousand) {
     std::size_t warm_up = 0;
     std::size_t few = 0;
@@ -134,7 +134,7 @@ TEST_F(Flight, a_round_in_flight_takes_as_much_memory_among_ten_thousand_as_amon
     EXPECT_LT(many, 8'192U);
 }
 
-// A node that hangs keeps what it was sent; the rounds are over without it.
+// A hung node does not answer its requests; the rounds end without it.
 TEST_F(Flight, rounds_that_a_hung_node_still_owes_an_answer_do_not_keep_the_others_waiting) {
     std::size_t bytes_each = 0;
     ASSERT_EQ(release(acquire(10, bytes_each)), 10U) << "connected";
@@ -147,7 +147,7 @@ TEST_F(Flight, rounds_that_a_hung_node_still_owes_an_answer_do_not_keep_the_othe
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// An attempt, and behind it what a waiter does after a split vote: it looks whom to ask first, and connects.
+// An attempt, and then what a waiter does after a split vote: it chooses the lead, and connects.
 core::Task<Result<LeasePtr>> attempt_and_look(Engine& engine, Protocol& protocol,
                                               core::Ref<const core::Claim> claim) {
     Protocol::Timing timing{engine.now() + 60s, engine.now()};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// R30: keys that are not ours by form are left as they are, and the report says so.
+// R30: keys whose form is not the library's are left as they are, and the report says so.
 #include "integration/waiting_parts.hpp"
 #include "redlock/inspect.hpp"
 
@@ -11,7 +11,8 @@ using Query = std::vector<std::string>;
 using core::fence_key;
 using core::queue_key;
 
-// What an application may have put at a key; "KEY" stands for it.
+// A value that an application may have stored at a key, and the commands that store it; "KEY" stands for the
+// key.
 struct Foreign {
     const char* what;
     std::vector<Query> made_by;
@@ -25,7 +26,7 @@ void put(RedisServer& node, const std::string& key, const Foreign& foreign) {
     }
 }
 
-// All of a key, and whether it ends.
+// The whole value of a key, and whether it has a ttl.
 std::string state_of(RedisServer& node, const std::string& key) {
     return node.query({"DUMP", key}).text + (node.query({"PTTL", key}).number() == -1 ? " stays" : " ends");
 }
@@ -99,7 +100,8 @@ TEST(ForeignKeys, R30_a_waiter_does_not_line_up_in_what_is_no_queue_of_ours) {
         auto lock = waiting.get();
         ASSERT_TRUE(lock) << foreign.what << ": " << lock.error().message();
         EXPECT_TRUE(lock->unlock()) << foreign.what;
-        ASSERT_TRUE(watching.lock("another name", {.ttl = 60s, .wait = 30s}));  // the delist has come, too
+        // Returns after the node has run the delist.
+        ASSERT_TRUE(watching.lock("another name", {.ttl = 60s, .wait = 30s}));
         EXPECT_EQ(state_of(node, queue_key("name")), before) << foreign.what;
     }
 }
@@ -124,11 +126,11 @@ TEST(ForeignKeys, R30_of_several_resources_one_with_a_foreign_queue_keeps_all_fr
     for (const char* key : {"a", "b"}) node.query({"SET", key, "theirs"});
     const auto run = [&](const core::Command& command) {
         std::string keys;
-        Query words{"EVAL", std::string{command.script()->text}, "4", "a", "b"};
-        words.insert(words.end(), claim.queues.begin(), claim.queues.end());
-        words.push_back(waiter + "1");
-        if (command.kind() == core::Command::Kind::enlist) words.insert(words.end(), {"17", "60000"});
-        return node.query(words);
+        Query query{"EVAL", std::string{command.script()->text}, "4", "a", "b"};
+        query.insert(query.end(), claim.queues.begin(), claim.queues.end());
+        query.push_back(waiter + "1");
+        if (command.kind() == core::Command::Kind::enlist) query.insert(query.end(), {"17", "60000"});
+        return node.query(query);
     };
     const auto enlisted = run(core::enlist_command(claim, waiter + "1", 17, 60s));
     ASSERT_TRUE(enlisted.is_error()) << enlisted;
@@ -160,7 +162,7 @@ const std::vector<Foreign>& foreign_counters() {
     return list;
 }
 
-// Below, the node with the foreign counter is the only one: its refusal is everybody's.
+// There is only one node, the one with the foreign counter, so its refusal decides.
 class ForeignCounter : public testing::Test {
    protected:
     void put_foreign(const Foreign& foreign) {
@@ -234,10 +236,10 @@ TEST_F(ForeignCounter, R30_is_not_written_by_a_commit_or_what_is_put_back) {
         for (const core::Script* script : {&core::commit_script, &core::put_back_script}) {
             const bool is_commit = script == &core::commit_script;
             node().query(is_commit ? Query{"SET", "name", "ours"} : Query{"DEL", "name"});
-            Query words{"EVAL", std::string{script->text}, "2", "name", fence_key("name"), "ours"};
-            if (!is_commit) words.emplace_back("60000");
-            words.insert(words.end(), {"3600000", "9007199254740991"});
-            const auto reply = node().query(words);
+            Query query{"EVAL", std::string{script->text}, "2", "name", fence_key("name"), "ours"};
+            if (!is_commit) query.emplace_back("60000");
+            query.insert(query.end(), {"3600000", "9007199254740991"});
+            const auto reply = node().query(query);
             EXPECT_EQ(reply.text.find("FOREIGN the fencing counter of resource 1"), 0U)
                 << foreign.what << ": " << reply;
             EXPECT_EQ(node().get("name"), is_commit ? std::optional<std::string>{"ours"} : std::nullopt);
@@ -293,7 +295,7 @@ TEST_F(ForeignCounter, R30_that_has_no_ttl_is_used_and_is_given_none) {
     }
 }
 
-// What is not ours at the key of a resource is another's, and no reason to do half of a release.
+// A foreign value at a resource's key belongs to another client, and must not stop a release half-way.
 TEST(ForeignKeys, R30_a_resource_that_became_something_else_is_not_ours_any_more) {
     Cluster cluster{1};
     auto locks = connect_to(cluster);

@@ -27,7 +27,7 @@ namespace {
     "ThreadSanitizer does not know the threads of a forked child, and AddressSanitizer's heap may be locked "
     "there by a thread that is not";
 
-// Runs `body` in a forked child; its exit status, or nothing when it hangs (it is killed then).
+// Runs `body` in a forked child. Returns its exit status, or nothing if it hangs; it is killed then.
 std::optional<int> in_child(const std::function<int()>& body) {
     const pid_t pid = ::fork();
     if (pid == 0) ::_exit(body());
@@ -39,7 +39,7 @@ std::optional<int> in_child(const std::function<int()>& body) {
     return std::nullopt;
 }
 
-// 0 when a call in the child fails as documented.
+// Returns 0 if a call in the child fails as documented.
 int check_refused(const std::optional<Failure>& failure) {
     if (!failure) return 1;
     if (failure->code() != errc::invalid_argument) return 2;
@@ -84,7 +84,7 @@ TEST(Fork, the_child_gets_a_clear_error_and_the_parents_lock_and_connections_are
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// Where a thread of the parent holds it, its turn would never come in the child.
+// If a thread of the parent holds the mutex, the child would wait for ever.
 TEST(Fork, a_mutex_throws_in_the_child) {
     Cluster cluster{3};
     auto locks = connect_to(cluster);
@@ -112,7 +112,7 @@ TEST(Fork, a_mutex_throws_in_the_child) {
     EXPECT_TRUE(mutex.held().owns_lock());
 }
 
-// What a guard does at the end of its scope, in the child too.
+// A guard unlocks at the end of its scope, in the child too.
 TEST(Fork, a_mutex_can_be_unlocked_in_the_child_though_a_thread_of_the_parent_was_inside_it) {
 #if REDLOCK_TEST_IS_SANITIZED
     GTEST_SKIP() << unlike_a_child;
@@ -157,7 +157,7 @@ TEST(Fork, the_child_may_destroy_what_it_inherited_while_a_thread_of_the_library
     EXPECT_TRUE(lock->unlock());
 }
 
-// Seen as 5 of 200 children that hung in detach(): a thread of the parent held a mutex when it forked.
+// Once 5 of 200 children hung in detach(), since a thread of the parent held a mutex at the fork.
 TEST(Fork, nothing_in_the_child_waits_for_a_thread_that_was_inside_a_call) {
 #if REDLOCK_TEST_IS_SANITIZED
     GTEST_SKIP() << unlike_a_child;
@@ -189,7 +189,8 @@ TEST(Fork, nothing_in_the_child_waits_for_a_thread_that_was_inside_a_call) {
     EXPECT_TRUE(lock.unlock());
 }
 
-// Descriptors of this process that a program it executes would inherit, but for the standard ones.
+// The sockets and eventfds of this process that a program would inherit at exec, except the standard
+// descriptors.
 std::vector<std::string> inheritable_sockets() {
     std::vector<std::string> found;
     for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
@@ -203,7 +204,8 @@ std::vector<std::string> inheritable_sockets() {
     return found;
 }
 
-// Else a program that the application starts keeps our connections open, and what is queued on them alive.
+// Otherwise a program that the application starts would keep our connections open, and their queued requests
+// alive.
 TEST(Fork, a_program_that_is_executed_inherits_no_connection) {
     Cluster cluster{3};
     const auto before = inheritable_sockets();

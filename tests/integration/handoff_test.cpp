@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Handing a lock on, to another process too: no moment without a holder, no two holders.
+// Handing a lock over, also to another process: at no moment is there no holder, or more than one.
 #include "redlock/handoff.hpp"
 
 #include <gtest/gtest.h>
@@ -27,14 +27,14 @@ std::string read_all(const std::string& path) {
     return {std::istreambuf_iterator<char>{file}, {}};
 }
 
-// All of it is there at once, or nothing.
+// Writes a file that other processes see as a whole, or not at all.
 void write_whole(const std::string& path, const std::string& text) {
     std::ofstream{path + ".part"} << text;
     std::filesystem::rename(path + ".part", path);
 }
 
-// The other process: this program again, which finds its task in the directory that the environment names.
-// Adopts, goes on holding by extending, says what it did, and unlocks when it is told to.
+// The other process runs this same program, and finds its task in a directory that the environment names. It
+// adopts the lock, reports the result, extends the lock, and unlocks it when the test asks for that.
 class Peer : public testing::Environment {
    public:
     void SetUp() override {
@@ -63,7 +63,7 @@ class Peer : public testing::Environment {
 
 [[maybe_unused]] const auto* const peer = testing::AddGlobalTestEnvironment(new Peer);
 
-// The other process as this one sees it.
+// Starts the other process and talks to it.
 class PeerProcess {
    public:
     PeerProcess(const std::vector<std::string>& uris, const std::string& handoff) {
@@ -76,13 +76,13 @@ class PeerProcess {
         process_.start({{*find_executable("env"), variable, self}, {}, file("output")});
     }
 
-    // What it answered to the adoption, as soon as it has.
+    // Waits for the result of the adoption, and returns it.
     [[nodiscard]] std::string adopted() const {
         const bool has_answered =
             eventually(patience, [this] { return std::filesystem::exists(file("adopted")); });
         return has_answered ? read_all(file("adopted")) : "no answer: " + read_all(file("output"));
     }
-    // True when it held until now and has unlocked.
+    // Lets it unlock. Returns whether it held the lock until then and has released it.
     [[nodiscard]] bool unlock() {
         write_whole(file("unlock"), "now");
         return eventually(patience, [this] { return !process_.running(); }) && process_.status() == 0;
@@ -104,7 +104,7 @@ TEST(HandoffTest, Another_process_goes_on_holding_and_nobody_gets_in_between) {
     EXPECT_GT(handoff.remaining, 5s);
     PeerProcess other{nodes.cluster.uris(), handoff.str()};
     EXPECT_EQ(other.adopted(), "fence " + std::to_string(handoff.fencing_tokens.at(0)));
-    // Until well past the end of what it adopted: it extends.
+    // This lasts well beyond the ttl that it adopted with, so it has extended the lock.
     EXPECT_TRUE(never_within(2500ms, [&] { return contender.is_in(); }));
     EXPECT_GT(contender.attempts(), 100U);
     for (const auto& value : nodes.cluster.values("name")) EXPECT_EQ(value, handoff.token.str());
@@ -135,7 +135,7 @@ TEST(HandoffTest, Detach_stops_renewal_and_unlocks_nothing) {
     EXPECT_EQ(nodes.locks.adopt(handoff, 10s).error(), errc::lost);
 }
 
-// A renewal that was on its way when the lock was handed over must not shorten what the next holder has.
+// A renewal that is still in transit at the hand-over must not shorten the next holder's ttl.
 TEST(HandoffTest, A_renewal_still_under_way_does_not_cut_the_next_holder_short) {
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 0ms};
@@ -242,7 +242,7 @@ TEST(HandoffTest, By_the_token_alone_there_is_a_larger_fencing_token) {
     EXPECT_GT(nodes.locks.lock("name", {.ttl = 10s, .wait = 10s}).value().fencing_token(), taken);
 }
 
-// A key that a client without fencing has set, as any Redlock client does.
+// A key that a client without fencing has set, as other Redlock clients do.
 TEST(HandoffTest, A_foreign_clients_lock_is_adopted_by_its_token) {
     Nodes nodes{3};
     for (auto& node : nodes.cluster) node.query({"SET", "name", "their-token", "NX", "PX", "60000"});

@@ -14,7 +14,7 @@
 namespace redlock::test {
 namespace {
 
-// A stalled machine may make a call fail; what must not happen is a success that is none.
+// A stalled machine may make a call fail, but no call may report a success that is none.
 struct Outcome {
     std::atomic<std::size_t> successes{0};
     std::atomic<std::size_t> broken_promises{0};
@@ -26,7 +26,7 @@ struct Outcome {
     }
 };
 
-// Until a renewal is due, which is at a third of the ttl, or another thread has extended it.
+// Waits until `left` of the validity is left, about when a renewal is due, or another thread has extended it.
 void await_renewal(const Lock& lock, std::chrono::microseconds left) {
     const auto is_longer = [&] { return lock.remaining() > left && lock.remaining() < 1s; };
     while (is_longer()) std::this_thread::yield();

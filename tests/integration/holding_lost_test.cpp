@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lost(): when it is triggered, when not, and what may be done from it. Rules R10, R11, R15.
+// lost(): when it is triggered, when it is not, and what its callbacks may do. Rules R10, R11, R15.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -125,7 +125,7 @@ TEST(HoldingLost, R10_a_shorter_ttl_counts_before_any_node_has_answered) {
     nodes.cluster.resume_all();
 }
 
-// What the nodes were asked before may still run there: the old, later end never comes back.
+// The nodes may still run the earlier extension, but the old, later deadline never comes back.
 TEST(HoldingLost, R10_a_lowered_deadline_stays_when_the_nodes_come_back) {
     Nodes nodes{3};
     auto lock = nodes.hold_everywhere({.ttl = 60s});
@@ -171,12 +171,12 @@ TEST(HoldingLost, A_callback_may_unlock_and_may_lock_on_the_same_Redlock) {
     EXPECT_TRUE(eventually(patience, [&] { return is_done.load(); }));
     EXPECT_EQ(unlocked, errc::lost);
     EXPECT_TRUE(next->owns_lock());
-    // The thread that ran it is still of use: leases of others are looked after.
+    // The thread that ran the callback goes on to renew other leases.
     auto other = nodes.locks.lock("other", {.ttl = short_ttl, .renew = true}).value();
     EXPECT_TRUE(never_within(2 * short_ttl, [lost = other.lost()] { return lost.stop_requested(); }));
 }
 
-// Lost in the caller's own extend(): the callback still runs with no lock of ours held.
+// The lock is lost in the caller's own extend(). The callback runs while the library holds no mutex.
 TEST(HoldingLost, A_callback_may_use_a_lock_that_another_thread_is_extending) {
     Nodes nodes{3};
     auto lock = nodes.hold_everywhere({.ttl = 60s});
@@ -237,7 +237,7 @@ TEST(HoldingLost, The_token_outlives_lock_and_Redlock) {
     EXPECT_FALSE(Lock{}.lost().stop_possible());
 }
 
-// One thread is told by the nodes that it is gone while another asks for lost(), at about the same moment.
+// One thread learns from the nodes that the lock is gone; at about that moment another one calls lost().
 TEST(HoldingLost, Is_triggered_though_it_was_asked_for_while_the_nodes_said_no) {
     using Steady = std::chrono::steady_clock;
     Nodes nodes{1};
@@ -259,7 +259,7 @@ TEST(HoldingLost, Is_triggered_though_it_was_asked_for_while_the_nodes_said_no) 
         EXPECT_FALSE(lock.extend(60s));
         const std::chrono::nanoseconds took = Steady::now() - begin;
         asks.join();
-        delay = took - 30us + (i % 400) * 100ns;  // about when the answer comes
+        delay = took - 30us + (i % 400) * 100ns;  // about when the answer arrives
         ASSERT_TRUE(eventually_lost(lost)) << "after " << i;
     }
 }

@@ -33,12 +33,12 @@ constexpr auto short_ttl = 300ms;
     return options;
 }
 
-// Nodes and a client of them.
+// Nodes, and a client that uses them.
 struct Nodes {
     explicit Nodes(std::size_t count, const ServerOptions& options = {})
         : cluster{count, options}, locks{cluster.uris(), holding_options()} {}
 
-    // An acquisition returns when a quorum has granted, the rest follows: this waits for the rest.
+    // Locks, and waits until every node has the key; lock() itself returns when a quorum has granted.
     [[nodiscard]] Lock hold_everywhere(const LockOptions& how) {
         auto lock = locks.lock("name", how).value();
         const auto is_everywhere = [this] {
@@ -55,14 +55,14 @@ struct Nodes {
     Redlock locks;
 };
 
-// Whether something that must not happen does not, for as long as it could.
+// Whether the predicate stays false for all of `time`.
 template <class Predicate>
 [[nodiscard]] bool never_within(std::chrono::milliseconds time, Predicate&& predicate) {
     return !eventually(time, std::forward<Predicate>(predicate));
 }
 
-// Another client that tries all the time until it gets in, and then stays in. Asks at that moment whether
-// the other one still thinks that it may act.
+// Another client that tries all the time until it gets the lock, and then keeps it. At that moment it asks
+// whether the first holder still believes that it holds the lock.
 class Contender {
    public:
     Contender(const std::vector<std::string>& uris, std::string resource, std::function<bool()> is_held)
@@ -81,9 +81,9 @@ class Contender {
 
     [[nodiscard]] unsigned attempts() const noexcept { return attempts_; }
     [[nodiscard]] bool is_in() const noexcept { return is_in_; }
-    // It was let in while the other one still held.
+    // Whether it got the lock while the first holder still held it.
     [[nodiscard]] bool was_second_holder() const noexcept { return was_second_; }
-    // Only when it is in.
+    // Call only if is_in().
     [[nodiscard]] std::uint64_t fencing_token() const { return lock_->fencing_token(); }
 
    private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Renewal on real nodes: what a holder survives, and what ends its right. Rules R12, R14.
+// Renewal on real nodes: the failures that a lease survives, and those that end it. Rules R12, R14.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -14,7 +14,7 @@ LockOptions renewing(std::chrono::milliseconds limit = forever) {
     return {.ttl = short_ttl, .renew = true, .renew_limit = limit};
 }
 
-// Goes on for as long as `count` ttls, with another client trying all the time.
+// Whether the lock is held for `count` ttls, while another client tries all the time.
 testing::AssertionResult holds_for_ttls(int count, Lock& lock, Contender& contender) {
     const auto lost = lock.lost();
     const auto ends_early = [&] { return lost.stop_requested() || contender.is_in(); };
@@ -80,7 +80,7 @@ TEST(HoldingRenewal, R12_a_minority_that_restarts_empty_gets_its_key_back) {
         EXPECT_EQ(node.get("{name}:redlock-fence"), std::to_string(lock.fencing_token()));
     }
     Contender contender = another(nodes, lock);
-    // What was put back counts from then on: two others may go.
+    // Keys that were put back count from then on, so two other nodes may fail.
     for (const std::size_t i : {2U, 3U}) nodes.cluster[i].kill();
     EXPECT_TRUE(holds_for_ttls(3, lock, contender));
 }
@@ -154,7 +154,7 @@ TEST(HoldingRenewal, A_majority_that_hangs_ends_the_right_before_another_gets_in
     EXPECT_FALSE(contender.was_second_holder());
 }
 
-// A majority that comes back before the validity ends: the retries within it save the lease.
+// The majority comes back before the validity ends, and a retry before that saves the lease.
 TEST(HoldingRenewal, A_majority_that_hangs_shortly_is_survived) {
     Nodes nodes{5};
     auto lock = nodes.hold_everywhere({.ttl = 2s, .renew = true, .renew_limit = forever});

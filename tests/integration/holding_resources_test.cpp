@@ -20,7 +20,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-// With fencing and without: two scripts.
+// With fencing and without, since these use different scripts.
 class HoldingResources : public testing::TestWithParam<bool> {
    protected:
     static Options options() {
@@ -78,7 +78,7 @@ TEST_P(HoldingResources, Extend_and_unlock_treat_them_as_one) {
         return count >= 2;
     };
     EXPECT_TRUE(is_long("a") && is_long("b"));
-    // One of them is another's on two nodes: the lock as a whole is lost, the rest is let go.
+    // On two nodes another client holds one of them: the whole lock is lost, and the rest is released.
     for (const std::size_t i : {0U, 1U}) cluster[i].query({"SET", "b", "of another", "PX", "60000"});
     EXPECT_EQ(lock.extend(60s).error(), errc::lost);
     EXPECT_FALSE(lock.owns_lock());
@@ -102,7 +102,8 @@ TEST_P(HoldingResources, Renewal_holds_all_and_puts_back_what_one_node_lost) {
     EXPECT_TRUE(none_left());
 }
 
-// Two callers with the names in opposite orders: each try is all or none, so that nobody waits for anybody.
+// Two callers name the resources in opposite orders. Each try gets all or none, so neither waits for the
+// other.
 TEST_P(HoldingResources, Opposite_orders_never_deadlock) {
     constexpr int tries = 1500;
     std::atomic<int> inside{0};
@@ -117,7 +118,7 @@ TEST_P(HoldingResources, Opposite_orders_never_deadlock) {
             ++granted[me];
             --inside;
         }
-        // Whoever comes in the end gets them, however the tries before have crossed.
+        // In the end a caller gets them, however the tries before have interleaved.
         EXPECT_TRUE(own.lock(names, {.ttl = 30s, .wait = 20s}));
     };
     std::thread other{[&] { contend(1, {"b", "a"}); }};
@@ -129,14 +130,14 @@ TEST_P(HoldingResources, Opposite_orders_never_deadlock) {
 }
 
 TEST_P(HoldingResources, What_can_never_work_is_an_error_and_asks_no_node) {
-    const auto calls = [this] { return cluster.command_stat("set") + cluster.command_stat("evalsha"); };
-    const auto before = calls();
+    const auto commands = [this] { return cluster.command_stat("set") + cluster.command_stat("evalsha"); };
+    const auto before = commands();
     EXPECT_EQ(locks.try_lock(std::vector<std::string>{}, 30s).error(), errc::invalid_argument);
     EXPECT_EQ(locks.try_lock({"a", "b", "a"}, 30s).error(), errc::invalid_argument);
     EXPECT_THAT(locks.try_lock({"a", "b", "a"}, 30s).error().message(), HasSubstr("'a' is there twice"));
     EXPECT_EQ(locks.try_lock({"a", ""}, 30s).error(), errc::invalid_argument);
     EXPECT_EQ(locks.try_lock("", 30s).error(), errc::invalid_argument);
-    EXPECT_EQ(calls(), before);
+    EXPECT_EQ(commands(), before);
 }
 
 TEST_P(HoldingResources, Names_of_any_bytes_are_taken_as_they_are) {
@@ -149,7 +150,7 @@ TEST_P(HoldingResources, Names_of_any_bytes_are_taken_as_they_are) {
     EXPECT_TRUE(none_left());
 }
 
-// Two `const char*` in braces make a std::string of everything between them, where something takes one.
+// Two `const char*` in braces could be read as a begin and an end, which make one std::string.
 TEST(HoldingResourceNames, Two_names_in_braces_are_two_names) {
     const auto names = [](const Resources& resources) { return resources.names(); };
     const std::string text = "text";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The nodes that a round could do without: they too get what was sent. Rules R6, R12, R23.
+// Nodes that a round does not need for its quorum get its requests too. Rules R6, R12, R23.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -11,7 +11,7 @@
 namespace redlock::test {
 namespace {
 
-// A node that has never seen our scripts answers NOSCRIPT; nobody need call us again to have that healed.
+// A node that does not know a script answers NOSCRIPT. It gets the text without a further call of the user.
 TEST(HoldingScripts, R6_the_first_lock_reaches_every_node) {
     Cluster cluster{3};
     constexpr int rounds = 20;
@@ -34,7 +34,7 @@ TEST(HoldingScripts, R7_the_first_release_of_a_failed_attempt_reaches_every_node
     EXPECT_TRUE(eventually(patience, [&] { return cluster.count_holding("name") == 2; }));
 }
 
-// Two nodes farther away than the others: each renewal is decided before they have answered.
+// Two nodes are farther away than the others: each renewal is decided before they have answered.
 struct FarMinority {
     FarMinority() : cluster{5}, proxy{cluster.uris(), 10ms} {
         auto uris = cluster.uris();

@@ -23,14 +23,14 @@ std::size_t threads_of_this_process() {
     return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
 }
 
-// Nodes at a distance, so that requests are under way for a while.
+// Nodes behind a delay, so that requests are in transit for a while.
 struct FarNodes {
     FarNodes()
         : cluster{3},
           proxy{cluster.uris(), 2ms},
           locks{std::make_unique<Redlock>(proxy.uris(), holding_options())} {}
 
-    // Ends the client, which drains, and waits until what is in the proxy has arrived.
+    // Destroys the client, which drains, and waits until all bytes in the proxy have arrived.
     void drain() {
         locks.reset();
         ASSERT_TRUE(eventually(patience, [this] { return proxy.connections() == 0; }));
@@ -41,13 +41,13 @@ struct FarNodes {
     std::unique_ptr<Redlock> locks;
 };
 
-// One lease that is renewed back to 30 s within milliseconds: a shorter ttl by hand makes it due at once. A
-// node has lost its key, so that there is something to put back. Then unlock comes, at one moment or another.
+// extend() with a short ttl makes a renewal due within milliseconds, which sets the ttl to 30 s again. One
+// node has lost its key, so the renewal has a key to put back. unlock() follows `after` a variable time.
 void unlock_amid_renewal(FarNodes& nodes, const std::string& name, std::chrono::microseconds after) {
     auto lock = nodes.locks->lock(name, {.ttl = 30s, .wait = 10s, .renew = true}).value();
     nodes.cluster[0].query({"DEL", name});
     const auto extended = lock.extend(60ms);
-    if (!extended) return;  // on a stalled machine: its validity had ended
+    if (!extended) return;  // on a stalled machine the validity may have ended
     const auto due = lock.expires_at() - 40ms + after;
     static_cast<void>(eventually(
         patience, [&] { return (LeaseClock::now() - due).count() >= 0 || lock.remaining() > 1s; }));
@@ -126,9 +126,10 @@ TEST(HoldingUnlock, Cycles_with_renewal_leave_no_traffic_and_nothing_in_memory) 
     const auto used_later = cycles();
     EXPECT_LT(used_later, used + 64 * 1024);
     EXPECT_EQ(threads_of_this_process(), threads);
-    const auto calls = nodes.cluster.command_stat("evalsha");
-    EXPECT_GT(calls, 0U);
-    EXPECT_TRUE(never_within(2 * short_ttl, [&] { return nodes.cluster.command_stat("evalsha") != calls; }));
+    const auto scripts = nodes.cluster.command_stat("evalsha");
+    EXPECT_GT(scripts, 0U);
+    EXPECT_TRUE(
+        never_within(2 * short_ttl, [&] { return nodes.cluster.command_stat("evalsha") != scripts; }));
     EXPECT_TRUE(nodes.cluster.keys_left().empty());
 }
 

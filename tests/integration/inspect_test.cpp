@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// inspect(): what the nodes say of a resource, and nothing changed by asking.
+// inspect() reports what the nodes know about a resource, and changes nothing.
 #include "redlock/inspect.hpp"
 
 #include <gmock/gmock.h>
@@ -20,7 +20,7 @@ class InspectTest : public testing::Test {
    protected:
     Inspection inspect() { return nodes.locks.inspect("name").value(); }
     Cluster& cluster() { return nodes.cluster; }
-    // The key as another client of the algorithm would have set it.
+    // Sets the key as another client of the algorithm would.
     void set(std::size_t node, const std::string& token) {
         cluster()[node].query({"SET", "name", token, "NX", "PX", "60000"});
     }

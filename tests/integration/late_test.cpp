@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What comes late: votes, requests that a hung node runs after we gave up, connections that were replaced.
+// Late votes, requests that a hung node runs after the attempt has ended, and replaced connections.
 #include <map>
 #include <optional>
 
@@ -10,7 +10,7 @@
 namespace redlock::test {
 namespace {
 
-// Only from Redis 7 on do the statistics tell subcommands apart.
+// The statistics distinguish subcommands only from Redis 7 on.
 bool has_ended_a_connection(RedisServer& node) {
     return node.major_version() < 7 || node.command_stat("client|kill") >= 1;
 }
@@ -39,12 +39,13 @@ TEST(Late, R7_a_set_that_lands_after_we_gave_up_is_undone) {
         ASSERT_FALSE(lock);
         EXPECT_EQ(lock.error().code(), errc::unreachable) << lock.error().message();
         cluster.resume_all();
-        for (std::size_t i = 0; i < 2; ++i) cluster[i].query({"PING"});  // it has read what came before
+        // A node that answers has read the earlier requests.
+        for (std::size_t i = 0; i < 2; ++i) cluster[i].query({"PING"});
         EXPECT_TRUE(is_clean(cluster));
     }
 }
 
-// The key is there on the node, and the connection on which its release would have come is gone.
+// The node has the key, and the connection that carried its release is gone.
 TEST(Late, R20_a_release_that_was_lost_with_its_connection_comes_with_the_next_one) {
     Cluster cluster{3};
     DelayProxy proxy{{cluster[0].uri()}, 0ms};
@@ -59,13 +60,13 @@ TEST(Late, R20_a_release_that_was_lost_with_its_connection_comes_with_the_next_o
     proxy.cut(0);
     proxy.resume(0);
     EXPECT_TRUE(eventually(patience, [&] {
-        static_cast<void>(locks.try_lock("other", 60s));  // somebody who drives
+        static_cast<void>(locks.try_lock("other", 60s));  // a call, so that a thread drives
         return cluster.count_holding("name") == 0;
     }));
     EXPECT_TRUE(has_ended_a_connection(cluster[0]));
 }
 
-// The node hangs with our SET unread in its socket while the connection is replaced.
+// The node hangs, with our SET unread in its socket, while the connection is replaced.
 TEST(Late, R20_a_set_on_a_replaced_connection_leaves_no_key) {
     Cluster cluster{3};
     DelayProxy proxy{{cluster[0].uri()}, 0ms};
@@ -75,7 +76,7 @@ TEST(Late, R20_a_set_on_a_replaced_connection_leaves_no_key) {
     {
         const auto lock = locks.try_lock("name", 60s);
         ASSERT_TRUE(lock) << lock.error().message();
-        proxy.hang(0, Direction::to_node);  // the release does not get through
+        proxy.hang(0, Direction::to_node);  // the release does not arrive
     }
     proxy.cut(0);
     proxy.resume(0);
@@ -87,7 +88,7 @@ TEST(Late, R20_a_set_on_a_replaced_connection_leaves_no_key) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// What a new connection says before its first request, in order.
+// The requests of a new connection before its first command, in order.
 TEST(Late, R20_the_first_thing_a_new_connection_does_is_to_end_the_old_one) {
     Cluster good{2};
     std::atomic<int> connections{0};
@@ -95,7 +96,7 @@ TEST(Late, R20_the_first_thing_a_new_connection_does_is_to_end_the_old_one) {
         if (request[0] == "CLIENT" && request[1] == "ID") {
             return ":" + std::to_string(100 + ++connections) + "\r\n";
         }
-        if (request[0] == "SET") return {"+OK\r\n", true};  // and hangs up: the release finds nobody
+        if (request[0] == "SET") return {"+OK\r\n", true};  // and disconnects, so the release does not arrive
         return agreeable_answer(request);
     });
     Options options = patient();
@@ -112,7 +113,7 @@ TEST(Late, R20_the_first_thing_a_new_connection_does_is_to_end_the_old_one) {
         if (is_client && request[1] == "KILL") said.push_back("KILL " + request.back());
         if (request[0] == "SET" || request[0] == "EVALSHA") said.push_back(request[0]);
     }
-    // The first connection has none before it; from then on each begins with the end of the one before.
+    // The first connection has no predecessor; each later one first ends the one before.
     int number = 100;
     for (std::size_t i = 0; i + 1 < said.size(); ++i) {
         if (said[i] != "(new)" || ++number == 101) continue;

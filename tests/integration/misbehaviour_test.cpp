@@ -12,7 +12,7 @@
 namespace redlock::test {
 namespace {
 
-// Locks on two good nodes and the one at `uri`; returns what that one said.
+// Locks on two good nodes and the one at `uri`. Returns the report of the latter.
 NodeReport report_of(Cluster& two_good, const std::string& uri, const Options& options = patient()) {
     Redlock locks{{two_good[0].uri(), two_good[1].uri(), uri}, options};
     auto lock = locks.try_lock("name", 60s);
@@ -150,12 +150,12 @@ TEST(Misbehaviour, a_reply_without_an_end_does_not_fill_the_memory) {
     EXPECT_LT(taken, std::size_t{64} << 20U);
 }
 
-// CASES 13: a reply too many would be taken for the answer to the next request.
+// CASES 13: a surplus reply would be taken for the answer to the next request.
 TEST(Misbehaviour, a_reply_that_nobody_asked_for_ends_the_connection) {
     Cluster good{2};
     FakeNode node = agreeable_node();
     Options options = patient();
-    options.fencing = false;  // a node that does not count would cost a second round, and then its vote
+    options.fencing = false;  // this node has no counter, which would cost a second round and then its vote
     Redlock locks{{good[0].uri(), good[1].uri(), node.uri()}, options};
     warm_up(locks);
     ASSERT_EQ(node.accepted(), 1U);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mutex as the standard library's locks use it.
+// Mutex, used through the standard library's locks.
 #include "redlock/mutex.hpp"
 
 #include <gtest/gtest.h>
@@ -90,7 +90,7 @@ TEST_F(MutexTest, Lock_over_two_of_two_processes_never_deadlocks) {
 
 TEST_F(MutexTest, Is_a_mutex_between_the_threads_of_a_process_too) {
     constexpr int rounds = 100;
-    int counter = 0;  // guarded by the mutex alone: a sanitizer would see it
+    int counter = 0;  // guarded only by the mutex: a sanitizer would report a race
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
         threads.emplace_back([&] {
@@ -111,7 +111,7 @@ TEST_F(MutexTest, Lock_waits_for_another_client) {
         const std::lock_guard guard{mutex};
         is_in = true;
     }};
-    // Longer than the second that it is patient with nodes that are silent.
+    // Longer than the second for which lock() waits for nodes that do not answer.
     EXPECT_TRUE(never_within(1300ms, [&] { return is_in.load(); }));
     EXPECT_TRUE(held.unlock());
     waiter.join();

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host names that are slow to look up, and such as lead to several addresses. The resolver is the system's,
-// but for names of "slow.redlock.test" and below, which are answered when the test says so, of
-// "2-1.redlock.test": 127.0.0.2, then 127.0.0.1, and of "unsure.redlock.test", which is not known all the
-// time.
+// Host names that are slow to look up, and names with several addresses. The system resolves all names except
+// "slow.redlock.test" and those below it, which are answered when the test says so, "2-1.redlock.test", which
+// is 127.0.0.2 and then 127.0.0.1, and "unsure.redlock.test", which cannot be resolved all the time.
 #include <dlfcn.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -25,9 +24,9 @@ namespace redlock::test {
 namespace {
 
 constexpr std::string_view slow_names = "slow.redlock.test";
-constexpr const char* unsure_name = "unsure.redlock.test";  // leads to 127.0.0.1, as long as it is known
+constexpr const char* unsure_name = "unsure.redlock.test";  // 127.0.0.1, while it can be resolved
 
-// What stands between the library and the system's resolver.
+// Intercepts the lookups between the library and the system's resolver.
 struct SlowResolver {
     std::mutex mutex;
     std::condition_variable changed;
@@ -60,7 +59,7 @@ struct SlowResolver {
 };
 
 SlowResolver& slow_resolver() {
-    static auto* resolver = new SlowResolver;  // threads that look up may outlive all else
+    static auto* resolver = new SlowResolver;  // lookup threads may outlive all other objects
     return *resolver;
 }
 
@@ -91,7 +90,7 @@ extern "C" int getaddrinfo(const char* host, const char* service, const addrinfo
 namespace redlock::test {
 namespace {
 
-// A first nameserver that is dead costs five seconds, and a connection may take one by default.
+// A dead first nameserver costs five seconds; a connection may take one second by default.
 TEST(Resolver, R22_an_answer_that_takes_longer_than_a_connection_may_is_used_all_the_same) {
     RedisServer server{{.tcp = true}};
     Options options = brisk();
@@ -141,7 +140,7 @@ TEST(Resolver, A_name_that_hangs_keeps_no_other_from_being_looked_up) {
     slow_resolver().answer("hung.slow.redlock.test");
 }
 
-// The thread that looks it up for the parent does not exist in the child.
+// The parent's lookup thread does not exist in the child.
 TEST(Resolver, A_forked_child_does_not_wait_for_what_its_parent_looks_up) {
 #if REDLOCK_TEST_IS_SANITIZED
     GTEST_SKIP() << "sanitizers do not know the threads of a forked child";
@@ -167,7 +166,7 @@ TEST(Resolver, A_forked_child_does_not_wait_for_what_its_parent_looks_up) {
     slow_resolver().answer(name);
 }
 
-// As long as it lives no thread can be started: the stack that it asks for is larger than the address space.
+// During its lifetime no thread can be started, since the default stack is larger than the address space.
 class [[maybe_unused]] NoThreads {
    public:
     NoThreads() {
@@ -211,7 +210,7 @@ TEST(Resolver, Where_no_thread_can_be_had_the_other_nodes_go_on_and_the_report_s
     EXPECT_TRUE(eventually(patience, [&] { return report_of_last(locks).vote == Vote::granted; }));
 }
 
-// That a name cannot be looked up now says nothing of the node.
+// A name that cannot be resolved at the moment says nothing about the node.
 TEST(Resolver, A_node_whose_name_is_not_known_for_a_while_is_looked_for_where_it_was) {
     RedisServer server{{.tcp = true}};
     Options options = brisk();
@@ -222,7 +221,7 @@ TEST(Resolver, A_node_whose_name_is_not_known_for_a_while_is_looked_for_where_it
         server.query({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"});
         return eventually(patience, [&] { return got(locks.try_lock("name", 60s)); });
     };
-#if !REDLOCK_TEST_IS_SANITIZED  // which give threads stacks of their own
+#if !REDLOCK_TEST_IS_SANITIZED  // sanitizers give threads stacks of their own
     {
         const NoThreads none;
         EXPECT_TRUE(is_reconnected());
@@ -237,16 +236,17 @@ TEST(Resolver, A_node_whose_name_is_not_known_for_a_while_is_looked_for_where_it
 
 // ---- several addresses -------------------------------------------------------------------------------
 
-// A host name that leads to 127.0.0.2 and then to 127.0.0.1, where `second` is, both with its port.
+// A host name with the addresses 127.0.0.2 and 127.0.0.1, in this order; `second` listens on the latter. Both
+// have its port.
 std::string uri_of_two(const FakeNode& second) {
     return "redis://2-1.redlock.test:" + std::to_string(second.port());
 }
 FakeNode first_beside(const FakeNode& second, FakeNode::Behaviour behaviour) {
     return FakeNode{std::move(behaviour), Address::loopback(second.port(), 2)};
 }
-FakeNode::Behaviour refusing(const std::string& words) {
+FakeNode::Behaviour refusing(const std::string& error) {
     FakeNode::Behaviour behaviour;
-    behaviour.on_request = [words](const Request&) { return Answer{"-" + words + "\r\n"}; };
+    behaviour.on_request = [error](const Request&) { return Answer{"-" + error + "\r\n"}; };
     return behaviour;
 }
 FakeNode::Behaviour closing() {
@@ -271,16 +271,16 @@ FakeNode::Behaviour replica() {
 TEST(Addresses, R22_the_next_is_tried_within_one_connect) {
     FakeNode second = agreeable_node({}, Family::tcp);
     {
-        DrivenTransport wire{{uri_of_two(second)}, waits_long()};
-        EXPECT_TRUE(wire.comes_up()) << "connecting to the first is refused";
-        EXPECT_TRUE(wire.downs.empty());
+        DrivenTransport driven{{uri_of_two(second)}, waits_long()};
+        EXPECT_TRUE(driven.comes_up()) << "connecting to the first is refused";
+        EXPECT_TRUE(driven.downs.empty());
     }
     for (const auto& behaviour :
          {closing(), refusing("DENIED protected"), refusing("LOADING yet"), replica()}) {
         const FakeNode first = first_beside(second, behaviour);
-        DrivenTransport wire{{uri_of_two(second)}, waits_long()};
-        EXPECT_TRUE(wire.comes_up());
-        EXPECT_TRUE(wire.downs.empty());
+        DrivenTransport driven{{uri_of_two(second)}, waits_long()};
+        EXPECT_TRUE(driven.comes_up());
+        EXPECT_TRUE(driven.downs.empty());
         EXPECT_EQ(first.accepted(), 1U);
     }
 }
@@ -290,40 +290,40 @@ TEST(Addresses, R22_one_that_is_silent_has_no_more_than_its_share_of_the_time) {
     const FakeNode first = first_beside(second, {});
     Options options = waits_long();
     options.connect_timeout = 1s;
-    DrivenTransport wire{{uri_of_two(second)}, options};
+    DrivenTransport driven{{uri_of_two(second)}, options};
     const auto before = std::chrono::steady_clock::now();
-    EXPECT_TRUE(wire.comes_up());
+    EXPECT_TRUE(driven.comes_up());
     EXPECT_GE(std::chrono::steady_clock::now() - before, 400ms) << "half of it, less the look-up";
-    EXPECT_TRUE(wire.downs.empty());
+    EXPECT_TRUE(driven.downs.empty());
 }
 
 TEST(Addresses, R22_the_one_that_worked_is_the_first_next_time) {
     FakeNode second = agreeable_node({}, Family::tcp);
     const FakeNode first = first_beside(second, closing());
-    DrivenTransport wire{{uri_of_two(second)}, waits_long()};
-    ASSERT_TRUE(wire.comes_up());
+    DrivenTransport driven{{uri_of_two(second)}, waits_long()};
+    ASSERT_TRUE(driven.comes_up());
     ASSERT_EQ(first.accepted(), 1U);
     for (std::size_t i = 1; i <= 3; ++i) {
-        ASSERT_TRUE(wire.is_answered({"SET", "name", "token"}));
+        ASSERT_TRUE(driven.is_answered({"SET", "name", "token"}));
         second.close_connections();
-        ASSERT_TRUE(wire.poll_until([&] { return wire.downs.size() == i; }));
-        ASSERT_TRUE(wire.comes_up());
+        ASSERT_TRUE(driven.poll_until([&] { return driven.downs.size() == i; }));
+        ASSERT_TRUE(driven.comes_up());
     }
     EXPECT_EQ(first.accepted(), 1U);
 }
 
-// A replica, or a primary that is none any more: the name may lead to the right one too.
+// The node is a replica, or is no longer the primary; the name may also have the primary's address.
 TEST(Addresses, R29_the_one_that_was_of_no_use_is_the_last_next_time) {
     FakeNode second = agreeable_node({}, Family::tcp);
     const FakeNode first = first_beside(second, agreeable());
-    DrivenTransport wire{{uri_of_two(second)}, tries_often()};
-    ASSERT_TRUE(wire.comes_up());
+    DrivenTransport driven{{uri_of_two(second)}, tries_often()};
+    ASSERT_TRUE(driven.comes_up());
     ASSERT_EQ(second.accepted(), 0U);
-    wire.transport().drop(0, {Vote::refused, "it is a replica, not a master"});
-    ASSERT_TRUE(wire.poll_until([&] { return wire.connect() == redlock::detail::Sent::accepted; }));
+    driven.transport().drop(0, {Vote::refused, "it is a replica, not a master"});
+    ASSERT_TRUE(driven.poll_until([&] { return driven.connect() == redlock::detail::Sent::accepted; }));
     EXPECT_EQ(second.accepted(), 1U);
-    wire.transport().drop(0, {Vote::refused, "it is a replica, not a master"});
-    ASSERT_TRUE(wire.poll_until([&] { return wire.connect() == redlock::detail::Sent::accepted; }));
+    driven.transport().drop(0, {Vote::refused, "it is a replica, not a master"});
+    ASSERT_TRUE(driven.poll_until([&] { return driven.connect() == redlock::detail::Sent::accepted; }));
     EXPECT_EQ(first.accepted(), 2U);
 }
 
@@ -333,10 +333,10 @@ TEST(Addresses, R29_the_most_telling_of_all_reasons_is_given) {
     const auto reason_with = [&](FakeNode::Behaviour one, FakeNode::Behaviour other) {
         FakeNode second{std::move(one), Address::loopback(0)};
         const FakeNode first = first_beside(second, std::move(other));
-        DrivenTransport wire{{uri_of_two(second)}, options};
-        EXPECT_FALSE(wire.comes_up());
-        EXPECT_EQ(wire.downs.size(), 1U);
-        return wire.downs.empty() ? DrivenTransport::Down{} : wire.downs[0];
+        DrivenTransport driven{{uri_of_two(second)}, options};
+        EXPECT_FALSE(driven.comes_up());
+        EXPECT_EQ(driven.downs.size(), 1U);
+        return driven.downs.empty() ? DrivenTransport::Down{} : driven.downs[0];
     };
     const FakeNode::Behaviour silent;
     for (const auto& reason :

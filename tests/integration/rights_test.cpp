@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The README shows a user with no more rights than needed: for that user everything works and the node
-// refuses nothing; take any one of the rights away, and it does.
+// The README shows a user with the fewest rights that suffice: the node refuses that user nothing, and
+// refuses something once any one of the rights is taken away.
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -12,10 +12,10 @@
 namespace redlock::test {
 namespace {
 
-using Words = std::vector<std::string>;
+using Texts = std::vector<std::string>;
 
-// "ACL SETUSER locks ...", which fills some lines of the README.
-Words rule_of_readme() {
+// The README's command "ACL SETUSER locks ...", which spans several lines.
+Texts rule_of_readme() {
     std::ifstream file{REDLOCK_README};
     const std::string text{std::istreambuf_iterator<char>{file}, {}};
     const auto begin = std::min(text.find("ACL SETUSER "), text.size());
@@ -23,10 +23,10 @@ Words rule_of_readme() {
     return {std::istream_iterator<std::string>{rule}, {}};
 }
 
-// A node of its own, and the user there.
+// The user on a node of its own.
 class LimitedUser {
    public:
-    explicit LimitedUser(const Words& rule) {
+    explicit LimitedUser(const Texts& rule) {
         if (node().query(rule).text != "OK") throw std::runtime_error("the node does not take the rule");
     }
 
@@ -34,9 +34,9 @@ class LimitedUser {
         return Redlock{{"unix://locks:secret@" + node().socket_path() + query}, options};
     }
 
-    // What the node refused: commands, keys and channels.
-    [[nodiscard]] Words refused() {
-        Words objects;
+    // The commands, keys and channels that the node refused.
+    [[nodiscard]] Texts refused() {
+        Texts objects;
         for (const Reply& entry : node().query({"ACL", "LOG"}).elements) {
             const auto& fields = entry.elements;
             const auto name = std::find_if(fields.begin(), fields.end(),
@@ -46,14 +46,14 @@ class LimitedUser {
         return objects;
     }
 
-    // All that the library can say to a node; no more, once that was refused.
+    // Makes the library send every kind of request, until the node refuses one.
     void do_everything() {
         static_cast<void>(connect(soon_again(), "?db=1").try_lock("orders/1", 60s));
         Options plain = soon_again();
         plain.fencing = false;
         hold(plain);
         hold(soon_again());
-        if (refused().empty()) wait_and_be_called();
+        if (refused().empty()) wait_and_be_notified();
         if (refused().empty()) reconnect();
     }
 
@@ -75,7 +75,7 @@ class LimitedUser {
         static_cast<void>(locks.try_lock({"orders/1", "orders/2"}, 60s));
         static_cast<void>(lock->extend(120s));
     }
-    void wait_and_be_called() {
+    void wait_and_be_notified() {
         Redlock holding = connect();
         Redlock locks = connect();
         auto held = holding.try_lock("orders/1", 60s).value();
@@ -86,7 +86,7 @@ class LimitedUser {
         EXPECT_TRUE(eventually_or_refused([&] { return waiting.wait_for(0s) == std::future_status::ready; }));
         source.request_stop();
     }
-    // Whoever has lost its connection ends that one at the node first.
+    // A client that has lost its connection first ends it on the node.
     void reconnect() {
         Redlock locks = connect();
         static_cast<void>(locks.try_lock("orders/1", 60s));
@@ -105,14 +105,14 @@ class Rights : public ::testing::Test {
         ASSERT_GT(rule.size(), 20U) << "the README has no such rule";
     }
 
-    const Words rule = rule_of_readme();
+    const Texts rule = rule_of_readme();
 };
 
 TEST_F(Rights, of_the_readme_are_enough) {
     LimitedUser user{rule};
     user.do_everything();
-    EXPECT_EQ(user.refused(), Words{});
-    auto locks = user.connect(called_only());
+    EXPECT_EQ(user.refused(), Texts{});
+    auto locks = user.connect(notified_only());
     auto lock = locks.try_lock("orders/1", 1h);
     ASSERT_TRUE(lock) << lock.error().message();
     auto waiting = wait_in_thread(locks, "orders/1");
@@ -131,11 +131,11 @@ TEST_F(Rights, of_the_readme_are_for_its_locks_only) {
 TEST_F(Rights, of_the_readme_are_all_needed) {
     for (std::size_t i = 0; i < rule.size(); ++i) {
         if (std::string_view{"+~&"}.find(rule[i].front()) == std::string_view::npos) continue;
-        Words less = rule;
+        Texts less = rule;
         less.erase(less.begin() + static_cast<std::ptrdiff_t>(i));
         LimitedUser user{less};
         user.do_everything();
-        EXPECT_NE(user.refused(), Words{}) << "without " << rule[i];
+        EXPECT_NE(user.refused(), Texts{}) << "without " << rule[i];
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process that may start no more threads. The library needs one for renewal, for lost() and for work that a
-// call left over; a lock without these must not need it.
+// A process that cannot start more threads. The library needs one for renewal, for lost() and for work that a
+// call left unfinished; a lock without these must not need one.
 #include <dlfcn.h>
 #include <pthread.h>
 
@@ -11,7 +11,7 @@
 #include "integration/fixture.hpp"
 #include "support/sanitizers.hpp"
 
-// Sanitizers have a pthread_create of their own.
+// Sanitizers replace pthread_create themselves.
 #if !REDLOCK_TEST_IS_SANITIZED
 
 namespace {
@@ -49,7 +49,7 @@ TEST(Shortage, what_a_call_leaves_over_is_left_to_the_next_call) {
     EXPECT_TRUE(eventually(patience, [&] { return is_clean(cluster); }));
 }
 
-// Else nobody would own it, and some day it would be renewed.
+// Otherwise the lock would have no owner, and would be renewed once a thread can be started.
 TEST(Shortage, R13_nothing_is_locked_that_could_not_be_renewed) {
     Cluster cluster{3};
     auto locks = connect_to(cluster);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A minute of everything at once: many threads, and nodes that are killed, stopped and restarted under them.
+// A minute of everything at once: many threads, while nodes are killed, stopped and restarted.
 #include <array>
 #include <cstdlib>
 #include <future>
@@ -15,15 +15,14 @@ constexpr std::size_t node_count = 5;
 constexpr std::size_t resource_count = 32;
 constexpr std::size_t thread_count = 64;
 
-// One resource's protected state: plain numbers, which only mutual exclusion keeps right.
+// The state that one resource protects: plain numbers, which only mutual exclusion keeps consistent.
 struct Resource {
     Section section;
     std::uint64_t last_fence = 0;
     std::size_t disorders = 0;
 };
 
-// At most two of the nodes are dead or stopped at a time. They persist every write, so a restart forgets
-// nothing.
+// At most two nodes are dead or stopped at a time. They persist every write, so a restart loses nothing.
 class Chaos {
    public:
     Chaos(Cluster& cluster, unsigned seed) : cluster_{cluster}, random_{seed} {}
@@ -72,7 +71,7 @@ class StressLong : public ::testing::Test {
         if (wanted == nullptr || std::string{wanted} != "1") GTEST_SKIP() << "set REDLOCK_LONG=1";
     }
 
-    // Until the end: a lock on a random resource, the state it protects, and unlock.
+    // Until `end`: locks a random resource, changes the state that it protects, and unlocks.
     void work(Redlock& locks, unsigned seed, std::chrono::steady_clock::time_point end) {
         std::mt19937 random{seed};
         while (std::chrono::steady_clock::now() < end) {
@@ -118,12 +117,12 @@ TEST_F(StressLong, no_two_holders_nobody_stuck_and_no_key_left) {
     while (std::chrono::steady_clock::now() < end) {
         chaos.strike();
         const auto pause = std::chrono::milliseconds{random() % 300};
-        static_cast<void>(workers.front().wait_for(pause));  // whoever ends early ends the pause
+        static_cast<void>(workers.front().wait_for(pause));  // a worker that ends early ends the pause
     }
     for (auto& worker : workers) {
         if (worker.wait_for(60s) == std::future_status::timeout) {
             std::fprintf(stderr, "a caller is stuck; seed %u\n", seed);
-            std::abort();  // there is no way to join it
+            std::abort();  // the stuck thread cannot be joined
         }
     }
     cluster.heal();

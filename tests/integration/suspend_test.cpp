@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A machine that was suspended: the clock of leases has gone on, and the kernel's timers have not.
+// After a suspension of the machine, the clock of leases has advanced, and the kernel's timers have not.
 #include <atomic>
 #include <memory>
 
@@ -10,7 +10,7 @@
 namespace redlock::test {
 namespace {
 
-// Copies share one machine.
+// All copies are suspended together.
 class SuspendedClock {
    public:
     using time_point = LeaseClock::time_point;
@@ -29,8 +29,8 @@ static_assert(Clock<SuspendedClock>);
 
 class Suspend : public testing::TestWithParam<std::size_t> {};
 
-// CASES 16. The kernel would wake the thread a minute later. With a node that hangs there are replies to come
-// and the thread waits for these as well.
+// CASES 16. By its timer the kernel would wake the thread only a minute later. With a hung node the thread
+// waits for replies as well.
 TEST_P(Suspend, R15_lost_is_told_soon_after_the_resume) {
     Cluster cluster{3};
     const SuspendedClock clock;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many threads: on one Redlock and on several, with no two holders at once and nobody left waiting.
+// Many threads, on one Redlock and on several: never two holders at once, and no thread waits for ever.
 #include <signal.h>
 
 #include <algorithm>
@@ -129,7 +129,7 @@ TEST(Threads, a_redlock_may_go_before_its_locks_and_they_work_on) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// Extending, looking and unlocking from several threads at once is allowed.
+// Several threads may extend, read and unlock one lock at once.
 TEST(Threads, one_lock_used_by_several_threads_at_once) {
     Cluster cluster{3};
     auto locks = connect_to(cluster);
@@ -149,7 +149,7 @@ TEST(Threads, one_lock_used_by_several_threads_at_once) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// The threads of this process, and which signals each does not take: bit n - 1 for signal n.
+// The threads of this process, and the signals that each blocks: bit n - 1 for signal n.
 [[nodiscard]] std::map<std::string, unsigned long long> blocked_by_thread() {
     std::map<std::string, unsigned long long> threads;
     for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/task"}) {
@@ -162,9 +162,9 @@ TEST(Threads, one_lock_used_by_several_threads_at_once) {
     return threads;
 }
 
-// A handler of the application's runs on a thread of the application's: it may count on what that has.
+// A signal handler of the application runs on one of its own threads, and may rely on that.
 TEST(Threads, those_of_the_library_take_no_signal_of_the_process) {
-    Cluster cluster{3};  // which may have threads too
+    Cluster cluster{3};  // the cluster may start threads too, so it comes before the count
     const auto before = blocked_by_thread();
     auto locks = connect_to(cluster);
     const auto renewed = locks.lock("name", {.ttl = 60s, .renew = true});

@@ -15,7 +15,7 @@ namespace {
 TEST(WaitingCalls, the_release_calls_who_waits) {
     Cluster cluster{3};
     for (const bool fencing : {true, false}) {
-        Options options = called_only();
+        Options options = notified_only();
         options.fencing = fencing;
         auto holding = connect_to(cluster, options);
         auto locks = connect_to(cluster, options);
@@ -33,8 +33,8 @@ TEST(WaitingCalls, the_release_calls_who_waits) {
 
 TEST(WaitingCalls, so_does_the_release_by_a_destructor_and_that_of_an_adopted_lock) {
     Cluster cluster{3};
-    auto holding = connect_to(cluster, called_only());
-    auto locks = connect_to(cluster, called_only());
+    auto holding = connect_to(cluster, notified_only());
+    auto locks = connect_to(cluster, notified_only());
     for (const bool is_adopted : {false, true}) {
         auto held = std::make_unique<Lock>(holding.try_lock("name", 1h).value());
         if (is_adopted) *held = locks.adopt(held->detach(), 1h).value();
@@ -50,13 +50,13 @@ TEST(WaitingCalls, so_does_the_release_by_a_destructor_and_that_of_an_adopted_lo
 TEST(WaitingCalls, a_release_between_the_failed_attempt_and_the_queue_is_not_missed) {
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 500us};
-    auto holding = connect_to(cluster, called_only());
-    Redlock locks{proxy.uris(), called_only()};
+    auto holding = connect_to(cluster, notified_only());
+    Redlock locks{proxy.uris(), notified_only()};
     constexpr int tries = 120;
-    for (int i = -1; i < tries; ++i) {  // the first makes the connections
+    for (int i = -1; i < tries; ++i) {  // the first one connects
         auto held = holding.lock("name", for_long).value();
         auto waiting = wait_in_thread(locks, "name");
-        // Wherever the waiter is by then, within the first four round trips.
+        // A moment within the waiter's first four round trips.
         const auto moment = i < 0 ? 100ms : i * 4ms / tries;
         static_cast<void>(eventually(moment, [] { return false; }));
         ASSERT_TRUE(held.unlock());
@@ -91,7 +91,7 @@ TEST(WaitingCalls, a_call_that_is_lost_ends_in_the_backstop) {
 
 TEST(WaitingCalls, a_holder_that_crashed_is_waited_for_no_longer_than_its_ttl) {
     Cluster cluster{3};
-    auto locks = connect_to(cluster, called_only());
+    auto locks = connect_to(cluster, notified_only());
     const auto before = std::chrono::steady_clock::now();
     occupy(cluster, "name", 700ms);
     auto lock = locks.lock("name", for_long);
@@ -122,8 +122,8 @@ TEST(WaitingCalls, a_holder_that_calls_nobody_is_looked_for_now_and_then) {
 
 TEST(WaitingCalls, several_resources_are_waited_for_together) {
     Cluster cluster{3};
-    auto holding = connect_to(cluster, called_only());
-    auto locks = connect_to(cluster, called_only());
+    auto holding = connect_to(cluster, notified_only());
+    auto locks = connect_to(cluster, notified_only());
     for (const bool is_a_first : {true, false}) {
         auto a = holding.try_lock("a", 1h).value();
         auto b = holding.try_lock("b", 1h).value();
@@ -144,9 +144,9 @@ TEST(WaitingCalls, several_resources_are_waited_for_together) {
 
 TEST(WaitingCalls, who_is_called_and_needs_more_than_was_freed_lets_the_next_one_know) {
     Cluster cluster{3};
-    auto holding = connect_to(cluster, called_only());
-    auto greedy = connect_to(cluster, called_only());
-    auto modest = connect_to(cluster, called_only());
+    auto holding = connect_to(cluster, notified_only());
+    auto greedy = connect_to(cluster, notified_only());
+    auto modest = connect_to(cluster, notified_only());
     auto a = holding.try_lock("a", 1h).value();
     auto b = holding.try_lock("b", 1h).value();
     auto both = wait_in_thread(greedy, {"a", "b"});

@@ -14,8 +14,8 @@
 namespace redlock::test {
 namespace {
 
-// Everyone who waits is given a place by the wall clock: so this counts those who have begun to wait, and
-// (one more each) the attempts.
+// The wall clock gives each waiter its place, and is read once more for each attempt. So this counts the
+// calls that have begun to wait, and the attempts.
 class CountingClock : public LeaseClock {
    public:
     [[nodiscard]] std::int64_t wall_us() const {
@@ -28,8 +28,8 @@ class CountingClock : public LeaseClock {
     std::shared_ptr<std::atomic<std::size_t>> asked_ = std::make_shared<std::atomic<std::size_t>>(0);
 };
 
-// A resource held elsewhere, and a Redlock in which one waits for it already: it stands in the nodes' queues,
-// so that nothing asks the clock but those who come.
+// Another Redlock holds the resource, and one call waits for it already, in the nodes' queues. From then on
+// only new waiters read the clock.
 class WaitingGate : public testing::Test {
    protected:
     using Locks = BasicRedlock<hiredis::Transport, CountingClock>;
@@ -40,7 +40,7 @@ class WaitingGate : public testing::Test {
         ASSERT_TRUE(are_queued(cluster, "name", 1));
     }
 
-    // Returns when it stands in the gate.
+    // Starts a waiter. Returns when it is in the local queue.
     [[nodiscard]] auto enter(LockOptions how = for_long) {
         const auto before = clock.asked();
         auto waiting = wait_in_thread(locks, "name", std::move(how));
@@ -49,8 +49,8 @@ class WaitingGate : public testing::Test {
     }
 
     static Options plain() {
-        Options options = called_only();
-        options.fencing = false;  // then a SET is an attempt
+        Options options = notified_only();
+        options.fencing = false;  // so that an attempt is a SET
         options.node_timeout = 2s;
         return options;
     }
@@ -143,7 +143,7 @@ TEST_F(WaitingGate, lets_the_next_one_contend_when_the_first_gives_up) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// Who waits where it is handed away stands in the gate, and not in the queues of the nodes.
+// The waiter of the Redlock that hands the lock over is in the local queue, and not in the nodes' queues.
 TEST_F(WaitingGate, hears_of_the_release_of_a_lock_that_was_handed_to_another_process) {
     auto second = enter();
     ASSERT_TRUE(held->unlock());
@@ -153,7 +153,7 @@ TEST_F(WaitingGate, hears_of_the_release_of_a_lock_that_was_handed_to_another_pr
     EXPECT_TRUE(second.get());
 }
 
-// What is unlocked too late, or belongs to another resource, lets nobody in.
+// A release of another resource does not resume a waiter.
 TEST_F(WaitingGate, is_not_opened_by_the_release_of_something_else) {
     auto other = locks.try_lock("other", 1h).value();
     ASSERT_TRUE(eventually(patience, [&] { return cluster.count_holding("other") == 3; }));

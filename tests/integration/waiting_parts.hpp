@@ -18,14 +18,14 @@ namespace redlock::test {
 
 // A waiter in the nodes' queues tries again when the holder's ttl is over, and not before: with a ttl of an
 // hour, only a notice explains that it gets the lock.
-[[nodiscard]] inline Options called_only() {
+[[nodiscard]] inline Options notified_only() {
     Options options = patient();
     options.retry.cap = 1h;
     options.retry.decide = [](std::uint32_t, const Failure&) { return 1h; };
     return options;
 }
 
-// Looks again after a second at the latest: the shortest backstop there is.
+// Waiters try again after a second at the latest, which is the shortest backstop.
 [[nodiscard]] inline Options soon_again() {
     Options options = patient();
     options.retry = {.base = 10ms, .cap = 20ms};
@@ -42,13 +42,13 @@ template <class Locks>
     });
 }
 
-// Before the last attempt that lock() makes at the end of its wait.
+// Whether it ends before the last attempt that lock() makes at the end of its wait.
 template <class Future>
 [[nodiscard]] bool is_soon_over(const Future& waiting) {
     return waiting.wait_for(patience) == std::future_status::ready;
 }
 
-// How many stand in the queue of a resource on each node.
+// The number of waiters in the queue of a resource on each node.
 [[nodiscard]] inline std::vector<long long> queue_lengths(Cluster& cluster, const std::string& name) {
     std::vector<long long> lengths;
     for (RedisServer& node : cluster) {
@@ -58,8 +58,8 @@ template <class Future>
     return lengths;
 }
 
-// Waits until so many stand there: on a quorum of the nodes, since the others may not have been held; nobody
-// at all, on every node.
+// Waits until that many waiters are in the queues of a quorum of the nodes, since the other nodes may not
+// have been held. Where `count` is 0, waits until the queues of all nodes are empty.
 [[nodiscard]] inline bool are_queued(Cluster& cluster, const std::string& name, long long count) {
     const auto enough = static_cast<std::ptrdiff_t>(count == 0 ? cluster.size() : cluster.size() / 2 + 1);
     return eventually(patience, [&] {
@@ -68,13 +68,13 @@ template <class Future>
     });
 }
 
-// Rights for channels came with Redis 6.2.
+// Whether the server has rights for channels, as since Redis 6.2.
 [[nodiscard]] inline bool knows_channel_rights() {
     RedisServer server;
     return !server.query({"ACL", "SETUSER", "somebody", "resetchannels"}).is_error();
 }
 
-// A client of another kind: it knows nothing of queues and calls nobody.
+// Locks as a client of another library: it does not use the queues and notifies no waiter.
 inline void occupy(Cluster& cluster, const std::string& name, std::chrono::milliseconds ttl) {
     for (RedisServer& node : cluster) {
         ASSERT_EQ(node.query({"SET", name, "theirs", "NX", "PX", std::to_string(ttl.count())}).text, "OK");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes that do not permit what waiting by calls needs: locking goes on as before, waiting is by polling.
+// Nodes that do not permit the commands for notices: locking works as before, and waiters poll.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -11,7 +11,7 @@ namespace {
 
 struct User {
     std::string name;
-    std::string may;  // beside its keys and "+@all"
+    std::string may;  // its keys and channels, and exceptions from "+@all"
 };
 
 const std::vector<User>& users() {
@@ -38,7 +38,7 @@ Cluster with_users() {
     return Cluster{3, options};
 }
 
-// fencing or not, with the permissions that sufficed before there were queues
+// With fencing and without, the rights for locking alone are enough.
 TEST(WaitingPermissions, try_lock_extend_and_unlock_need_none_that_waiting_needs) {
     if (!knows_channel_rights()) GTEST_SKIP() << "this server has no rights for channels";
     Cluster cluster = with_users();

@@ -13,8 +13,8 @@ namespace {
 
 TEST(WaitingQueue, goes_with_those_who_stand_in_it_whatever_ends_their_wait) {
     Cluster cluster{3};
-    auto holding = connect_to(cluster, called_only());
-    Options options = called_only();
+    auto holding = connect_to(cluster, notified_only());
+    Options options = notified_only();
     options.node_timeout = 500ms;
     auto locks = connect_to(cluster, options);
     auto held = holding.try_lock("name", 1h).value();
@@ -52,12 +52,12 @@ TEST(WaitingQueue, ends_by_itself_where_those_who_stood_in_it_are_gone) {
     EXPECT_FALSE(got(waiting.get()));
 }
 
-// Who got it after whom, of five that came one after another.
+// The order in which five waiters, who arrive one after the other, get the lock.
 std::vector<std::size_t> order_of_turns(Cluster& cluster) {
     constexpr std::size_t count = 5;
-    auto holding = connect_to(cluster, called_only());
+    auto holding = connect_to(cluster, notified_only());
     std::vector<Redlock> clients;
-    for (std::size_t i = 0; i < count; ++i) clients.push_back(connect_to(cluster, called_only()));
+    for (std::size_t i = 0; i < count; ++i) clients.push_back(connect_to(cluster, notified_only()));
     auto held = holding.try_lock("name", 1h).value();
     std::vector<std::size_t> order;  // guarded by the lock itself
     std::vector<std::future<bool>> waiting;
@@ -74,8 +74,9 @@ std::vector<std::size_t> order_of_turns(Cluster& cluster) {
     return order;
 }
 
-// On a busy machine a node's call may come so late that the waiter has tried without it, and lines up anew:
-// then once more. Any other way to choose the next one gives this order once in a hundred times at the most.
+// On a busy machine a node's notice may come so late that the waiter has tried without it and enters the
+// queue anew, so the test tries up to three times. Any other order of service gives this one at most once in
+// a hundred times.
 TEST(WaitingQueue, calls_in_the_order_of_arrival) {
     Cluster cluster{3};
     const std::vector<std::size_t> of_arrival{0, 1, 2, 3, 4};
@@ -85,13 +86,13 @@ TEST(WaitingQueue, calls_in_the_order_of_arrival) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// The call may have been sent, have arrived or have been followed by an attempt when the stop comes.
+// When the stop comes, the notice may have been sent, have arrived or have been followed by an attempt.
 TEST(WaitingQueue, a_waiter_cancelled_as_it_is_called_leaves_the_lock_to_the_next_one) {
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 300us};
-    auto holding = connect_to(cluster, called_only());
-    Redlock first{proxy.uris(), called_only()};
-    Redlock second{proxy.uris(), called_only()};
+    auto holding = connect_to(cluster, notified_only());
+    Redlock first{proxy.uris(), notified_only()};
+    Redlock second{proxy.uris(), notified_only()};
     constexpr int tries = 60;
     for (int i = 0; i < tries; ++i) {
         auto held = holding.lock("name", for_long).value();
@@ -112,11 +113,12 @@ TEST(WaitingQueue, a_waiter_cancelled_as_it_is_called_leaves_the_lock_to_the_nex
     EXPECT_TRUE(is_clean(cluster));
 }
 
-// It lets them for a few milliseconds: on a machine that stalls it may be first all the same. Then once more.
+// The client yields for a few milliseconds only. On a machine that stalls it may still be the first; then the
+// test tries again.
 TEST(WaitingQueue, a_waiter_cancelled_while_it_lets_others_go_first_leaves_the_queue_too) {
     Cluster cluster{3};
-    auto one = connect_to(cluster, called_only());
-    auto other = connect_to(cluster, called_only());
+    auto one = connect_to(cluster, notified_only());
+    auto other = connect_to(cluster, notified_only());
     const auto is_ready = [](const auto& waiting) {
         return waiting.wait_for(0s) == std::future_status::ready;
     };
@@ -191,8 +193,8 @@ TEST(WaitingQueue, who_never_waits_stands_in_none_and_subscribes_to_nothing) {
 
 TEST(WaitingQueue, one_subscription_per_node_serves_all_who_wait_in_a_redlock) {
     Cluster cluster{3};
-    auto holding = connect_to(cluster, called_only());
-    auto locks = connect_to(cluster, called_only());
+    auto holding = connect_to(cluster, notified_only());
+    auto locks = connect_to(cluster, notified_only());
     const std::vector<std::string> names{"a", "b", "c", "d", "e", "f"};
     std::vector<Lock> held;
     std::vector<std::future<Result<Lock>>> waiting;

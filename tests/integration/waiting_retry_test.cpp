@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When to try again, for how long, and what is said of a wait that ran out.
+// When waiters try again, for how long, and what the failure reports when the wait ends.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -21,7 +21,7 @@ constexpr const char* task_variable = "REDLOCK_TEST_WAITING";
 constexpr std::size_t attempts_noted = 12;
 using Steady = std::chrono::steady_clock;
 
-// Notes when its bytes are handed over: an attempt is the SET.
+// Records when each attempt is sent, which is a SET.
 class NotingTransport : public hiredis::Transport {
    public:
     NotingTransport(const std::string& uri, const Options& options)
@@ -51,15 +51,15 @@ std::vector<double> delays_of_attempts(const std::string& uri) {
     return delays;
 }
 
-// Another process: this program again, which finds its task in the environment: "note <uri> <file>" or
-// "wait <uris> <file>" (then it is there to be killed).
+// Another process runs this same program, and finds its task in the environment: "note <uri> <file>", or
+// "wait <uris> <file>", in which case the test kills it.
 class Other : public testing::Environment {
    public:
     void SetUp() override {
         const char* task = std::getenv(task_variable);
         if (task == nullptr) return;
-        std::istringstream words{task};
-        const std::vector<std::string> parts{std::istream_iterator<std::string>{words}, {}};
+        std::istringstream input{task};
+        const std::vector<std::string> parts{std::istream_iterator<std::string>{input}, {}};
         if (parts.at(0) == "note") {
             std::ofstream file{parts.at(2) + ".part"};
             for (const double delay : delays_of_attempts(parts.at(1))) file << delay << '\n';
@@ -115,7 +115,7 @@ TEST(WaitingRetry, a_waiter_that_is_killed_once_it_was_called_holds_up_nobody_fo
     ASSERT_TRUE(are_queued(cluster, "name", 1));
     auto waiting = wait_in_thread(locks, "name");
     ASSERT_TRUE(are_queued(cluster, "name", 2));
-    victim.stop();  // it looks after its connections no more, but they are there
+    victim.stop();  // its connections stay open, but it does not read from them
     ASSERT_TRUE(held.unlock());
     victim.kill();
     EXPECT_TRUE(is_soon_over(waiting));
@@ -191,7 +191,7 @@ TEST(WaitingRetry, no_wait_is_exceeded_by_more_than_a_node_timeout) {
             occupy(cluster, "name", 1h);
             if (is_hung) cluster.pause_first(2);
             std::vector<std::thread> threads;
-            for (int i = 0; i < 3; ++i) {  // one contends, two are in the gate
+            for (int i = 0; i < 3; ++i) {  // one contends, two are in the local queue
                 threads.emplace_back([&] {
                     const auto before = Steady::now();
                     EXPECT_FALSE(got(locks.lock("name", {.ttl = 1h, .wait = wait})));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Split votes: several contenders with a minority each get past it, by asking one and the same node first.
+// Split votes: contenders that each have a minority resolve the split by asking the same node first.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -13,7 +13,7 @@ namespace {
 Options polling() {
     Options options = patient();
     options.notify = false;
-    options.fencing = false;  // then a SET is an attempt
+    options.fencing = false;  // so that an attempt is a SET
     options.retry = {.base = 1ms, .cap = 2ms};
     return options;
 }
@@ -31,7 +31,7 @@ TEST(WaitingSplit, after_a_split_vote_one_node_is_asked_first_and_its_no_is_enou
     auto locks = connect_to(cluster, options);
     warm_up(locks);
     std::size_t led = 0;
-    for (int i = 0; i < 20; ++i) {  // by the name's hash, half of them are led by a node that denies
+    for (int i = 0; i < 20; ++i) {  // by the hash of the name, a node that denies leads half of them
         const std::string name = "name " + std::to_string(i);
         for (std::size_t n = 0; n < 2; ++n) cluster[n].query({"SET", name, "theirs"});
         const auto before = sets_of(cluster);
@@ -49,7 +49,7 @@ TEST(WaitingSplit, after_a_split_vote_one_node_is_asked_first_and_its_no_is_enou
 TEST(WaitingSplit, contenders_at_different_distances_all_get_their_turns) {
     constexpr std::size_t count = 4;
     Cluster cluster{count};
-    // Each is nearest to a node of its own.
+    // Each contender is nearest to a different node.
     std::vector<std::unique_ptr<DelayProxy>> distances;
     for (std::size_t i = 0; i < 2; ++i) {
         distances.push_back(std::make_unique<DelayProxy>(cluster.uris(), (i + 1) * 200us));
