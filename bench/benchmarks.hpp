@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each source file registers.
+// The functions with which each source file registers its benchmarks.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,8 @@ void register_lock_unlock();
 void register_threads();
 void register_contention();
 
-// If this program was started as a contender of the benchmarks of contention: its exit status.
+// If this program was started as a contender, runs as one and returns the exit status; otherwise returns
+// nothing.
 [[nodiscard]] std::optional<int> run_contender(int argc, char** argv);
 
 }  // namespace redlock::bench

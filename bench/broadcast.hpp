@@ -2,12 +2,13 @@
 // The other way to wake waiters: the release notifies all of them, and each tries at once. The library
 // notifies one. The benchmarks compare the two, with everything that helps a broadcast:
 //
-// - PUBLISH is in the script that deletes the key: it costs no request of its own, and comes as early as the
-//   library's call;
+// - PUBLISH is in the script that deletes the key: it costs no request of its own, and arrives as early as
+// the
+//   library's notice;
 // - after a split vote a waiter tries again at once, one node first, as the library does;
-// - a waiter listens to one node, the first. To wait for messages of a quorum was tried: more attempts, and
-//   nothing gained. That the one who has just released waits for its own message before it wants the lock
-//   again was tried too: more hand-overs, fewer locks.
+// - a waiter subscribes to one node, the first. Waiting for the messages of a quorum cost more attempts and
+//   gained nothing. Letting a process wait for the message of its own release before it wants the lock again
+//   gave more hand-overs and fewer locks.
 #pragma once
 
 #include <poll.h>
@@ -31,7 +32,7 @@
 
 namespace redlock::bench {
 
-// Deletes the key where it is ours, and tells whoever listens to its name.
+// Deletes the key if it has our token, and notifies all subscribers to the name of the key.
 inline constexpr std::string_view broadcast_script = R"(
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
@@ -64,20 +65,21 @@ class BroadcastListener {
         if (sent < 0 || !hears(patience)) throw std::runtime_error("cannot subscribe");
     }
 
-    // Tries at every message, and where none comes after the delays of the default RetryPolicy. A message
-    // that comes during an attempt is not lost: it waits in the socket. Needs after_split() in the options of
+    // Tries at every message, and without one after the delays of the default RetryPolicy. A message that
+    // arrives during an attempt is not lost: it stays in the socket. Needs after_split() in the options of
     // `locks`.
     template <class Locks>
     auto lock(Locks& locks, const std::string& resource) {
         for (int silences = 0;;) {
-            hears(std::chrono::milliseconds{0});  // what was said before this attempt is of no use after it
+            hears(std::chrono::milliseconds{0});  // messages from before this attempt are obsolete
             auto lock = locks.lock(resource, {.ttl = std::chrono::seconds{10}, .wait = forever});
             if (lock) return lock;
             silences = hears(backstop(silences)) ? 0 : silences + 1;
         }
     }
 
-    // As RetryPolicy::decide: at once after a split vote; else give up, so that lock() above listens.
+    // For RetryPolicy::decide: tries again at once after a split vote; otherwise gives up, so that lock()
+    // above waits for a message.
     static std::optional<std::chrono::milliseconds> after_split(std::uint32_t, const Failure& failure) {
         const auto voted = [&](Vote vote) {
             return std::any_of(failure.nodes().begin(), failure.nodes().end(),
@@ -95,7 +97,7 @@ class BroadcastListener {
         return std::chrono::milliseconds{std::uniform_int_distribution{0L, long{bound.count()}}(random_)};
     }
 
-    // Takes the messages that are there, or waits for one; false if none came.
+    // Discards the messages that have arrived, or waits for one. Returns false if none arrived.
     bool hears(std::chrono::milliseconds longest) {
         pollfd watched{socket_.get(), POLLIN, 0};
         if (::poll(&watched, 1, static_cast<int>(longest.count())) <= 0) return false;

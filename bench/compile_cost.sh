@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Measures what it costs to compile a file that uses the library: user time and peak memory of the compiler, as
-# medians and as ratios to those of a baseline, which includes hiredis and standard headers alone.
+# Measures the cost of compiling a file that uses the library: user time and peak memory of the compiler, as
+# medians and as ratios to those of a baseline, which includes only hiredis and standard headers.
 #
 #   bench/compile_cost.sh    g++ and clang++ where installed, -O0 and -O2, header-only and compiled, five runs
-#   --runs N                 so many runs instead
+#   --runs N                 this number of runs
 #   --compiler NAME          this compiler (may be repeated)
 #   --before DIR             also with the headers of the older checkout DIR, in turn with ours; prints our cost
-#                            divided by theirs. What they lack is compared with their header-only cost
-#   --at-most RATIO          with --before: the most that our user time, header-only, may be of theirs
+#                            divided by theirs. A mode that they lack is compared with their header-only cost
+#   --at-most RATIO          with --before: fails if our header-only user time is more than RATIO times theirs
 #   --markdown               prints the table as markdown
 #
 # "Compiled" is a user of the compiled library (REDLOCK_COMPILED): it may read no header of hiredis and cost at
 # most 1.5 times the baseline. $CPPFLAGS goes to all compilers, as for a hiredis in a place of its own.
 #
-# The exit status is 2 where something needed is missing, and 1 where a program does not compile, a header of
-# hiredis was read, or a limit was exceeded: it is said which.
+# The exit status is 2 if something needed is missing, and 1 if a program does not compile, a header of hiredis
+# was read, or a limit was exceeded; a message says which.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -51,9 +51,9 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 
-# --- what is compared -----------------------------------------------------------------------------------
+# --- the measurements -----------------------------------------------------------------------------------
 
-# modes_of <include directory>: how a program can use the headers there.
+# modes_of <include directory>: the modes in which a program can use its headers.
 modes_of() {
     echo header-only
     [[ ! -e $1/redlock/src.hpp ]] || echo compiled
@@ -93,7 +93,7 @@ measure_all_once() {
     done
 }
 
-# The headers of hiredis itself, whose names end in .h, that a user of the compiled library reads.
+# Fails if a user of the compiled library reads a header of hiredis itself; their names end in .h.
 check_no_hiredis() {
     local compiler program seen
     for compiler in "${compilers[@]}"; do
@@ -107,7 +107,7 @@ check_no_hiredis() {
     done
 }
 
-# --- doing it -------------------------------------------------------------------------------------------
+# --- main -----------------------------------------------------------------------------------------------
 
 [[ $runs =~ ^[1-9][0-9]*$ ]] || refuse "--runs is '$runs', but must be a number from 1"
 command -v python3 >/dev/null || refuse 'python3 is not installed'
@@ -131,7 +131,7 @@ fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT
-# What a cache remembers costs nothing.
+# A cached result would cost nothing.
 export CCACHE_DISABLE=1
 
 if [[ " ${modes[*]} " == *' compiled '* ]]; then

@@ -2,9 +2,9 @@
 // Contention: a release that notifies one waiter, compared with one that notifies all and with polling, from
 // many processes and from many threads.
 //
-// Contenders are processes of their own: this program again (run_contender), which finds on a board in shared
-// memory what it is to do, and writes there when it did it (CLOCK_MONOTONIC is the same for all). Variants
-// that are compared run one after another within each repetition.
+// Contenders are processes that run this same program (run_contender). A board in shared memory tells them
+// what to do, and they write there when they did it (CLOCK_MONOTONIC is the same for all). Variants that are
+// compared run one after another within each repetition.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -46,14 +46,14 @@ constexpr std::size_t passages_max = std::size_t{1} << 17U;
 constexpr const char* contender_flag = "--contender";
 
 // How a contender learns that the resource may be free.
-enum class Manner : std::uint8_t { called, broadcast, polls_50_to_250, polls_100, polls_by_default };
+enum class Manner : std::uint8_t { notified, broadcast, polls_50_to_250, polls_100, polls_by_default };
 
-constexpr std::array manners{Manner::called, Manner::broadcast, Manner::polls_50_to_250, Manner::polls_100,
+constexpr std::array manners{Manner::notified, Manner::broadcast, Manner::polls_50_to_250, Manner::polls_100,
                              Manner::polls_by_default};
 
 std::string name_of(Manner manner) {
     switch (manner) {
-        case Manner::called: return "called";
+        case Manner::notified: return "notified";
         case Manner::broadcast: return "broadcast";
         case Manner::polls_50_to_250: return "polls_50_to_250";
         case Manner::polls_100: return "polls_100";
@@ -65,7 +65,7 @@ std::string name_of(Manner manner) {
 Options options_of(Manner manner, bool fencing) {
     Options options;
     options.fencing = fencing;
-    options.notify = manner == Manner::called;
+    options.notify = manner == Manner::notified;
     if (manner == Manner::broadcast) options.retry.decide = BroadcastListener::after_split;
     if (manner == Manner::polls_100) options.retry.decide = [](auto, const auto&) { return 100ms; };
     if (manner == Manner::polls_50_to_250) {
@@ -81,31 +81,31 @@ std::int64_t now_ns() {
         .count();
 }
 
-// One time that a contender had the lock.
+// One period in which a contender held the lock.
 struct Passage {
     std::int64_t wanted_ns;
     std::int64_t granted_ns;
     std::int64_t unlocked_ns;
-    bool is_second_trip;  // to agree on a fencing token
+    bool is_second_trip;  // whether it took a second round trip to agree on a fencing token
 };
 
-// What all processes see. What is not atomic is written before `go`, or before the
-// count that covers it.
+// Shared by all processes. Fields that are not atomic are written before `go`, or before the count that
+// covers them.
 struct Board {
     Manner manner;
     bool fencing;
-    bool is_resource_of_each;  // none wants what another wants
-    bool is_mixed;             // every second one polls, and calls nobody
+    bool is_resource_of_each;  // each contender has a resource of its own
+    bool is_mixed;             // every second one polls, and notifies no waiter
     std::int64_t hold_us;
     std::int64_t spread_us;  // held up to this much longer, at random
-    std::int64_t rest_us;    // between unlocking and wanting it again
+    std::int64_t rest_us;    // between unlock() and the next lock()
     std::array<char, 4096> uris;
     std::array<char, 256> resource;
     std::atomic<std::uint32_t> ready;
     std::atomic<bool> go;
     std::atomic<std::uint64_t> acquires;  // sent, to each node
     std::array<std::atomic<std::uint64_t>, processes_max> counts;
-    std::array<Passage, passages_max> passages;  // room for each process: an equal part of it
+    std::array<Passage, passages_max> passages;  // each process has an equal part
     std::uint32_t processes;
 
     [[nodiscard]] std::size_t room() const { return passages_max / processes; }
@@ -114,7 +114,7 @@ struct Board {
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
-// A file that all processes map. A page costs memory only once it is written to.
+// A file that all processes map. A page takes memory only once it is written to.
 class SharedBoard {
    public:
     explicit SharedBoard(const std::string& path) : path_{path} {
@@ -135,10 +135,10 @@ class SharedBoard {
     void* memory_ = nullptr;
 };
 
-// ---- in a contender -------------------------------------------------------------------------------
+// ---- a contender ----------------------------------------------------------------------------------
 
-// Counts the requests to acquire, each a SET or a script with a SET in it; notices the second round trip of
-// an acquisition; and says the releases in the words of a broadcast where that is wanted.
+// Counts the requests to acquire, each a SET or a script with a SET in it, and the second round trips of
+// acquisitions. Sends releases with the broadcast's script where the variant asks for that.
 class ContendersTransport : public hiredis::Transport {
    public:
     ContendersTransport(std::vector<Endpoint> nodes, const Options& options,
@@ -172,7 +172,7 @@ class ContendersTransport : public hiredis::Transport {
     const Options options = options_of(manner, board.fencing);
     const Endpoints nodes = std::string_view{board.uris.data()};
     auto transport = std::make_unique<ContendersTransport>(nodes.list(), options, board.acquires);
-    ContendersTransport& wire = *transport;
+    ContendersTransport& counting = *transport;
     Redlock locks{std::move(transport), options};
     std::optional<BroadcastListener> listener;
     if (manner == Manner::broadcast) listener.emplace(nodes, resource);
@@ -183,16 +183,16 @@ class ContendersTransport : public hiredis::Transport {
     while (!board.go) std::this_thread::sleep_for(1ms);
     for (std::uint64_t count = 0;; ++count) {
         Passage passage{now_ns(), 0, 0, false};
-        const auto commits = wire.commits();
+        const auto commits = counting.commits();
         auto lock =
             listener ? listener->lock(locks, resource) : locks.lock(resource, {.ttl = 10s, .wait = forever});
         if (!lock) throw Error{lock.error()};
         passage.granted_ns = now_ns();
-        passage.is_second_trip = wire.commits() != commits;
+        passage.is_second_trip = counting.commits() != commits;
         std::this_thread::sleep_for(std::chrono::microseconds{board.hold_us + spread(random)});
-        wire.set_broadcasting(listener.has_value());
+        counting.set_broadcasting(listener.has_value());
         static_cast<void>(lock->unlock());
-        wire.set_broadcasting(false);
+        counting.set_broadcasting(false);
         passage.unlocked_ns = now_ns();
         if (count < board.room()) board.passages[index * board.room() + count] = passage;
         board.counts[index] = count + 1;
@@ -200,11 +200,11 @@ class ContendersTransport : public hiredis::Transport {
     }
 }
 
-// ---- who makes them contend -----------------------------------------------------------------------
+// ---- the contest ----------------------------------------------------------------------------------
 
 struct Setting {
     std::size_t processes = 8;
-    Manner manner = Manner::called;
+    Manner manner = Manner::notified;
     bool fencing = false;
     Path path = Path::unix_socket;
     std::chrono::microseconds hold{1000};
@@ -216,7 +216,7 @@ struct Setting {
     std::chrono::milliseconds window{0};
 };
 
-// What a run showed, within its window.
+// The results of a run, within its window.
 struct Outcome {
     double locks_per_s = 0;
     double sets_per_lock = 0;   // per node; with fencing, scripts in place of SETs
@@ -225,19 +225,19 @@ struct Outcome {
     double wait_max_us = 0;
     double handover_p50_us = 0;
     double handovers_per_s = 0;  // from one contender to another
-    double second_trips = 0;     // the share of locks that took one
-    double fewest_share = 0;     // what the contender with the fewest locks got, of an equal share
-    double peers_share = 0;      // of the locks, in a mixed fleet
+    double second_trips = 0;     // the share of locks that took a second round trip
+    double fewest_share = 0;     // locks of the contender with the fewest, relative to an equal share
+    double peers_share = 0;      // the peers' share of the locks, in a mixed fleet
 };
 
-// REDLOCK_BENCH_WINDOW_MS is the unit: 300 ms, less for a quick look.
+// `count` times REDLOCK_BENCH_WINDOW_MS, by default 300 ms; less for a quick run.
 std::chrono::milliseconds windows(int count) {
     constexpr long usual_ms = 300;
     const char* chosen = std::getenv("REDLOCK_BENCH_WINDOW_MS");
     return count * std::chrono::milliseconds{chosen != nullptr ? std::atol(chosen) : usual_ms};
 }
 
-// Requests at the nodes: what scripts do inside is not counted, except that `set` is.
+// Requests at the nodes. Commands within scripts are not counted, except for `set`.
 struct Requests {
     std::uint64_t sets = 0;
     std::uint64_t all = 0;
@@ -288,7 +288,7 @@ class Contest {
         board_->go = true;
     }
 
-    // By somebody who never gives them back.
+    // Locks all resources as a client that never releases them.
     void occupy() {
         for (std::size_t n = 0; n < node_count; ++n) {
             auto& node = Environment::instance().cluster()[n];
@@ -310,7 +310,7 @@ class Contest {
         return evaluate(begin, end, traffic);
     }
 
-    // Within the window.
+    // Counted within the window.
     struct Traffic {
         std::uint64_t acquires;  // as the contenders counted them
         std::uint64_t requests;  // as the nodes did
@@ -321,7 +321,7 @@ class Contest {
         std::size_t who;
     };
 
-    // Those whose grant lies in the window, in the order of the grants.
+    // The passages whose grant lies in the window, in the order of the grants.
     [[nodiscard]] std::vector<Turn> turns(std::int64_t begin, std::int64_t end) const {
         std::vector<Turn> all;
         for (std::size_t i = 0; i < setting_.processes; ++i) {
@@ -364,7 +364,7 @@ class Contest {
         std::sort(handovers.begin(), handovers.end());
         outcome.wait_p50_us = quantile(waits, 0.5);
         outcome.wait_max_us = waits.empty() ? 0 : waits.back();
-        for (std::size_t i = 0; i < last.size(); ++i) {  // who still waits at the end has waited too
+        for (std::size_t i = 0; i < last.size(); ++i) {  // waits that have not ended count too
             if (board_->is_peer(i)) continue;
             outcome.wait_max_us = std::max(outcome.wait_max_us, microseconds(end - last[i]));
         }
@@ -385,9 +385,9 @@ class Contest {
 
 // ---- the benchmarks -------------------------------------------------------------------------------
 
-// Eight processes want one resource, against one alone. A process that polls is often asleep when the
-// resource is free: then another takes it again and again, which is fast, and the rest starve. So the
-// hand-overs tell more.
+// Eight processes want one resource, compared with one process alone. A process that polls often sleeps while
+// the resource is free. Then another one takes it again and again, which is fast, and the rest starve. So the
+// number of hand-overs shows more than the number of locks.
 void eight_processes(benchmark::State& state, bool fencing) {
     Setting setting{.fencing = fencing, .window = windows(10)};
     setting.processes = 1;
@@ -408,7 +408,7 @@ void eight_processes(benchmark::State& state, bool fencing) {
     }
 }
 
-// A long run of eight: does anyone wait much longer than the others?
+// A long run of eight processes: does one wait much longer than the others?
 void fairness(benchmark::State& state) {
     const auto outcome = Contest::run({.fencing = true, .window = windows(100)});
     state.counters["wait_p50_us"] = outcome.wait_p50_us;
@@ -416,8 +416,9 @@ void fairness(benchmark::State& state) {
     state.counters["fewest_share"] = outcome.fewest_share;
 }
 
-// From the end of one's unlock() to the other's grant, far away. Held long enough for the other to be
-// waiting, and not always equally long: one that polls every 100 ms would come at the same moment each time.
+// The time from the end of one process's unlock() to the other's grant, with far nodes. The lock is held long
+// enough for the other to wait, and not always equally long; otherwise a process that polls every 100 ms
+// would try at the same moment each time.
 void handover(benchmark::State& state) {
     Setting setting{.processes = 1, .fencing = true, .path = Path::delayed, .hold = 200ms, .rest = 150ms};
     setting.spread = 100ms;
@@ -430,11 +431,11 @@ void handover(benchmark::State& state) {
     }
 }
 
-// Half of eight processes are somebody else's: they poll, and call nobody. The other half waits as the
-// library does by itself, called or polling.
+// Of eight processes, half are foreign clients, which poll and notify no waiter. The other half waits as the
+// library does by default, or polls.
 void mixed_fleet(benchmark::State& state) {
     Setting setting{.hold = 20ms, .spread = 20ms, .rest = 100ms, .is_mixed = true, .window = windows(30)};
-    for (const auto manner : {Manner::called, Manner::polls_by_default}) {
+    for (const auto manner : {Manner::notified, Manner::polls_by_default}) {
         setting.manner = manner;
         const auto outcome = Contest::run(setting);
         const auto name = name_of(manner);
@@ -446,8 +447,8 @@ void mixed_fleet(benchmark::State& state) {
     }
 }
 
-// A hundred processes wait for what nobody gives back. Not for a broadcast: without a release its backstop is
-// all that would be measured.
+// A hundred processes wait for resources that are never released. There is no broadcast here: without a
+// release only its backstop would be measured.
 void idle(benchmark::State& state) {
     for (const auto manner : manners) {
         if (manner == Manner::broadcast) continue;

@@ -14,7 +14,7 @@
 
 namespace redlock::bench {
 
-// How far the nodes are.
+// How the nodes are reached, which sets their distance.
 enum class Path { unix_socket, tcp, delayed };
 
 [[nodiscard]] inline const char* name_of(Path path) {
@@ -48,7 +48,7 @@ class Environment {
     }
     [[nodiscard]] test::Cluster& cluster() noexcept { return cluster_; }
 
-    // A name that no run before has used: what an earlier one left behind, with a ttl, disturbs nobody.
+    // A name that no earlier run has used, so that keys which an earlier run left do not disturb this one.
     [[nodiscard]] static std::string fresh_resource() {
         static std::atomic<unsigned> serial{0};
         return "bench/" + std::to_string(serial++);
@@ -71,8 +71,8 @@ class Environment {
     test::DelayProxy proxy_;
 };
 
-// The first nodes hang (SIGSTOP) as long as this lives. The first, since a client that asks in order suffers
-// most.
+// Stops the first nodes (SIGSTOP) during its lifetime. These are the worst case for a client that asks the
+// nodes in order.
 class HungNodes {
    public:
     explicit HungNodes(std::size_t count) { Environment::instance().cluster().pause_first(count); }

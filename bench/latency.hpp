@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The latencies of one run and what is said of them.
+// The latencies of one run, and their quantiles.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,8 @@ namespace redlock::bench {
 
 using SteadyClock = std::chrono::steady_clock;
 
-// Keeps the latest `capacity` samples and the number of all. Takes its memory at the start, so that what a
-// run adds to the process' memory is not this.
+// Keeps the latest `capacity` samples, and the number of all samples. Allocates its memory at the start, so
+// that it does not add to the measured growth of the process.
 class Latencies {
    public:
     explicit Latencies(std::size_t capacity = std::size_t{1} << 15U) : microseconds_(capacity) {}
@@ -24,7 +24,7 @@ class Latencies {
     }
     [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
-    // All samples that are kept, of several recorders together, in order.
+    // The kept samples of several recorders, sorted together.
     [[nodiscard]] static std::vector<double> sorted(const std::vector<Latencies>& recorders) {
         std::vector<double> all;
         for (const auto& recorder : recorders) {
@@ -41,7 +41,7 @@ class Latencies {
     std::size_t count_ = 0;
 };
 
-// The q-quantile of sorted values, 0 if there are none.
+// The q-quantile of sorted values; 0 if there are none.
 [[nodiscard]] inline double quantile(const std::vector<double>& sorted, double q) {
     if (sorted.empty()) return 0;
     return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What holding costs. Many leases renewed at once: time of the processor, commands, memory, and how late the
-// latest renewal is. A batch of renewals beside as many extensions one by one. How long after the end of its
-// validity a holder is told, with all nodes hung.
+// The cost of holding locks. Many leases renewed at once: processor time, commands, memory, and the delay of
+// the latest renewal. A batch of renewals, compared with as many extensions one by one. The time from the end
+// of a validity to lost(), with all nodes hung.
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 
@@ -36,7 +36,7 @@ using namespace std::chrono_literals;
 constexpr std::size_t node_count = 5;
 constexpr std::size_t usual_leases = 100'000;
 
-// REDLOCK_BENCH_LEASES: fewer of them, for a quick look; their ttl is then shorter too.
+// REDLOCK_BENCH_LEASES sets a smaller number, for a quick run; the ttl is then shorter too.
 std::size_t lease_count() {
     const char* chosen = std::getenv("REDLOCK_BENCH_LEASES");
     return chosen != nullptr ? std::strtoul(chosen, nullptr, 10) : usual_leases;
@@ -70,7 +70,7 @@ std::uint64_t commands() {
 
 Redlock connect(Path path) {
     Options options;
-    options.node_timeout = 500ms;  // the nodes share this machine's processors with us
+    options.node_timeout = 500ms;  // the nodes run on the same processors
     return Redlock{Environment::instance().uris(path, node_count), options};
 }
 
@@ -79,7 +79,7 @@ std::chrono::nanoseconds validity_of(std::chrono::milliseconds ttl) {
     return ttl - detail::drift_of(ttl, options);
 }
 
-// Many locks, taken and dropped by several threads.
+// Many locks, which several threads acquire and release.
 class Held {
    public:
     Held(Redlock& locks, std::size_t count, const LockOptions& how) : locks_(count) {
@@ -117,7 +117,8 @@ class Held {
     std::vector<Lock> locks_;
 };
 
-// Follows the ends of all leases: each move of one is a renewal, and says when that was started.
+// Observes the validity ends of all leases: each change is a renewal, and shows when that renewal was
+// started.
 class Follower {
    public:
     Follower(const Held& held, std::chrono::milliseconds ttl) : held_{held}, validity_{validity_of(ttl)} {
@@ -136,7 +137,7 @@ class Follower {
         }
     }
 
-    // Due is when a third of the validity has passed.
+    // A renewal is due when a third of the validity has passed.
     [[nodiscard]] double longest_delay_ms() const {
         return 1e3 * seconds(validity_ - validity_ / 3 - smallest_left_);
     }
@@ -164,7 +165,7 @@ void renewing(benchmark::State& state) {
     const auto used = processor_seconds();
     const auto began = SteadyClock::now();
     while (state.KeepRunning()) {
-        while (SteadyClock::now() - began < ttl * 2 / 3) {  // two renewals of each
+        while (SteadyClock::now() - began < ttl * 2 / 3) {  // two renewals of each lease
             std::this_thread::sleep_for(ttl / 15);
             follower.look();
         }
@@ -187,7 +188,7 @@ struct Cost {
     double processor_us = 0;
 };
 
-// What `action` costs per lease.
+// The cost of `action` per lease.
 template <class Action>
 Cost cost_of(std::size_t leases, Action action) {
     const auto used = processor_seconds();
@@ -197,7 +198,7 @@ Cost cost_of(std::size_t leases, Action action) {
     return {seconds(SteadyClock::now() - began) * each, (processor_seconds() - used) * each};
 }
 
-// Keeps the library's thread busy in a callback, so that renewals become due and wait for it.
+// Keeps the library's background thread busy in a callback, so that renewals become due and wait for it.
 class Gate {
    public:
     explicit Gate(Redlock& locks)
@@ -230,7 +231,7 @@ Cost one_batch(Redlock& locks, std::size_t count) {
         gate.open();
         for (const Lock& lock : all) {
             while (!(latest < lock.expires_at()))
-                std::this_thread::sleep_for(500us);  // seldom: it costs, too
+                std::this_thread::sleep_for(500us);  // polling costs processor time too
         }
     });
 }

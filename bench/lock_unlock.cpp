@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Latency of lock + unlock, one thread, beside its bound: N = 1, 3, 5, 9; near and far; with one and two of
-// five hung. The library and the raw sockets take turns within one benchmark, a few cycles each, so that a
-// slow moment of the machine hits both.
+// Latency of lock + unlock in one thread, compared with its lower bound: N = 1, 3, 5, 9; near and far; with
+// one and two of five nodes hung. The library and the raw sockets take turns within one benchmark, a few
+// cycles each, so that a slow moment of the machine affects both.
 #include <benchmark/benchmark.h>
 
 #include <chrono>
@@ -93,7 +93,7 @@ void measure(benchmark::State& state, const Setting& setting) {
     const int turn = setting.path == Path::delayed ? 4 : 32;
     RawContender raw{setting};
     LibraryContender library{setting};
-    // While all nodes are well, so that connections exist and scripts are known before any of them hangs.
+    // Runs while no node hangs, so that connections exist and scripts are known before one does.
     for (int i = 0; i < turn; ++i) {
         raw.cycle();
         library.cycle();

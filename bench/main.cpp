@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Starts the nodes, says on what it ran, runs what was asked for, ends the nodes.
+// Starts the nodes, prints the machine and versions, runs the chosen benchmarks, and ends the nodes.
 #include <benchmark/benchmark.h>
 #include <hiredis/hiredis.h>
 
@@ -13,7 +13,7 @@
 
 namespace {
 
-// The value of the first line of a file that begins with `key`, "unknown" if there is none.
+// The value of a file's first line that begins with `key`; "unknown" if there is none.
 std::string line_value(const char* path, const std::string& key) {
     std::ifstream file{path};
     for (std::string line; std::getline(file, line);) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bound: what lock and unlock cost with nothing but sockets. The library's own bytes go to all nodes on
-// plain non-blocking sockets, one poll waits, and the round is over when a quorum has said yes. Late replies
-// are read by the next round. No deadline, no error handling, no bookkeeping, no new token per cycle: nobody
-// could ship this.
+// The lower bound: the cost of lock and unlock with sockets alone. The library's own bytes go to all nodes on
+// plain non-blocking sockets, one poll waits, and the round ends when a quorum has granted. The next round
+// reads late replies. There is no deadline, no error handling, no bookkeeping and no new token per cycle, so
+// this is no usable client.
 #pragma once
 
 #include <poll.h>
@@ -48,7 +48,7 @@ struct CycleBytes {
     }
 };
 
-// The length of the first whole reply in `bytes`, 0 if it is not all there.
+// The length of the first complete reply in `bytes`; 0 if there is none.
 [[nodiscard]] inline std::size_t reply_length(std::string_view bytes) {
     const auto line_end = bytes.find("\r\n");
     if (line_end == std::string_view::npos) return 0;
@@ -69,7 +69,7 @@ struct CycleBytes {
     return length;
 }
 
-// +OK of a SET, 1 of a script, {1, …} of the acquire script.
+// Whether it is +OK of a SET, 1 of a script, or {1, …} of the acquire script.
 [[nodiscard]] inline bool is_yes(std::string_view reply) {
     if (reply.starts_with('*')) reply.remove_prefix(reply.find('\n') + 1);
     return reply.starts_with("+OK") || reply.starts_with(":1\r");
@@ -88,14 +88,15 @@ class RawNodes {
         load(detail::release_script);
     }
 
-    // Sends `bytes`, which hold `count` requests, to all; returns when a quorum has said yes to all of them.
+    // Sends `bytes`, which hold `count` requests, to all nodes. Returns when a quorum has granted all of
+    // them.
     void round(std::string_view bytes, std::size_t count = 1) {
         for (auto& node : nodes_) send(node, bytes, count);
         while (agreeing(count) < quorum_) receive(patience_ms);
     }
 
-    // Waits until no node is more than `behind_max` requests behind. A bound that outran its slower nodes for
-    // good would be the bound of a smaller cluster.
+    // Waits until no node is more than `behind_max` requests behind. Otherwise the slower nodes could fall
+    // behind for ever, and the bound would be that of a smaller cluster.
     void settle(std::size_t behind_max) {
         const auto is_behind = [=](const Node& node) { return node.sent - node.answered > behind_max; };
         while (std::any_of(nodes_.begin(), nodes_.end(), is_behind)) receive(patience_ms);
@@ -103,7 +104,7 @@ class RawNodes {
 
    private:
     static constexpr int patience_ms = 5000;
-    static constexpr std::size_t in_flight_max = 64;  // rounds; a node that hangs is not sent more
+    static constexpr std::size_t in_flight_max = 64;  // rounds; a node with that many unanswered gets no more
 
     struct Node {
         explicit Node(test::FileDescriptor socket) : fd(std::move(socket)) {}

@@ -22,7 +22,7 @@ NODE_COUNTS = (1, 3, 5, 9)
 MODES = ("plain", "fenced")
 THREADS = (1, 2, 8, 64)
 THREAD_MODES = (("unix", "plain"), ("unix", "fenced"), ("tcp", "plain"))
-MANNERS = ("called", "broadcast", "polls_50_to_250", "polls_100", "polls_by_default")
+MANNERS = ("notified", "broadcast", "polls_50_to_250", "polls_100", "polls_by_default")
 
 
 class Results:
@@ -201,7 +201,7 @@ def print_contention(results):
     head = ["", "of one alone", "hand-overs/s", "SETs/lock", "wait p50 µs", "longest"]
     title = "Eight processes, one resource, held 1 ms, N=5, unix sockets (SETs per node; fenced: acquire scripts)"
     table(title, head, rows)
-    who = (("one process", "alone"), ("eight processes, called", "called"))
+    who = (("one process", "alone"), ("eight processes, notified", "notified"))
     rows = [
         [label, show(results.median("contention/processes/fenced", f"{name}_second_trips"), ".2%")]
         for label, name in who
@@ -210,10 +210,10 @@ def print_contention(results):
     columns = (("per_s", ".0f"), ("peers_share", ".0%"), ("sets", ".2f"), ("wait_p50_us", ".0f"), ("wait_max_us", ".0f"))
     rows = [
         [who.replace("_", " "), *(show(results.median("contention/mixed_fleet", f"{who}_{c}"), form) for c, form in columns)]
-        for who in ("called", "polls_by_default")
+        for who in ("notified", "polls_by_default")
     ]
     head = ["", "ours per s", "peers' share", "SETs/lock", "our wait p50 µs", "longest"]
-    table("Eight processes, half of them poll and call nobody, held 20 to 40 ms", head, rows)
+    table("Eight processes, half of them poll and notify nobody, held 20 to 40 ms", head, rows)
     cells = [show(results.median("contention/idle", f"{manner}_requests_per_s"), ".0f") for manner in MANNERS]
     head = ["", *(manner.replace("_", " ") for manner in MANNERS)]
     table("A hundred processes waiting for what is held: requests per second at five nodes", head, [["", *cells]])
@@ -226,13 +226,13 @@ def print_contention(results):
 
 def targets_of_waiting(results):
     contest = "contention/processes/fenced"
-    yield "8 processes: of one alone", results.median(contest, "called_per_s/alone_per_s"), 0.60, False
-    yield "8 processes: SETs per lock and node", results.median("contention/processes/plain", "called_sets"), 2.0, True
+    yield "8 processes: of one alone", results.median(contest, "notified_per_s/alone_per_s"), 0.60, False
+    yield "8 processes: SETs per lock and node", results.median("contention/processes/plain", "notified_sets"), 2.0, True
     longest = results.median("contention/fairness", "wait_max_us/wait_p50_us")
     yield "8 processes, long run: longest wait ÷ median", longest, 20, True
-    yield "hand-over, round trips", results.median("contention/handover", "called_us/round_trip_us"), 3.0, True
-    mixed = results.median("contention/mixed_fleet", "called_per_s/polls_by_default_per_s")
-    yield "beside clients that call nobody: × polling", mixed, 0.90, False
+    yield "hand-over, round trips", results.median("contention/handover", "notified_us/round_trip_us"), 3.0, True
+    mixed = results.median("contention/mixed_fleet", "notified_per_s/polls_by_default_per_s")
+    yield "beside clients that notify nobody: × polling", mixed, 0.90, False
     crowd = "contention/threads/hold0"
     yield "64 threads, one resource: × one thread", results.median(crowd, "crowd_per_s/alone_per_s"), 0.80, False
     yield "64 threads, one resource: SETs per lock", results.median(crowd, "crowd_sets"), 1.5, True

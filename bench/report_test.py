@@ -56,7 +56,7 @@ class Targets(unittest.TestCase):
 
 
 class Program(unittest.TestCase):
-    """Its exit status and its words, on what the benchmark would write."""
+    """Its exit status and its messages, for results as the benchmark writes them."""
 
     def run_with(self, benchmarks, *arguments):
         path = os.path.join(self.directory, "results.json")
@@ -75,7 +75,7 @@ class Program(unittest.TestCase):
         self.directory = directory.name
 
     def handover(self, round_trips):
-        counters = {"called_us": round_trips, "round_trip_us": 1.0}
+        counters = {"notified_us": round_trips, "round_trip_us": 1.0}
         return [{"run_type": "iteration", "run_name": "contention/handover", **counters}]
 
     def test_a_target_without_data_is_a_failure(self):

@@ -3,12 +3,12 @@
 # Builds the benchmarks, runs them, prints medians and ratios, and leaves results.json and results.svg behind.
 #
 #   bench/run.sh             nine repetitions, about twenty-five minutes
-#   bench/run.sh --quick     three short ones: does it work, and is nothing grossly off
+#   bench/run.sh --quick     three short ones, to see that all works and no value is far off
 #   --out DIR                where the results go (default: build/bench)
 #   --filter REGEX           only these benchmarks
 #
-# The exit status is 1 where a benchmark failed or a target was missed: it is said which.
-# The programs of the nodes are started and ended by the benchmark itself; $REDIS_SERVER chooses another one.
+# The exit status is 1 if a benchmark failed or a target was missed; a message says which.
+# The benchmark itself starts and ends the node servers; $REDIS_SERVER chooses another server program.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -41,7 +41,7 @@ if ! build >"$out/build.log" 2>&1; then
 fi
 
 echo "Measuring, $repetitions repetitions in random order ..."
-# Repetitions of all benchmarks are mixed, so that a slow phase of the machine hits a thing and its bound alike.
+# Repetitions of all benchmarks are mixed, so that a slow phase of the machine affects a result and its bound alike.
 build/release/bench/redlock_bench \
     --benchmark_filter="$filter" \
     --benchmark_repetitions="$repetitions" \

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many threads, distinct resources, five nodes: one Redlock for all of them, against threads that each own
-// their connections (raw sockets), against threads that each have a Redlock, and against the pipelined bound
-// (one thread that writes 64 whole cycles at once). All run one after another within each repetition, so that
-// the ratios compare neighbours in time.
+// Many threads, distinct resources, five nodes. One Redlock for all threads is compared with connections of
+// each thread's own (raw sockets), with a Redlock of each thread's own, and with the pipelined bound (one
+// thread that writes 64 whole cycles at once). All run one after another within each repetition, so that the
+// ratios compare measurements close in time.
 //
-// Each contender has nodes of its own and runs for a while before it is measured. The scheduler remembers of
-// a process who woke whom, for seconds: on nodes that served the one before, a contender is measured in the
-// traces of that, which a service that runs for days never sees.
+// Each contender has nodes of its own and runs for a while before it is measured. For seconds, the scheduler
+// remembers which process woke which. On the nodes of another contender this would distort a measurement, in
+// a way that a service which runs for days does not see.
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 
@@ -37,14 +37,14 @@ constexpr std::size_t node_count = 5;
 constexpr std::size_t batch = 64;  // cycles that the pipelined bound writes at once
 constexpr std::chrono::milliseconds settling{500};
 
-// How long each contender of a repetition is measured: REDLOCK_BENCH_WINDOW_MS, for a look at a long run.
+// How long each contender of a repetition is measured. REDLOCK_BENCH_WINDOW_MS sets another time.
 std::chrono::milliseconds window() {
     constexpr long usual_ms = 300;
     const char* chosen = std::getenv("REDLOCK_BENCH_WINDOW_MS");
     return std::chrono::milliseconds{chosen != nullptr ? std::atol(chosen) : usual_ms};
 }
 
-// Of this process, without the nodes'.
+// The processor time of this process, without the nodes.
 double processor_us() {
     rusage usage{};
     ::getrusage(RUSAGE_SELF, &usage);
@@ -62,7 +62,7 @@ long resident_kib() {
     return 0;
 }
 
-// What one contender achieved in its window.
+// The results of one contender in its window.
 struct Outcome {
     double calls_per_s = 0;
     double p50_us = 0;
@@ -73,7 +73,7 @@ struct Outcome {
 
 enum class Phase { warming_up, measuring, over };
 
-// Threads that each run a cycle of their own, as often as they can.
+// Threads that each repeat a cycle of their own, as often as they can.
 class Race {
    public:
     // `make_cycle()` is called in each thread and returns what that thread repeats.
@@ -201,13 +201,13 @@ struct Contest {
         });
     }
 
-    // One write per node holds all the cycles of the batch, each a lock and an unlock.
+    // One write per node contains all cycles of the batch, each a lock and an unlock.
     [[nodiscard]] double pipelined_per_s() const {
         return run_pipelined(
             [](RawNodes& raw, const CycleBytes& all) { raw.round(all.lock + all.unlock, 2 * batch); });
     }
 
-    // The same in two writes, as it must be for callers who learn that they have the lock before they unlock.
+    // The same in two writes, as is necessary for callers that learn of the grant before they unlock.
     [[nodiscard]] double pipelined_in_two_per_s() const {
         return run_pipelined([](RawNodes& raw, const CycleBytes& all) {
             raw.round(all.lock, batch);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a user of locks includes anyway, hiredis among it. All costs are ratios to the cost of this file.
+// The headers that a user of locks includes anyway, with hiredis. All costs are ratios to the cost of this
+// file.
 #include <hiredis/hiredis.h>
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The header and no use of it, as in a file whose own header names a lock.
+// Includes the header without using it, as a file does whose own header names a lock.
 #include <redlock/redlock.hpp>
 
 int main() { return 0; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Most of the library: a lock that is waited for and renewed, two resources at once, a mutex.
+// Uses most of the library: waits for a lock and renews it, locks two resources at once, and has a mutex.
 #include <redlock/mutex.hpp>
 #include <redlock/redlock.hpp>
 

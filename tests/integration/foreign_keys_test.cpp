@@ -100,7 +100,7 @@ TEST(ForeignKeys, R30_a_waiter_does_not_line_up_in_what_is_no_queue_of_ours) {
         auto lock = waiting.get();
         ASSERT_TRUE(lock) << foreign.what << ": " << lock.error().message();
         EXPECT_TRUE(lock->unlock()) << foreign.what;
-        // Returns after the node has run the delist.
+        // Takes a round trip more, by the end of which the node has run the delist, too.
         ASSERT_TRUE(watching.lock("another name", {.ttl = 60s, .wait = 30s}));
         EXPECT_EQ(state_of(node, queue_key("name")), before) << foreign.what;
     }
