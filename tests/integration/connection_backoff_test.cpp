@@ -52,8 +52,7 @@ TEST(ConnectionBackoff, R22_an_error_does_not_end_it) {
     }
 }
 
-// The call that finds the connection closed gets no event. The transport must not connect once for every
-// call.
+// The call that finds the connection closed gets no event. Not every call may cause a new connection.
 TEST(ConnectionBackoff, R22_a_server_that_closes_at_once_is_not_taken_for_one_that_closes_idle_connections) {
     FakeNode node = agreeable_node();
     DrivenTransport driven{{node.uri()}, waits_long()};

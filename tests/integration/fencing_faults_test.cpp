@@ -220,8 +220,7 @@ TEST(FencingFaultsLong, tokens_grow_among_processes_while_nodes_are_killed_resta
     expect_order_among_processes_and_failing_nodes();
 }
 
-// The quorum is a node that lost the counter and a node that never had it. Only the clock is left, and it is
-// enough.
+// The quorum is a node that lost the counter and one that never had it. Only the clock is left, and suffices.
 TEST(FencingFaults, the_clock_is_the_floor_where_a_node_lost_its_data) {
     Cluster nodes{3};
     std::uint64_t last = 0;

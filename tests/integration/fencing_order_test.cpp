@@ -369,7 +369,7 @@ TEST_F(FencingOrder, counters_wiped_on_any_one_node_cost_at_most_a_round_trip) {
 }
 
 // The documented limit, and how a quarantine avoids it. A client whose clock is an hour ahead got its token
-// from nodes 0 and 1; then node 0 loses it, and node 1 is down.
+// from nodes 0 and 1; then node 0 forgets it, and node 1 is down.
 TEST_F(FencingOrder, a_node_that_forgot_a_fast_clients_token_must_not_vote) {
     nodes[2].kill();
     std::int64_t first = 0;

@@ -11,8 +11,7 @@ using Query = std::vector<std::string>;
 using core::fence_key;
 using core::queue_key;
 
-// A value that an application may have stored at a key, and the commands that store it; "KEY" stands for the
-// key.
+// A value that an application may have stored at a key, and the commands that store it at "KEY".
 struct Foreign {
     const char* what;
     std::vector<Query> made_by;

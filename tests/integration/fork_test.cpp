@@ -189,8 +189,7 @@ TEST(Fork, nothing_in_the_child_waits_for_a_thread_that_was_inside_a_call) {
     EXPECT_TRUE(lock.unlock());
 }
 
-// The sockets and eventfds of this process that a program would inherit at exec, except the standard
-// descriptors.
+// The sockets and eventfds of this process, beyond the standard descriptors, that exec would pass on.
 std::vector<std::string> inheritable_sockets() {
     std::vector<std::string> found;
     for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
@@ -204,8 +203,7 @@ std::vector<std::string> inheritable_sockets() {
     return found;
 }
 
-// Otherwise a program that the application starts would keep our connections open, and their queued requests
-// alive.
+// Otherwise a program that the application starts would keep our connections and their requests alive.
 TEST(Fork, a_program_that_is_executed_inherits_no_connection) {
     Cluster cluster{3};
     const auto before = inheritable_sockets();

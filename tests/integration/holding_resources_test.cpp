@@ -102,8 +102,7 @@ TEST_P(HoldingResources, Renewal_holds_all_and_puts_back_what_one_node_lost) {
     EXPECT_TRUE(none_left());
 }
 
-// Two callers name the resources in opposite orders. Each try gets all or none, so neither waits for the
-// other.
+// Two callers name the resources in opposite orders. A try gets all or none, so neither waits for the other.
 TEST_P(HoldingResources, Opposite_orders_never_deadlock) {
     constexpr int tries = 1500;
     std::atomic<int> inside{0};
