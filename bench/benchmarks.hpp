@@ -11,8 +11,7 @@ void register_lock_unlock();
 void register_threads();
 void register_contention();
 
-// If this program was started as a contender, runs as one and returns the exit status; otherwise returns
-// nothing.
+// If this program was started as a contender, runs as one and returns the exit status.
 [[nodiscard]] std::optional<int> run_contender(int argc, char** argv);
 
 }  // namespace redlock::bench

@@ -3,8 +3,7 @@
 // notifies one. The benchmarks compare the two, with everything that helps a broadcast:
 //
 // - PUBLISH is in the script that deletes the key: it costs no request of its own, and arrives as early as
-// the
-//   library's notice;
+//   the library's notice;
 // - after a split vote a waiter tries again at once, one node first, as the library does;
 // - a waiter subscribes to one node, the first. Waiting for the messages of a quorum cost more attempts and
 //   gained nothing. Letting a process wait for the message of its own release before it wants the lock again

@@ -117,8 +117,7 @@ class Held {
     std::vector<Lock> locks_;
 };
 
-// Observes the validity ends of all leases: each change is a renewal, and shows when that renewal was
-// started.
+// Observes the validity ends of all leases: each change is a renewal, and shows when it was started.
 class Follower {
    public:
     Follower(const Held& held, std::chrono::milliseconds ttl) : held_{held}, validity_{validity_of(ttl)} {

@@ -88,8 +88,7 @@ class RawNodes {
         load(detail::release_script);
     }
 
-    // Sends `bytes`, which hold `count` requests, to all nodes. Returns when a quorum has granted all of
-    // them.
+    // Sends `bytes`, which hold `count` requests, to all nodes. Returns when a quorum has granted them all.
     void round(std::string_view bytes, std::size_t count = 1) {
         for (auto& node : nodes_) send(node, bytes, count);
         while (agreeing(count) < quorum_) receive(patience_ms);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The headers that a user of locks includes anyway, with hiredis. All costs are ratios to the cost of this
-// file.
+// The headers that a user of locks includes anyway, with hiredis. All costs are ratios to this file's cost.
 #include <hiredis/hiredis.h>
 
 #include <chrono>
