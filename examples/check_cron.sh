@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Checks how examples/cron treats its jobs and signals:  check_cron.sh PROGRAM
-# With a redis-server of its own, $REDIS_SERVER if set.
+# Checks how examples/cron handles its jobs and signals:  check_cron.sh PROGRAM
+# Starts a redis-server of its own; $REDIS_SERVER chooses another program.
 set -euo pipefail
 
 program=$1
@@ -21,7 +21,7 @@ fail() {
     exit 1
 }
 
-# await <what> <command>...: until the command succeeds.
+# await <failure> <command>...: waits until the command succeeds, or fails with that text.
 await() {
     local what=$1 tries
     shift
@@ -32,11 +32,11 @@ await() {
     fail "$what"
 }
 has_failed_twice() { [[ $(grep -c 'the job failed: ended with status 3' "$directory/failing.log") -ge 2 ]]; }
-# Whether SIGINT is not caught any more.
+# Whether SIGINT is no longer caught.
 is_by_default() { ((16#$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$cron/status") & 1 << 1)) && return 1 || return 0; }
 has_ended() { ! kill -0 "$1" 2>/dev/null; }
 
-# start <name> <job>: sets `cron`; what it says is in <name>.log.
+# start <name> <job>: sets `cron`; its output is in <name>.log.
 start() {
     "$program" "unix://$directory/node.sock" "$1" "$2" >"$directory/$1.log" 2>&1 &
     cron=$!
@@ -48,7 +48,7 @@ server=${REDIS_SERVER:-$(command -v redis-server || command -v valkey-server)}
 pids+=("$!")
 await 'the server did not start' test -S "$directory/node.sock"
 
-# A job that fails is said, and run again.
+# A job that fails is reported, and run again.
 start failing 'exit 3'
 await 'a job that fails is not run again' \
     has_failed_twice
@@ -67,7 +67,7 @@ while read -r name mask; do
     (((16#$mask & (1 << 1 | 1 << 14)) == 0)) || fail "a job inherits $name $mask"
 done <"$directory/masks"
 
-# A second signal does not wait for the job, and the job hears of it.
+# A second signal does not wait for the job, and ends the job too.
 start hanging "echo \$\$ >'$directory/running'; exec sleep 1000"
 await 'no job was run' grep -q . "$directory/running"
 read -r job <"$directory/running"

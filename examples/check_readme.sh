@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Checks that the code in README.md is the code of the examples, which is compiled: what follows the line
+# Checks that the code in README.md is that of the examples, which are compiled. The block of code after the line
 #   <!-- examples/FILE.cpp NAME -->
-# is, without its indentation, what stands in that file between "// [NAME]" and "// [NAME end]".
+# must equal the lines of that file between "// [NAME]" and "// [NAME end]", without their indentation.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -10,7 +10,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 # The first block of code after line $1 of the README.
 block_of_readme() { awk -v after="$1" 'NR > after && /^```/ { if (inside) exit; inside = 1; next } inside' README.md; }
 
-# The region $2 of the file $1, with the first line's indentation taken off.
+# The region $2 of the file $1, without the indentation of its first line.
 region() {
     awk -v begin="// [$2]" -v end="// [$2 end]" '
         index($0, end) { exit }

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Checks examples/run.sh when it runs twice at once, cannot write its checkout, is killed with -9, and when Docker
 # fails:  check_run.sh QUICKSTART CRON
-# These are the built programs: cmake and docker are replaced, to see what run.sh does with them.
+# The arguments are the built programs. Scripts replace cmake and docker, to show how run.sh uses them.
 set -euo pipefail
 
 source_dir=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=$(mktemp -d /tmp/redlock.XXXXXX)
-# The files /proc/PID/cmdline of what was started from here and is not ended: all have the directory in it.
-# (Where one of them ends meanwhile grep fails, and yet lists the others.)
+# The files /proc/PID/cmdline of the processes that this script started and that still run: all of them name the
+# directory. (If one of them ends meanwhile, grep fails, but still lists the others.)
 running() { grep -lsF -- "$scratch/tmp/" /proc/[0-9]*/cmdline || true; }
 clean_up() {
     local file
@@ -25,7 +25,7 @@ fail() {
     exit 1
 }
 
-# await <what> <command>...: until the command succeeds.
+# await <failure> <command>...: waits until the command succeeds, or fails with that text.
 await() {
     local what=$1 tries
     shift
@@ -41,7 +41,7 @@ cp -- "$source_dir/examples/run.sh" "$scratch/checkout/examples"
 cp -- "$1" "$scratch/bin/built-quickstart"
 cp -- "$2" "$scratch/bin/built-cron"
 
-# Takes a while, as a build does, and knows when another is at work in the same directory.
+# Takes some time, as a build does, and fails if another one is running in the same directory.
 cat >"$scratch/bin/cmake" <<'EOF'
 #!/usr/bin/env bash
 set -e
@@ -55,14 +55,14 @@ mkdir -p -- "$2/examples"
 cp -- "$(dirname -- "$0")/built-${4#example_}" "$2/examples/new"
 mv -- "$2/examples/new" "$2/examples/${4#example_}"
 EOF
-# An engine that answers, and can start nothing.
+# A Docker engine that answers, but cannot start anything.
 printf '#!/bin/sh\ncase " $* " in *" up "*) echo no ports; exit 1 ;; esac\n' >"$scratch/bin/docker"
 chmod 755 "$scratch" "$scratch"/bin/*
 chmod 1777 "$scratch/tmp"
 export PATH=$scratch/bin:$PATH TMPDIR=$scratch/tmp
 run=$scratch/checkout/examples/run.sh
 
-# Twice at once, in a checkout that nothing has been built in.
+# Twice at once, in a checkout without a build.
 "$run" quickstart --no-setup --local >"$scratch/first.log" 2>&1 &
 first=$!
 "$run" quickstart --no-setup --local >"$scratch/second.log" 2>&1 || fail 'the second of two at once'
@@ -70,7 +70,7 @@ wait "$first" || fail 'the first of two at once'
 
 "$run" quickstart --no-setup >"$scratch/docker.log" 2>&1 || fail 'where docker compose fails'
 
-# In a checkout of another user; root can write everything, and becomes somebody else for that.
+# In a checkout of another user. Root can write everything, so the script then runs as another user.
 as_user=()
 if [[ $EUID -eq 0 ]]; then
     as_user=(setpriv "--reuid=nobody" "--regid=$(id -g nobody)" --clear-groups)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A periodic job that one of many instances runs:  cron URI,URI,... NAME [COMMAND]
 //
-// Start it on as many machines as you like. One instance gets the lock and runs the job every second, COMMAND
-// or a line on the screen; the others wait. When that instance ends, another takes over at once; when it
-// dies, after the ttl. The first Ctrl-C or SIGTERM lets a job that is running end; the second does not wait
-// for it.
+// Start it on any number of machines. One instance gets the lock and runs the job every second: COMMAND, or a
+// line on the screen. The others wait. When that instance ends, another takes over at once; when it crashes,
+// after the ttl. A first Ctrl-C or SIGTERM ends the program after the running job, a second one at once.
 
 #include <chrono>
 #include <condition_variable>
@@ -31,7 +30,7 @@ void say(std::string_view name, const std::string& what) {
     std::cout << std::string{name} + ": " + what + "\n" << std::flush;
 }
 
-/// A long job looks at `lost` now and then, and hands the fencing token on with every write.
+/// A long job should check `lost` now and then, and send the fencing token with every write.
 using Job = std::function<void(std::uint64_t fencing_token, const std::stop_token& lost)>;
 
 Job job_of(const std::string& name, const std::string& command) {
@@ -43,7 +42,7 @@ Job job_of(const std::string& name, const std::string& command) {
     };
 }
 
-/// A job that fails is no reason to end: it is run again when its time has come.
+/// Runs the job once. A job that fails does not end the program: it is run again at its next time.
 void run(std::string_view name, const Job& job, const redlock::Lock& lock) {
     try {
         job(lock.fencing_token(), lock.lost());
@@ -52,7 +51,7 @@ void run(std::string_view name, const Job& job, const redlock::Lock& lock) {
     }
 }
 
-/// Until the time is over or a stop is requested.
+/// Returns when the time is over or a stop is requested.
 void pause(std::chrono::milliseconds time, const std::stop_token& stop) {
     std::mutex mutex;
     std::unique_lock lock{mutex};
@@ -61,18 +60,18 @@ void pause(std::chrono::milliseconds time, const std::stop_token& stop) {
 
 void serve(redlock::Redlock& locks, std::string_view name, const Job& job, const std::stop_token& stop) {
     while (!stop.stop_requested()) {
-        // The lock is renewed in the background; a job that hangs for a day has it no longer.
+        // The lock is renewed in the background, for at most a day in case a job hangs.
         auto lock = locks.lock("example/report",
                                {.ttl = 2s, .wait = 10s, .renew = true, .renew_limit = 24h, .stop = stop});
         if (!lock) {
-            // That another has it is as it should be; that nodes are down is worth a line now and then.
+            // It is normal that another instance has the lock. Nodes that are down are reported.
             const bool is_usual = lock.error() == redlock::errc::contended || stop.stop_requested();
             if (!is_usual) say(name, lock.error().message());
             continue;
         }
         say(name, "has the lock");
         const std::stop_token lost = lock->lost();
-        // Whichever comes first ends the pause between two runs.
+        // A stop or the loss of the lock ends the pause between two runs.
         std::stop_source either;
         const std::stop_callback on_stop{stop, [&] { either.request_stop(); }};
         const std::stop_callback on_lost{lost, [&] { either.request_stop(); }};
@@ -91,7 +90,8 @@ int main(int argc, char** argv) {
     try {
         const cron::StopOnSignals signals;
         redlock::Options options;
-        options.fence_ttl = 1min;  // an example's counter; of a job that writes with its token, leave it
+        // Short, since this is an example; keep the default where a job's writes carry the token.
+        options.fence_ttl = 1min;
         redlock::Redlock locks{std::string{argv[1]}, options};
         const std::string name = argv[2];
         serve(locks, name, job_of(name, argc == 4 ? argv[3] : ""), signals.token());

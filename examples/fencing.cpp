@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why a lock alone is not enough, and what fencing does about it:  fencing URI,URI,... DATA_URI [option]
+// Why a lock alone is not enough, and how fencing helps:  fencing URI,URI,... DATA_URI [option]
 //
-// A holder is paused just before it writes, for longer than its lock lasts. Another gets the lock and
-// writes. Then the first goes on: it still believes that it holds the lock. Without a fence its late write
-// goes through; with one, the place that keeps the data refuses it. Shown on Redis, and on PostgreSQL where
-// there is one. All processes, pauses and writes are real.
+// A holder is paused just before it writes, for longer than its lock lasts. Another process gets the lock and
+// writes. Then the first continues, and still believes that it holds the lock. Without a fence its late write
+// succeeds; with one, the data store refuses it. Shown on Redis, and on PostgreSQL where one is available.
+// All processes, pauses and writes are real.
 
 #include <signal.h>
 
@@ -44,10 +44,10 @@ constexpr const char* usage = R"(usage: fencing URI,URI,... DATA_URI [option]
 constexpr const char* slows_text = "7 screws (slow's, out of date)";
 constexpr const char* quicks_text = "3 screws (quick's, right)";
 
-/// What the processes of one run agree on. The name is new in each run, and nobody else's.
+/// The settings that the processes of one run share. The name is new in each run, and nothing else uses it.
 struct Scene {
     std::string nodes;
-    std::string resource;  ///< the lock
+    std::string resource;  ///< the name that is locked
     std::function<std::unique_ptr<Store>()> open_store;
     bool is_fenced = false;
 };
@@ -62,8 +62,9 @@ redlock::Redlock make_locks(const Scene& scene) {
     return redlock::Redlock{scene.nodes, options};
 }
 
-/// Locks, and stops between the last look at its lock and the write: the worst moment, and one that no
-/// library can rule out. A page fault, a garbage collector or a virtual machine on the move stops just so.
+/// Locks, and stops between the last check of the lock and the write. This is the worst moment, and no
+/// library can rule it out: a page fault, a garbage collection or the migration of a virtual machine may
+/// pause a process there.
 void be_slow(const Scene& scene) {
     redlock::Redlock locks = make_locks(scene);
     const auto store = scene.open_store();
@@ -78,7 +79,7 @@ void be_slow(const Scene& scene) {
     if (!written) say("", written.error().message());
 }
 
-/// Locks when the other's time is over, writes and unlocks.
+/// Locks when the other process's lock has expired, writes and unlocks.
 void be_quick(const Scene& scene) {
     redlock::Redlock locks = make_locks(scene);
     const auto store = scene.open_store();
@@ -109,7 +110,7 @@ void play(const Scene& scene) {
     if (!slow.wait()) throw std::runtime_error{"slow could not go on"};
 }
 
-/// Once without and once with a fence. Leaves nothing in the store, however it ends.
+/// Runs the scene once without and once with a fence. Leaves nothing in the store, even if it throws.
 void show(const std::string& place, Scene scene) {
     for (const bool is_fenced : {false, true}) {
         std::cout << place << (is_fenced ? ", with a fence:" : ", without a fence:") << std::endl;
@@ -135,7 +136,7 @@ void show(const std::string& place, Scene scene) {
 struct Settings {
     std::string nodes;
     std::string data;
-    std::string postgres;  ///< empty: there is none
+    std::string postgres;  ///< a connection string; empty: there is no server
     std::string why_no_postgres = "no server was given, see --postgres";
 };
 
@@ -160,7 +161,7 @@ void run(const Settings& settings) {
     const std::string number = std::to_string(std::random_device{}());
     Scene scene{.nodes = settings.nodes, .resource = "example/stock/" + number, .open_store = {}};
     const redlock::Endpoint data{settings.data};
-    // A key that is not the lock's own, for the data may be on one of the nodes.
+    // The key differs from the lock's, since the data may be on one of the nodes.
     scene.open_store = [data, key = scene.resource + "/data"] { return std::make_unique<Redis>(data, key); };
     show("Redis", scene);
     if (settings.postgres.empty()) {

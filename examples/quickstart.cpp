@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lines of the README, as a program:  quickstart URI,URI,...
+// The README's example as a program:  quickstart URI,URI,...
 
 #include <chrono>
 #include <cstdint>
@@ -57,13 +57,13 @@ void quickstart(const std::string& nodes) {
     // [quickstart end]
 }
 
-// ---- for guests on nodes that others use ------------------------------------------------------------
+// ---- for nodes that others use too ------------------------------------------------------------------
 //
-// The names above are those of an application, and may be one's there.
+// An application on these nodes may use the names above, too.
 
 const std::vector<std::string> names{"orders/42", "account/1", "account/2"};
 
-/// Refuses where one of them is held, or was in the last 24 hours (Options::fence_ttl).
+/// Throws if one of the names is locked, or was in the last 24 hours (Options::fence_ttl).
 void check_unused(redlock::Redlock& locks) {
     for (const std::string& name : names) {
         const auto seen = locks.inspect(name).value();
@@ -75,7 +75,8 @@ void check_unused(redlock::Redlock& locks) {
     }
 }
 
-/// Uses them a last time: how long the nodes remember a counter depends on its last use.
+/// Locks the names a last time with a short fence_ttl, since the nodes keep a counter for the fence_ttl of
+/// its last use.
 void forget(redlock::Redlock& forgetful) {
     using namespace std::chrono_literals;
     const auto last_use = forgetful.lock(names, {.ttl = 1s, .wait = 1s});
@@ -97,7 +98,7 @@ int main(int argc, char** argv) {
         quickstart(argv[1]);
         forget(forgetful);
         return 0;
-    } catch (const std::exception& error) {  // a bad URI, or no quorum for the mutex
+    } catch (const std::exception& error) {  // an invalid URI, or no quorum for the mutex
         std::cerr << error.what() << '\n';
         return 1;
     }

@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Shows redlock at work on a Debian or Ubuntu machine; installs first what is missing for that.
+# Demonstrates redlock on a Debian or Ubuntu machine; first installs missing packages.
 #
 #   examples/run.sh                     the tour: about 20 seconds, two processes, five nodes, some disasters
-#   examples/run.sh quickstart          the lines of the README
+#   examples/run.sh quickstart          the example of the README
 #   examples/run.sh cron                a periodic job that one of three instances runs
 #   examples/run.sh fencing             a holder that wakes up too late, with and without a fence
 #
 #   --nodes URI,URI,...   use these nodes and start none; they are locked and unlocked, never killed
 #   --node-timeout MS     for the tour: how long a node may take to answer (50)
-#   --data-node URI       for fencing: the Redis that is guarded (otherwise one of its own, or the first node)
-#   --postgres CONNINFO   for fencing: a PostgreSQL that is guarded too; the example makes a schema in it, and
-#                         drops it. Otherwise one of its own, where initdb and postgres are installed
+#   --data-node URI       for fencing: the Redis that stores the data. By default, one that this script starts, or the
+#                         first node where it starts none or uses Docker
+#   --postgres CONNINFO   for fencing: a PostgreSQL that stores data too; the example creates a schema in it, and
+#                         drops it. By default, one that this script starts if initdb and postgres are installed
 #   --docker, --local     start the nodes with docker compose, or as processes of this machine; without
 #                         either: docker compose where a Docker engine answers and the ports are free
 #   --no-setup            install nothing
 #
-# The programs are built in build/examples/examples; each says how to run it by hand. Where the checkout cannot be
+# The programs are built in build/examples/examples; each says how to run it by hand. If the checkout cannot be
 # written, they are built in a temporary directory, each time anew.
-# The nodes are new ones, keep nothing on disk when they end, and are ended with the script, on Ctrl-C and kill -9 too.
+# The nodes are new, leave nothing on disk, and end with the script, also on Ctrl-C and kill -9.
 # $REDIS_SERVER chooses the server program, $REDIS_IMAGE the image, $POSTGRES_BIN the folder of initdb and
 # postgres.
 set -euo pipefail
@@ -38,7 +39,7 @@ fail_usage() {
 }
 usage() { sed -n '3,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
-# --- what is wanted -------------------------------------------------------------------------------------
+# --- the options ----------------------------------------------------------------------------------------
 
 example=
 nodes=
@@ -78,13 +79,13 @@ while [[ $# -gt 0 ]]; do
 done
 example=${example:-tour}
 
-# check_uris <option> <URI,URI,...>: refuses at once what the program could only refuse once it is built.
+# check_uris <option> <URI,URI,...>: refuses invalid URIs at once, not only once the program is built.
 check_uris() {
     local uri uris
     mapfile -t -d , uris < <(printf '%s' "$2")
     for uri in "${uris[@]}"; do
-        uri=${uri#"${uri%%[! ]*}"} # blanks may stand before it
-        # What may hold a password is not shown.
+        uri=${uri#"${uri%%[! ]*}"} # without leading blanks
+        # The part that may contain a password is not shown.
         [[ $uri =~ ^(redis|unix)://. ]] ||
             fail_usage "$1: '${uri/*@/***@}' is not like redis://10.0.0.1:6379 or unix:///run/redis.sock"
     done
@@ -104,17 +105,17 @@ check_options() {
 }
 check_options
 
-# --- ending what was started ----------------------------------------------------------------------------
+# --- processes and clean-up -----------------------------------------------------------------------------
 
-programs=()   # process ids: of the examples and what else was started by run()
+programs=()   # process ids: of the examples and other programs that run() started
 servers=()    # process ids: of the local nodes
 postgres_pid= # of the PostgreSQL that this script started
 guards=()     # process ids: of the watchers that guard() started
-directory=    # of all that
-compose=()    # the command, once the project has been started
+directory=    # for the files of all these
+compose=()    # the docker compose command, once the project has been started
 with_us=(setpriv --pdeathsig) # <signal> <program>...: it gets the signal when this script is killed with -9
 
-# Still a child of this script, and not another process that was given the number since.
+# Whether the process is still a child of this script, and not another process that got the same id since.
 is_ours() { grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"; }
 
 send() {
@@ -125,7 +126,7 @@ send() {
     done
 }
 
-# end <signal> <pid>...: asks them to end, gives them 3 s to leave everything tidy, and then insists.
+# end <signal> <pid>...: sends the signal, waits up to 3 s for each process to clean up and end, then kills them.
 end() {
     local tries pid
     send "$@"
@@ -139,7 +140,7 @@ end() {
     send KILL "$@"
 }
 
-# guard <command>...: will be run when this script is killed with -9, and can tidy up no more.
+# guard <command>...: runs the command if this script is killed with -9 and so cannot clean up itself.
 guard() {
     # shellcheck disable=SC2016  # for the inner shell to expand
     GUARDED=$$ "${with_us[@]}" TERM bash -c '
@@ -155,13 +156,13 @@ guard() {
 
 clean_up() {
     local status=$?
-    set +e # what fails here, such as to end what has just ended, must not keep the rest from being done
+    set +e # a failure here, such as a kill of an ended process, must not prevent the rest
     trap '' HUP INT TERM
     trap - EXIT
     exec 3>&2 2>/dev/null # the shell would report how each of them ended
     end TERM "${programs[@]}"
     [[ -z $postgres_pid ]] || end QUIT "$postgres_pid"
-    send KILL "${servers[@]}" # one that was stopped does not hear anything else
+    send KILL "${servers[@]}" # a stopped process reacts to no other signal
     wait
     exec 2>&3 3>&-
     if [[ ${#compose[@]} -gt 0 ]]; then
@@ -173,7 +174,7 @@ clean_up() {
     if [[ -n $directory ]]; then
         rm -rf -- "$directory"
     fi
-    send USR1 "${guards[@]}" # nothing is left for them to do
+    send USR1 "${guards[@]}" # the guards have nothing left to do
     exit "$status"
 }
 trap clean_up EXIT
@@ -181,8 +182,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# In the background, so that a signal is not kept waiting until it has ended. (What is installed and built
-# is so in the foreground, and hears of Ctrl-C itself.)
+# Runs a program in the background, so that the script handles a signal at once. (Installing and building run in
+# the foreground, and get Ctrl-C themselves.)
 run() {
     local pid status=0
     "${with_us[@]}" TERM "$@" &
@@ -199,7 +200,7 @@ install_missing() {
     "$root/tools/setup.sh" "$@" || exit
 }
 
-# Of another user, or on a file system that is read-only.
+# The checkout may belong to another user, or be on a read-only file system.
 choose_build_directory() {
     if mkdir -p -- "$build" 2>/dev/null && [[ -w $build ]]; then return; fi
     make_directory
@@ -215,7 +216,7 @@ build_examples() {
     else
         say 'building, which takes a while the first time ...'
     fi
-    # One at a time in one directory.
+    # One build at a time in one directory.
     exec {lock}>"$build/lock"
     flock "$lock"
     {
@@ -274,7 +275,7 @@ find_server() {
     done
 }
 
-# Unix sockets have short paths, and URIs have no blanks.
+# The path must be short enough for unix sockets, and have no blanks, for URIs.
 make_directory() {
     local parent=${TMPDIR:-/tmp}
     [[ -z $directory ]] || return 0
@@ -285,7 +286,7 @@ make_directory() {
     guard rm -rf -- "$directory"
 }
 
-# start_server <name>: on a unix socket in the directory, with nothing on disk.
+# start_server <name>: starts a node on a unix socket in the directory; it stores nothing on disk.
 start_server() {
     "${with_us[@]}" KILL "$server" --port 0 --unixsocket "$directory/$1.sock" --unixsocketperm 700 --save '' --appendonly no \
         --daemonize no --dir "$directory" --logfile "$directory/$1.log" </dev/null >/dev/null 2>&1 &
@@ -345,7 +346,7 @@ start_nodes() {
             say "port $busy is in use, so docker compose is left alone"
             start_local_nodes
         elif ! start_docker_nodes; then
-            # Another may have taken the ports since.
+            # Another program may have taken the ports since.
             say 'docker compose could not start the nodes, so they are started without it'
             start_local_nodes
         fi
@@ -354,7 +355,7 @@ start_nodes() {
 
 # --- PostgreSQL, where it is installed ------------------------------------------------------------------
 
-# The folder of its programs: the one that was named, that of the programs in PATH, or the newest of Debian's.
+# The folder of PostgreSQL's programs: $POSTGRES_BIN, that of the programs in PATH, or the newest of Debian's.
 find_postgres() {
     local folder folders=()
     if [[ -n ${POSTGRES_BIN:-} ]]; then
@@ -371,7 +372,7 @@ find_postgres() {
     done
 }
 
-# It refuses to run as root: then it is one of these users.
+# PostgreSQL refuses to run as root, so root starts it as one of these users.
 find_postgres_user() {
     local name
     for name in postgres nobody; do
@@ -382,7 +383,7 @@ find_postgres_user() {
     done
 }
 
-# Sets `postgres`; or, where there can be none, `why_no_postgres`: that is no reason to stop.
+# Sets `postgres`, or `why_no_postgres` if PostgreSQL cannot be started; the example then runs without it.
 start_postgres() {
     local bin home log user='' as_user tries
     bin=$(find_postgres)
@@ -390,7 +391,7 @@ start_postgres() {
         why_no_postgres='initdb and postgres are not installed here, and --postgres gave no other'
         return
     fi
-    as_user=("${with_us[@]}" QUIT) # at once, and tidily
+    as_user=("${with_us[@]}" QUIT) # on QUIT PostgreSQL ends at once, with all its processes
     if [[ $EUID -eq 0 ]]; then
         user=$(find_postgres_user)
         if [[ -z $user ]]; then
@@ -404,7 +405,7 @@ start_postgres() {
     log=$directory/postgres.log
     mkdir -m 700 -- "$home"
     if [[ -n $user ]]; then
-        chmod 711 -- "$directory" # its way to its own folder
+        chmod 711 -- "$directory" # so that the user can reach its own folder
         chown -- "$user" "$home"
     fi
     as_user=(env "--chdir=$home" LC_ALL=C "${as_user[@]}" --)

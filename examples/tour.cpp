@@ -4,7 +4,7 @@
 //   ./examples/run.sh                        starts the nodes, and runs this
 //   tour --nodes URI,URI,... [option...]     --help says more
 //
-// The workers are processes of their own (tour/worker.hpp); what you see is what they report.
+// The workers are processes of their own (tour/worker.hpp), and the tour shows what they report.
 
 #include <poll.h>
 #include <signal.h>
@@ -42,7 +42,7 @@ namespace tour {
 
 struct Settings {
     std::string nodes;
-    std::string kill_node2;  ///< commands; empty: that is not to be done
+    std::string kill_node2;  ///< a shell command, as the next two; empty: the step is left out
     std::string hang_node4;
     std::string wake_node4;
     std::string resource;
@@ -61,7 +61,7 @@ constexpr const char* usage = R"(A tour of redlock: two processes compete for on
   --wake-node4 COMMAND        and what lets it go on
 )";
 
-/// One of the two processes, as the tour sees it.
+/// One of the two worker processes, and its state.
 struct Contender {
     std::string name;
     Style style;
@@ -70,7 +70,7 @@ struct Contender {
     bool is_resting = true;
 };
 
-/// Locks and unlocks as fast as one process can.
+/// The result of locking and unlocking as fast as one process can.
 struct Sprint {
     std::uint64_t count = 0;
     std::chrono::nanoseconds median{0};
@@ -84,7 +84,7 @@ class Tour {
         begin(bob_);
     }
 
-    /// The exit status.
+    /// Runs the tour. Returns the exit status.
     int play() {
         screen_.line(paint(Style::bold, "One lock, two processes, " + std::to_string(node_count_) +
                                             (node_count_ == 1 ? " Redis node" : " Redis nodes")));
@@ -102,7 +102,7 @@ class Tour {
 
    private:
     struct Heard {
-        Contender* by = nullptr;  ///< none: a note of the tour's own
+        Contender* by = nullptr;  ///< null: a note of the tour itself
         Event event;
     };
 
@@ -206,7 +206,7 @@ class Tour {
         return takeover_ && overlaps == 0 && disorders == 0 ? 0 : 1;
     }
 
-    // ---- what the acts are made of -----------------------------------------------------------------
+    // ---- the steps of the acts ---------------------------------------------------------------------
 
     void begin(Contender& contender) {
         const auto& options = settings_.options;
@@ -229,7 +229,7 @@ class Tour {
         run_until(time, [] { return false; });
     }
 
-    /// Lets both end what they do.
+    /// Waits until both workers have finished their current step.
     void rest() {
         for (Contender* contender : {&alice_, &bob_}) contender->child->tell("rest");
         run_until(10s, [this] { return alice_.is_resting && bob_.is_resting; });
@@ -256,7 +256,7 @@ class Tour {
         if (ended != pid || status != 0) throw std::runtime_error{"this failed: " + command};
     }
 
-    /// Shows what the workers report until the time is over or it is done.
+    /// Shows the workers' reports until `is_done` or the time is over.
     void run_until(std::chrono::nanoseconds limit, const std::function<bool()>& is_done) {
         const auto end = time_now() + limit;
         while (!is_done()) {
@@ -290,7 +290,8 @@ class Tour {
         events_.push_back({nullptr, {.kind = "note", .at = time_now(), .text = text}});
     }
 
-    /// A worker waits for the last votes before it reports: what others report meanwhile comes after it.
+    /// Shows the events before `time`, in order. A worker reports only after its last votes, so that a later
+    /// event of the other one may arrive first.
     void show_older_than(std::chrono::nanoseconds time) {
         const auto is_earlier = [](const Heard& one, const Heard& other) {
             return one.event.at < other.event.at;
@@ -303,7 +304,7 @@ class Tour {
         }
     }
 
-    // ---- what is shown -----------------------------------------------------------------------------
+    // ---- output ------------------------------------------------------------------------------------
 
     void show(const Heard& heard) {
         const Event& event = heard.event;
@@ -356,7 +357,7 @@ class Tour {
                paint(is_dim ? Style::dim : Style::plain, padded(what, 6)) + "  " + screen_.votes(event.votes);
     }
 
-    /// The digits that have not changed since the token before stand back.
+    /// Dims the leading digits that are the same as in the token before.
     std::string token(std::uint64_t number) {
         const std::string digits = std::to_string(number);
         const std::string before = std::exchange(last_digits_, digits);
@@ -393,7 +394,7 @@ class Tour {
 
 // ---- before the tour -------------------------------------------------------------------------------
 
-/// What each node says of an attempt to lock, those included that were not waited for.
+/// The votes of all nodes on an attempt to lock, with those that came after the quorum's.
 std::vector<redlock::NodeReport> ask_nodes(const Settings& settings, redlock::Redlock& locks) {
     const std::string resource = settings.resource + "/check";
     const auto lock = locks.try_lock(resource, 2s);
@@ -401,7 +402,7 @@ std::vector<redlock::NodeReport> ask_nodes(const Settings& settings, redlock::Re
         std::this_thread::sleep_for(settings.options.node_timeout);  // for the late votes
         return lock->nodes();
     }
-    // There are no late votes on what has failed: whoever had not voted is asked what it knows.
+    // A failed attempt gets no late votes, so inspect() asks the nodes that had not voted.
     auto votes = lock.error().nodes();
     const auto seen = locks.inspect(resource);
     for (std::size_t i = 0; seen && i < votes.size(); ++i) {
@@ -410,7 +411,7 @@ std::vector<redlock::NodeReport> ask_nodes(const Settings& settings, redlock::Re
     return votes;
 }
 
-/// Waits until all nodes vote, or for a while until a quorum does. Returns how many nodes there are.
+/// Waits until all nodes vote, or for a while until a quorum does. Returns the number of nodes.
 std::size_t check_nodes(const Settings& settings) {
     redlock::Redlock locks{settings.nodes, settings.options};
     const auto is_good = [](const redlock::NodeReport& node) { return node.vote == redlock::Vote::granted; };
@@ -489,7 +490,7 @@ int run(int argc, char** argv) {
             .run();
         return 0;
     }
-    ::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): a worker that ended is told by its pipe
+    ::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): the pipe of a worker shows that it has ended
     return Tour{settings, check_nodes(settings)}.play();
 }
 

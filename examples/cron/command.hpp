@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A job that is a command of the shell.
+// A job that is a shell command.
 #pragma once
 
 #include <signal.h>
@@ -19,11 +19,11 @@ extern "C" char** environ;  // NOLINT(readability-redundant-declaration)
 
 namespace cron {
 
-/// Until the command has ended; it finds the fencing token in $FENCING_TOKEN. SIGTERM reaches it when the
-/// lock is lost, and when this program dies. Throws std::runtime_error where it fails.
+/// Runs the command and returns when it has ended. The command has the fencing token in $FENCING_TOKEN, and
+/// gets SIGTERM when the lock is lost and when this program dies. Throws std::runtime_error if it fails.
 inline void run_command(const std::string& command, std::uint64_t fencing_token,
                         const std::stop_token& lost) {
-    // Before the fork, after which a program of several threads may do very little.
+    // Built before the fork, since the forked child of a program with threads may call very little.
     const std::string token = "FENCING_TOKEN=" + std::to_string(fencing_token);
     std::vector<const char*> environment;
     for (char** variable = environ; *variable != nullptr; ++variable) environment.push_back(*variable);
@@ -37,7 +37,7 @@ inline void run_command(const std::string& command, std::uint64_t fencing_token,
         ::_exit(127);
     }
     {
-        // Gone before the process id is given back, which may be another's from then on.
+        // The callback must be gone before waitpid() frees the process id for other processes.
         const std::stop_callback on_lost{lost, [pid] { ::kill(pid, SIGTERM); }};
         siginfo_t ended{};
         while (::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT) != 0 && errno == EINTR) {

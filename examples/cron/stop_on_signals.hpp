@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ctrl-C and SIGTERM become a stop request.
+// Turns Ctrl-C and SIGTERM into a stop request.
 #pragma once
 
 #include <fcntl.h>
@@ -14,9 +14,9 @@
 
 namespace cron {
 
-/// The first SIGINT or SIGTERM requests a stop; the second ends the program, as by default. One per program.
-/// Signals are handled, not blocked: a program that is started meanwhile would inherit what is blocked, and
-/// not end by them.
+/// The first SIGINT or SIGTERM requests a stop; the second ends the program, as by default. Use one per
+/// program. The signals are handled, not blocked, since a program that is started meanwhile would inherit
+/// blocked signals, which would not end it.
 class StopOnSignals {
    public:
     StopOnSignals() {
@@ -52,7 +52,7 @@ class StopOnSignals {
         ::signal(SIGTERM, SIG_DFL);  // NOLINT(cert-err33-c)
     }
 
-    /// Does what a signal handler may: a stop is requested by the thread.
+    /// Calls only functions that a signal handler may call. The thread requests the stop.
     static void on_signal(int /*signal*/) {
         const int saved = errno;
         by_default();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A PostgreSQL that holds the data; only where its client library was found when this was built.
+// A PostgreSQL that stores the data. Compiled only if its client library was found.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,7 @@
 
 namespace fencing {
 
-/// Keeps to a schema of its own, so that it meets no table of anybody else's.
+/// Uses a schema of its own, so that it touches no other table.
 class Postgres final : public Store {
    public:
     /// `where` is a connection string, as in "host=/run/postgresql dbname=test", or a postgresql:// URI.
@@ -42,7 +42,7 @@ class Postgres final : public Store {
         run("COMMIT");
     }
 
-    /// Without a fence, an UPDATE. With one, the same UPDATE, in the transaction that has noted the token.
+    /// Without a fence, an UPDATE. With one, the same UPDATE, in a transaction that first records the token.
     redlock::Result<void> write(const std::string& text, std::uint64_t token, bool is_fenced) override {
         run("BEGIN");
         if (is_fenced) {
@@ -76,7 +76,7 @@ class Postgres final : public Store {
     using Rows = std::unique_ptr<PGresult, Clear>;
 
     static PGconn* connect(const std::string& where) {
-        // Of two values for one thing the later counts: what `where` says of the timeout.
+        // Where a keyword is given twice, the later one counts, so `where` may set another timeout.
         const std::array<const char*, 4> names{"connect_timeout", "fallback_application_name", "dbname",
                                                nullptr};
         const std::array<const char*, 4> values{"5", "redlock-example", where.c_str(), nullptr};

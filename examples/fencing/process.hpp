@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A child process that stops and goes on.
+// A child process that can be stopped and continued.
 #pragma once
 
 #include <signal.h>
@@ -13,15 +13,15 @@
 
 namespace fencing {
 
-/// Thrown where a wait is ended by Ctrl-C or SIGTERM, so that what was begun is tidied up on the way out.
+/// Thrown when Ctrl-C or SIGTERM ends a wait, so that destructors clean up.
 struct Interrupted {
     int signal;
 };
 
-/// Ends with its owner, and with its owner's process.
+/// A child process that is killed with its owner, and with its owner's process.
 class Process {
    public:
-    /// Of the whole program, before the first Process: from then on only wait() hears these signals.
+    /// Call once in a program, before the first Process. From then on only wait() receives these signals.
     static void block_signals() {
         const sigset_t set = signals();
         ::sigprocmask(SIG_BLOCK, &set, nullptr);
@@ -42,7 +42,7 @@ class Process {
         ::waitpid(pid_, nullptr, 0);
     }
 
-    /// Until it stops or ends. True: it has done what it was to do up to there.
+    /// Waits until the process stops or ends. Returns whether it stopped, or ended with status 0.
     bool wait() {
         const sigset_t set = signals();
         int status = 0;

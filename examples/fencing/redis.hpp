@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Redis that holds the data. It need not be one of those that vote.
+// A Redis that stores the data. It need not be one of the nodes that vote.
 #pragma once
 
 #include <hiredis/hiredis.h>
@@ -35,7 +35,7 @@ class Redis final : public Store {
         if (at.db() != 0) run("SELECT %u", at.db());
     }
 
-    /// Without a fence, a SET. With one, the same SET, the token, and the key that remembers tokens.
+    /// Without a fence, a SET. With one, the same SET, with the token and the key of the latest token.
     redlock::Result<void> write(const std::string& text, std::uint64_t token, bool is_fenced) override {
         if (!is_fenced) {
             run("SET %s %s", key_.c_str(), text.c_str());

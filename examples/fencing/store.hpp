@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the two holders write to.
+// The store that both holders write to.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace fencing {
 
-/// A connection to a place that keeps one text. Each process has its own.
+/// A connection to a store that keeps one text. Each process has its own connection.
 class Store {
    public:
     Store() = default;
@@ -17,12 +17,12 @@ class Store {
     Store& operator=(const Store&) = delete;
     virtual ~Store() = default;
 
-    /// Before the first write, once.
+    /// Call once, before the first write.
     virtual void prepare() {}
-    /// errc::fenced: nothing was written, since a later token came before.
+    /// errc::fenced: nothing was written, since a write with a later token came first.
     virtual redlock::Result<void> write(const std::string& text, std::uint64_t token, bool is_fenced) = 0;
     virtual std::string read() = 0;
-    /// Takes away all that was written.
+    /// Removes everything that was written.
     virtual void clean_up() = 0;
 };
 

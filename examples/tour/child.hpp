@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A child process that is told what to do by lines, and answers by lines.
+// A child process that reads commands as lines, and answers with lines.
 #pragma once
 
 #include <fcntl.h>
@@ -47,7 +47,7 @@ inline pid_t spawn(std::vector<std::string> words, int from, int to) {
     return pid;
 }
 
-/// This program once more, with other arguments. Ends with its owner.
+/// Runs this same program with other arguments. Ends with its owner.
 class Child {
    public:
     explicit Child(std::vector<std::string> arguments) {
@@ -82,7 +82,7 @@ class Child {
         }
     }
 
-    /// Reads what has come. False: the child has closed its output.
+    /// Reads the output that has arrived. Returns false if the child has closed its output.
     bool read() {
         std::array<char, 4096> buffer{};
         const auto size = ::read(events_, buffer.data(), buffer.size());
@@ -98,7 +98,7 @@ class Child {
         return line;
     }
 
-    /// kill -9, and waits until it is dead.
+    /// Kills the child with SIGKILL, and waits until it has ended.
     void kill() noexcept {
         if (!is_running_) return;
         ::kill(pid_, SIGKILL);

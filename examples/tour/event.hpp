@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker process tells the tour: one line per event.
+// The events that a worker process reports to the tour, one line each.
 #pragma once
 
 #include <chrono>

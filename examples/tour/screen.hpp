@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the tour looks: colours where there is a terminal, columns everywhere.
+// The output of the tour: columns, and colours on a terminal.
 #pragma once
 
 #include <unistd.h>
@@ -53,7 +53,7 @@ class Screen {
         std::fflush(stdout);
     }
 
-    /// A line that the next one takes the place of; on a terminal only.
+    /// Shows a line that the next one replaces; on a terminal only.
     void passing_line(std::string_view text) {
         if (!is_terminal_) return;
         std::fputs("\r\033[K", stdout);

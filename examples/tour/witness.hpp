@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What proves that the lock works: memory that the workers share, beside the nodes and the library.
+// Checks that the lock works: memory that the workers share, independent of the nodes and the library.
 #pragma once
 
 #include <sys/mman.h>
@@ -12,12 +12,12 @@
 
 namespace tour {
 
-/// Who has the lock signs in, and signs out before unlocking. Lies in shared memory.
+/// Each holder calls enter() after locking and leave() before unlocking. Placed in shared memory.
 struct Witness {
     std::atomic<int> holder{0};  ///< 0: nobody
     std::atomic<std::uint64_t> last_token{0};
     std::atomic<std::uint64_t> entries{0};
-    std::atomic<std::uint64_t> overlaps{0};   ///< someone was in already, or came in meanwhile
+    std::atomic<std::uint64_t> overlaps{0};   ///< another holder had entered already, or entered meanwhile
     std::atomic<std::uint64_t> disorders{0};  ///< a fencing token that was not above the one before
 
     void enter(int worker, std::uint64_t token) noexcept {
@@ -30,7 +30,7 @@ struct Witness {
         if (!holder.compare_exchange_strong(worker, 0)) ++overlaps;
     }
 
-    /// On behalf of one that was killed.
+    /// leave() for a worker that was killed.
     void bury(int worker) noexcept { holder.compare_exchange_strong(worker, 0); }
 };
 
@@ -42,7 +42,7 @@ inline int make_witness_file() {
     return fd;
 }
 
-/// All of it is zero at first, as a fresh Witness is.
+/// The file is zero at first, which is the state of a new Witness.
 inline Witness& map_witness(int fd) {
     void* memory = ::mmap(nullptr, sizeof(Witness), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) throw std::system_error{errno, std::generic_category(), "shared memory"};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One of the processes that compete: it has its own Redlock, and knows of the others only what the nodes say.
+// One of the competing processes. It has its own Redlock, and knows about the others only through the nodes.
 #pragma once
 
 #include <poll.h>
@@ -32,7 +32,7 @@ struct Job {
     redlock::Options options;
 };
 
-/// Obeys lines on standard input: compete, rest, sprint, hold, take over. Ends with it.
+/// Runs the commands on standard input, a line each: compete, rest, sprint, hold, take over. Ends with it.
 class Worker {
    public:
     Worker(Job job, Witness& witness)
@@ -57,7 +57,7 @@ class Worker {
     static constexpr auto ttl = 2s;
     static constexpr auto takeover_ttl = 3s;
 
-    /// Work, time and again, that only one may do at a time.
+    /// Does a piece of work that only one process may do at a time.
     void compete() {
         auto lock = locks_.try_lock(job_.resource, ttl);
         if (!lock && lock.error() == redlock::errc::contended) {
@@ -73,7 +73,7 @@ class Worker {
         std::this_thread::sleep_for(some(40ms, 300ms));
     }
 
-    /// Locks and unlocks as fast as it can, alone.
+    /// Locks and unlocks as fast as it can, without a competitor.
     void sprint() {
         std::vector<std::chrono::nanoseconds> latencies;
         const std::string resource = job_.resource + "/sprint";
@@ -105,7 +105,7 @@ class Worker {
         next_command(false);
     }
 
-    /// Waits for a lock whose holder is gone, and says each time what the nodes answered.
+    /// Waits for a lock whose holder has died, and reports the nodes' answers to each attempt.
     void take_over() {
         const auto give_up = time_now() + 3 * takeover_ttl;
         for (;;) {
@@ -119,13 +119,13 @@ class Worker {
             }
             if (time_now() > give_up) return tell_failed(lock.error());
             tell_denied(lock.error());
-            // Not much sooner than the nodes say that it can be had.
+            // Tries again soon after the nodes say that the key expires, and every 100 ms before that.
             const auto pause = std::min(100ms, lock.error().holder_remaining().value_or(99ms) + 1ms);
             std::this_thread::sleep_for(pause);
         }
     }
 
-    /// The last votes may come later than the quorum's: give them a moment.
+    /// Reports the lock. The last votes may arrive after the quorum's, so this waits a moment for them.
     void tell_held(const redlock::Lock& lock) {
         const auto has_all = [](const std::vector<redlock::NodeReport>& nodes) {
             return std::none_of(nodes.begin(), nodes.end(), [](const redlock::NodeReport& node) {
@@ -150,7 +150,7 @@ class Worker {
               .text = {}});
     }
 
-    /// When the vote came in that made the quorum.
+    /// How long it took until the vote arrived that completed the quorum.
     [[nodiscard]] static std::chrono::nanoseconds quorum_latency(
         const std::vector<redlock::NodeReport>& nodes) {
         std::vector<std::chrono::nanoseconds> granted;
@@ -183,7 +183,8 @@ class Worker {
         if (::write(STDOUT_FILENO, line.data(), line.size()) < 0) ::_exit(1);
     }
 
-    /// The next line; an empty one when there is none and nobody is to wait. None: the tour has ended.
+    /// Returns the next line. Without one, returns an empty line if `may_be_none`, and otherwise waits.
+    /// Returns nothing when the tour has ended.
     std::optional<std::string> next_command(bool may_be_none) {
         for (;;) {
             const std::size_t end = unread_.find('\n');
