@@ -23,7 +23,7 @@ inline constexpr std::uint32_t n2 = 1;
 inline constexpr std::uint32_t n3 = 2;
 inline constexpr std::uint32_t n4 = 3;
 
-// ---- what clients do in more than one of them -------------------------------------------------------------
+// ---- steps of clients in several scenarios ----------------------------------------------------------------
 
 inline Steps hold_until_100(ScenarioClient& self) {
     const LockOptions how{.ttl = 1000ms};
@@ -44,7 +44,7 @@ inline Steps wait_for_it(ScenarioClient& self) {
     co_return lease != nullptr;
 }
 
-/// n1 answers first, then n2, then n3.
+/// Sets delays so that n1 answers first, then n2, then n3.
 inline void spread_out(Scenario& scenario, std::uint32_t client) {
     scenario.timeline().set_delay({client, n2}, 2ms);
     scenario.timeline().set_delay({client, n3}, 3ms);
@@ -300,7 +300,7 @@ only the fencing tokens help: the protected resource refuses 1000 once it has se
     return scenario.run_until(350ms);
 }
 
-// ---- all of them, in the order to be read in --------------------------------------------------------------
+// ---- all scenarios, in the order in which to read them ----------------------------------------------------
 
 struct NamedScenario {
     const char* name;
