@@ -20,7 +20,7 @@ FakeNode hanging_up(const std::string& last_reply = {}) {
     });
 }
 
-TEST(ConnectionBackoff, R22_a_log_in_does_not_end_it) {
+TEST(ConnectionBackoff, R22_a_login_does_not_end_it) {
     const FakeNode node = hanging_up();
     DrivenTransport driven{{node.uri()}};
     driven.poll_for(1s, [&] { static_cast<void>(driven.send({"SET", "name", "token"})); });

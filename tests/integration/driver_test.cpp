@@ -165,7 +165,7 @@ TEST(Driver, several_that_do_not_come_back_are_passed_over) {
 }
 
 // The previous driver named it as the next one, and it does not begin.
-TEST(Driver, an_heir_that_does_not_begin_keeps_nobody_from_the_nodes) {
+TEST(Driver, the_next_driver_keeps_nobody_from_the_nodes_when_it_does_not_begin) {
     Driven it;
     auto first = it.holding->try_lock("first", 1h).value();
     auto second = it.holding->try_lock("second", 1h).value();

@@ -144,7 +144,7 @@ TEST(Majority, killed_while_a_lock_is_held_its_destructor_is_quiet_and_soon_over
 
 // A vote that ends one attempt lets its caller connect anew, and that connection is refused with another
 // text. The votes after it must still report why the connection that they were waiting on ended.
-TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_words_for_all) {
+TEST(Killed, with_several_requests_unanswered_a_node_has_the_same_error_for_all) {
     Cluster cluster{3};
     constexpr std::size_t callers = 4;
     std::mutex mutex;

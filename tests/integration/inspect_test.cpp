@@ -119,7 +119,7 @@ TEST_F(InspectTest, A_majority_that_is_down_leaves_it_undecided) {
     EXPECT_EQ(inspect().state, State::undecided);
 }
 
-TEST_F(InspectTest, A_key_of_another_type_is_refused_in_the_nodes_own_words) {
+TEST_F(InspectTest, A_key_of_another_type_is_refused_with_the_nodes_own_error) {
     cluster()[0].query({"HSET", "name", "field", "value"});
     for (std::size_t i = 1; i < 5; ++i) set(i, "their-token");
     const auto seen = inspect();

@@ -90,7 +90,7 @@ TEST(Refusal, R26_no_memory_denies_new_locks_but_not_the_release_of_old_ones) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(Misbehaviour, of_a_minority_is_a_vote_with_words) {
+TEST(Misbehaviour, of_a_minority_is_a_vote_with_a_text) {
     Cluster good{2};
     const FakeNode silent = silent_node();
     const FakeNode closing = closing_node();

@@ -38,7 +38,7 @@ NamesAndMeanings all_in(const std::string& text, const std::string& pattern) {
     return found;
 }
 
-TEST(ReadmeErrors, The_table_has_the_names_and_the_words_of_the_header) {
+TEST(ReadmeErrors, The_table_has_the_names_and_the_texts_of_the_header) {
     const std::string readme = text_of_file(REDLOCK_README);
     const auto shown = all_in(text_between(readme, "| `errc` |", "\n\n"), R"(\n\| `(\w+)` \| ([^|\n]+) \|)");
     const std::string root = std::string{REDLOCK_README}.substr(0, std::string{REDLOCK_README}.rfind('/'));

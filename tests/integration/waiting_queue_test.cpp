@@ -87,7 +87,7 @@ TEST(WaitingQueue, calls_in_the_order_of_arrival) {
 }
 
 // When the stop comes, the notice may have been sent, have arrived or have been followed by an attempt.
-TEST(WaitingQueue, a_waiter_cancelled_as_it_is_called_leaves_the_lock_to_the_next_one) {
+TEST(WaitingQueue, a_waiter_cancelled_as_it_is_notified_leaves_the_lock_to_the_next_one) {
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 300us};
     auto holding = connect_to(cluster, notified_only());

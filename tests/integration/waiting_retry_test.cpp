@@ -104,7 +104,7 @@ TEST(WaitingRetry, two_processes_draw_different_delays) {
     EXPECT_GT(largest_difference, 5.0) << "ms, of 60: those who wake at once collide again and again";
 }
 
-TEST(WaitingRetry, a_waiter_that_is_killed_once_it_was_called_holds_up_nobody_for_long) {
+TEST(WaitingRetry, a_waiter_that_is_killed_once_it_was_notified_holds_up_nobody_for_long) {
     Cluster cluster{3};
     auto holding = connect_to(cluster, soon_again());
     auto locks = connect_to(cluster, soon_again());

@@ -168,7 +168,7 @@ TEST(Adopt, says_of_each_node_whether_it_is_gone_or_anothers) {
 }
 
 // Adopted for less time than the keys have left: the release that a node missed stays pending until they end.
-TEST(Adopt, R20_a_release_is_owed_for_as_long_as_the_keys_last) {
+TEST(Adopt, R20_a_release_is_pending_for_as_long_as_the_keys_last) {
     World world{3};
     auto locks = connected_to(world);
     for (std::size_t i = 0; i < 3; ++i) world.put(i, "name", passed_on.str(), 60s);

@@ -133,7 +133,7 @@ TEST(Backlog, R19_the_bound_on_bytes_counts_what_is_on_its_way_on_this_connectio
     EXPECT_EQ(lock->nodes()[sick].vote, Vote::granted) << lock->nodes()[sick].detail;
 }
 
-TEST(Debts, R20_a_release_that_a_lost_connection_swallowed_goes_out_with_the_next_one) {
+TEST(PendingReleases, R20_a_release_that_a_lost_connection_swallowed_goes_out_with_the_next_one) {
     World world{3};
     auto locks = connected_to(world);
     ASSERT_TRUE(locks.try_lock("name", 10s)) << "and unlocked";
@@ -157,7 +157,7 @@ TEST(Debts, R20_a_release_that_a_lost_connection_swallowed_goes_out_with_the_nex
     EXPECT_EQ(kinds_at(world, sick).front(), "release") << "before anything new";
 }
 
-TEST(Debts, R20_a_release_that_was_in_flight_when_the_connection_broke_is_owed) {
+TEST(PendingReleases, R20_a_release_that_was_in_flight_when_the_connection_broke_is_pending) {
     World world{3};
     auto locks = connected_to(world);
     auto lock = locks.try_lock("name", 10s);
@@ -175,7 +175,7 @@ TEST(Debts, R20_a_release_that_was_in_flight_when_the_connection_broke_is_owed) 
     EXPECT_FALSE(world.get(sick, "name"));
 }
 
-TEST(Debts, R20_nothing_is_owed_where_nothing_was_sent) {
+TEST(PendingReleases, R20_nothing_is_pending_where_nothing_was_sent) {
     World world{3};
     world.refuse(sick);
     auto locks = connect_to(world);
@@ -187,7 +187,7 @@ TEST(Debts, R20_nothing_is_owed_where_nothing_was_sent) {
     for (const Handed& one : world.handed_to(sick, "release")) EXPECT_NE(one.request.at(3), "name");
 }
 
-TEST(Debts, R20_a_debt_ends_when_the_ttl_has_done_its_work) {
+TEST(PendingReleases, R20_none_is_kept_when_the_ttl_has_done_its_work) {
     World world{3};
     auto locks = connected_to(world);
     auto lock = locks.try_lock("name", 1s);
@@ -204,7 +204,7 @@ TEST(Debts, R20_a_debt_ends_when_the_ttl_has_done_its_work) {
     for (const Handed& one : world.handed_to(sick, "release")) EXPECT_NE(one.request.at(3), "name");
 }
 
-TEST(Debts, R20_a_release_that_a_loading_node_refused_is_repeated) {
+TEST(PendingReleases, R20_a_release_that_a_loading_node_refused_is_repeated) {
     World world{3};
     auto locks = connected_to(world);
     auto lock = locks.try_lock("name", 10s);
@@ -226,7 +226,7 @@ TEST(Debts, R20_a_release_that_a_loading_node_refused_is_repeated) {
 }
 
 // The key may be there although the acquire was never answered.
-TEST(Debts, R20_the_release_of_a_key_that_was_put_back_is_owed) {
+TEST(PendingReleases, R20_the_release_of_a_key_that_was_put_back_is_pending) {
     World world{3};
     auto locks = connected_to(world);
     world.refuse(sick);
@@ -255,7 +255,7 @@ TEST(Debts, R20_the_release_of_a_key_that_was_put_back_is_owed) {
 }
 
 // A node has one vote in a round, however often it is asked.
-TEST(Debts, R17_a_node_that_refuses_a_release_again_and_again_votes_once) {
+TEST(PendingReleases, R17_a_node_that_refuses_a_release_again_and_again_votes_once) {
     Options options = plain_options();
     options.node_timeout = 2s;
     World world{3};
@@ -273,7 +273,7 @@ TEST(Debts, R17_a_node_that_refuses_a_release_again_and_again_votes_once) {
     EXPECT_GT(world.handed_to(0, "release").size(), 2U) << "it was asked again";
 }
 
-TEST(Debts, R22_a_node_that_is_down_costs_no_time) {
+TEST(PendingReleases, R22_a_node_that_is_down_costs_no_time) {
     World world{5};
     auto locks = connected_to(world);
     world.refuse(0);

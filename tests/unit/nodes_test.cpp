@@ -442,7 +442,7 @@ TEST(Quorum, R24_the_first_lock_does_not_fail_over_which_of_two_uris_is_connecte
 }
 
 // A name leads to another node's server for a while: the pending releases stay for the node's own server.
-TEST(Quorum, R24_what_is_owed_to_a_node_is_not_paid_to_the_server_that_stands_in_for_it) {
+TEST(Quorum, R24_what_is_pending_for_a_node_does_not_go_to_the_server_that_stands_in_for_it) {
     World world{3};
     HandDriven client{world};
     const auto lease = client.lock("name", {.ttl = 60s});
@@ -486,7 +486,7 @@ TEST(Quorum, R24_a_server_that_moves_during_a_round_has_one_vote_in_it) {
     EXPECT_FALSE(extension->task.take()) << "one server, asked twice";
 }
 
-TEST(Errors, R26_every_error_is_a_refusal_in_the_nodes_own_words) {
+TEST(Errors, R26_every_error_is_a_refusal_with_the_nodes_own_text) {
     const std::string errors[] = {
         "READONLY You can't write against a read only replica.",
         "LOADING Redis is loading the dataset in memory",

@@ -88,7 +88,7 @@ TEST(Vote, of_lists_that_no_script_of_ours_returns) {
     }
 }
 
-TEST(Vote, of_a_release_2_is_a_yes_that_called_a_waiter) {
+TEST(Vote, of_a_release_2_is_a_yes_that_notified_a_waiter) {
     const auto answer = read_reply(Kind::release, number(2));
     EXPECT_EQ(answer.vote, Vote::granted);
     EXPECT_EQ(answer.values.size(), 1U);
@@ -108,7 +108,7 @@ TEST(Vote, of_the_other_scripts_only_1_is_yes) {
     }
 }
 
-TEST(Vote, R26_of_an_error_is_a_refusal_in_the_nodes_words) {
+TEST(Vote, R26_of_an_error_is_a_refusal_with_the_nodes_text) {
     for (const Kind kind : all_kinds) {
         const Answer answer = read_reply(kind, error("OOM command not allowed"));
         EXPECT_EQ(answer.vote, Vote::refused);
@@ -124,7 +124,7 @@ TEST(Vote, only_noscript_means_that_a_script_is_unknown) {
 }
 
 // R31: a server may repeat everything that it was sent.
-TEST(Vote, the_words_of_an_error_are_without_what_was_said_in_the_request) {
+TEST(Vote, the_text_of_an_error_is_without_what_was_in_the_request) {
     for (const Command& command : all_commands()) {
         std::string echo = "ERR";
         for (const std::string_view argument : command.arguments())

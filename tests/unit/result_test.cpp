@@ -97,7 +97,7 @@ TEST(Failure, is_an_error_code_and_compares_with_errc) {
     EXPECT_FALSE(sample() == errc::lost);
 }
 
-TEST(Category, every_code_has_words_of_its_own_and_none_is_success) {
+TEST(Category, every_code_has_a_message_of_its_own_and_none_is_success) {
     static_assert(std::is_error_code_enum_v<errc>);
     EXPECT_STREQ(error_category().name(), "redlock");
     std::string all;

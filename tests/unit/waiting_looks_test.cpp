@@ -52,7 +52,7 @@ bool got_it(const Waiter& waiter) {
 }
 
 // A waiter enters the queues as soon as its subscriptions exist, not after its first delay.
-TEST(WaitingLooks, R8_who_would_try_again_much_later_can_be_called_before) {
+TEST(WaitingLooks, R8_who_would_try_again_much_later_can_be_notified_before) {
     Options options = calling();
     options.retry.decide = [](std::uint32_t, const Failure&) { return 10s; };
     Uncalled nodes{options};

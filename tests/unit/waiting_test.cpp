@@ -30,7 +30,7 @@ Options with_calls() {
 }
 
 // Its attempt may not begin so late that it ends after the wait. Found by the simulator.
-TEST(Waiting, R8_who_gives_way_to_those_it_has_called_ends_within_its_wait) {
+TEST(Waiting, R8_who_yields_to_those_it_has_notified_ends_within_its_wait) {
     for (const auto wait : {1ms, 30ms, 100ms}) {
         World world{3};
         world.hears = true;
@@ -290,7 +290,7 @@ TEST(Waiting, R8_a_holder_with_ages_to_go_is_looked_for_at_the_usual_pace) {
 }
 
 // No notice comes: the holder's keys expire shortly before the wait ends.
-TEST(Waiting, R8_who_is_not_called_looks_once_more_before_the_end_of_its_wait) {
+TEST(Waiting, R8_who_is_not_notified_looks_once_more_before_the_end_of_its_wait) {
     World world{3};
     world.hears = true;
     auto locks = connected_to(world, with_calls());

@@ -21,7 +21,7 @@ FakeNode objecting_to(const std::string& question, const std::string& error,
     });
 }
 
-TEST(ConnectionLogIn, R29_an_error_that_passes_is_no_answer) {
+TEST(ConnectionLogin, R29_an_error_that_passes_is_no_answer) {
     for (const std::string question : {"INFO", "CLIENT ID", "CLIENT SETNAME", "SCRIPT", "EVALSHA", "EVAL"}) {
         for (const std::string text :
              {"BUSY Redis is busy running a script.", "LOADING Redis is loading the dataset in memory",
@@ -41,7 +41,7 @@ TEST(ConnectionLogIn, R29_an_error_that_passes_is_no_answer) {
     }
 }
 
-TEST(ConnectionLogIn, R29_what_may_not_be_asked_is_no_reason_to_do_without_the_node) {
+TEST(ConnectionLogin, R29_what_may_not_be_asked_is_no_reason_to_do_without_the_node) {
     for (const std::string question : {"INFO", "CLIENT ID", "CLIENT SETNAME", "SCRIPT"}) {
         for (const std::string error :
              {"-NOPERM this user has no permissions", "-ERR unknown command", "-invalid request"}) {
@@ -78,7 +78,7 @@ void expect_text(const std::string& uri, const std::string& text) {
     }
 }
 
-TEST(ConnectionLogIn, R29_what_a_server_says_before_it_hangs_up_is_the_reason) {
+TEST(ConnectionLogin, R29_what_a_server_says_before_it_hangs_up_is_the_reason) {
     for (const Family family : {Family::unix_socket, Family::tcp}) {
         for (const std::string& text : last_replies()) {
             FakeNode::Behaviour behaviour;
@@ -90,7 +90,7 @@ TEST(ConnectionLogIn, R29_what_a_server_says_before_it_hangs_up_is_the_reason) {
     }
 }
 
-TEST(ConnectionLogIn, R29_also_in_answer_to_any_question) {
+TEST(ConnectionLogin, R29_also_in_answer_to_any_question) {
     for (const Family family : {Family::unix_socket, Family::tcp}) {
         for (const std::string& text : last_replies()) {
             for (const std::string question : {"INFO", "CLIENT", "SCRIPT"}) {
@@ -107,7 +107,7 @@ TEST(ConnectionLogIn, R29_also_in_answer_to_any_question) {
     }
 }
 
-TEST(ConnectionLogIn, R29_also_in_life_to_nobodys_question) {
+TEST(ConnectionLogin, R29_also_in_life_to_nobodys_question) {
     for (const bool is_polled : {true, false}) {
         FakeNode node = agreeable_node();
         DrivenTransport driven{{node.uri()}, waits_long()};
@@ -126,7 +126,7 @@ TEST(ConnectionLogIn, R29_also_in_life_to_nobodys_question) {
     }
 }
 
-TEST(ConnectionLogIn, R31_the_words_of_a_server_do_not_repeat_user_and_password_and_are_short) {
+TEST(ConnectionLogin, R31_the_error_of_a_server_does_not_repeat_user_and_password_and_is_short) {
     const FakeNode node = scripted_node([](const Request& request) -> Answer {
         if (!says(request, "AUTH")) return agreeable_answer(request);
         return {"-ERR no '" + request[1] + "' with '" + request[2] + "' " + std::string(1000, 'x') + "\r\n",
@@ -153,7 +153,7 @@ redlock::detail::NodeInfo info_where(const std::string& evalsha, const std::stri
     return driven.ups.empty() ? redlock::detail::NodeInfo{} : driven.ups[0];
 }
 
-TEST(ConnectionLogIn, it_finds_out_how_scripts_can_be_run) {
+TEST(ConnectionLogin, it_finds_out_how_scripts_can_be_run) {
     const std::string no = "-NOPERM this user has no permissions to run the command";
     const std::string unknown =
         "-ERR unknown command `EVAL`, with args beginning with: `return 1`, `0`, `-`, ";
@@ -171,7 +171,7 @@ TEST(ConnectionLogIn, it_finds_out_how_scripts_can_be_run) {
 }
 
 // A proxy or a security filter may close the connection at a script.
-TEST(ConnectionLogIn, who_hangs_up_on_scripts_is_asked_no_more_of_them_and_is_in_use_at_once) {
+TEST(ConnectionLogin, who_hangs_up_on_scripts_is_asked_no_more_of_them_and_is_in_use_at_once) {
     for (const std::string question : {"SCRIPT", "EVALSHA", "EVAL"}) {
         FakeNode node = scripted_node([&](const Request& request) {
             return says(request, question) ? Answer{"", true} : agreeable_answer(request);
@@ -192,7 +192,7 @@ TEST(ConnectionLogIn, who_hangs_up_on_scripts_is_asked_no_more_of_them_and_is_in
 // ---- bounds --------------------------------------------------------------------------------------------
 
 // hiredis 0.14 would allocate memory for them, which takes a second.
-TEST(ConnectionLogIn, a_reply_with_more_elements_than_any_of_ours_is_refused) {
+TEST(ConnectionLogin, a_reply_with_more_elements_than_any_of_ours_is_refused) {
     for (const std::string reply :
          {"*100000000\r\n", "*2\r\n:1\r\n*100000000\r\n", "*2\r\n*4096\r\n*4096\r\n*4096\r\n"}) {
         for (const std::string question : {"SET", "INFO"}) {
@@ -211,7 +211,7 @@ TEST(ConnectionLogIn, a_reply_with_more_elements_than_any_of_ours_is_refused) {
     }
 }
 
-TEST(ConnectionLogIn, the_largest_reply_of_ours_is_taken_any_number_of_times) {
+TEST(ConnectionLogin, the_largest_reply_of_ours_is_taken_any_number_of_times) {
     std::string reply = "*1025\r\n";
     for (int i = 0; i < 1025; ++i) reply += ":9007199254740991\r\n";
     const FakeNode node = agreeable_node({{"SET", reply}});

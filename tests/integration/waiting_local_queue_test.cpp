@@ -30,7 +30,7 @@ class CountingClock : public LeaseClock {
 
 // Another Redlock holds the resource, and one call waits for it already, in the nodes' queues. From then on
 // only new waiters read the clock.
-class WaitingGate : public testing::Test {
+class WaitingLocalQueue : public testing::Test {
    protected:
     using Locks = BasicRedlock<hiredis::Transport, CountingClock>;
 
@@ -64,7 +64,7 @@ class WaitingGate : public testing::Test {
     std::future<Result<Locks::lock_type>> first;
 };
 
-TEST_F(WaitingGate, of_64_threads_one_contends) {
+TEST_F(WaitingLocalQueue, of_64_threads_one_contends) {
     const auto sets = cluster.command_stat("set");
     std::vector<std::thread> crowd;
     std::atomic<std::size_t> failures{0};
@@ -91,7 +91,7 @@ TEST_F(WaitingGate, of_64_threads_one_contends) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST_F(WaitingGate, serves_in_the_order_of_arrival) {
+TEST_F(WaitingLocalQueue, serves_in_the_order_of_arrival) {
     std::vector<std::size_t> order;  // guarded by the lock itself
     std::vector<std::future<bool>> waiting;
     for (std::size_t i = 0; i < 8; ++i) {
@@ -109,7 +109,7 @@ TEST_F(WaitingGate, serves_in_the_order_of_arrival) {
     EXPECT_EQ(order, (std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6, 7}));
 }
 
-TEST_F(WaitingGate, is_left_at_once_by_who_is_stopped_or_has_waited_long_enough) {
+TEST_F(WaitingLocalQueue, is_left_at_once_by_who_is_stopped_or_has_waited_long_enough) {
     std::stop_source source;
     auto stopped = enter({.ttl = 1h, .wait = forever, .stop = source.get_token()});
     auto brief = enter({.ttl = 1h, .wait = 20ms});
@@ -128,7 +128,7 @@ TEST_F(WaitingGate, is_left_at_once_by_who_is_stopped_or_has_waited_long_enough)
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST_F(WaitingGate, lets_the_next_one_contend_when_the_first_gives_up) {
+TEST_F(WaitingLocalQueue, lets_the_next_one_contend_when_the_first_gives_up) {
     std::stop_source source;
     ASSERT_TRUE(held->unlock());
     auto lock = first.get().value();
@@ -144,7 +144,7 @@ TEST_F(WaitingGate, lets_the_next_one_contend_when_the_first_gives_up) {
 }
 
 // The waiter of the Redlock that hands the lock over is in the local queue, and not in the nodes' queues.
-TEST_F(WaitingGate, hears_of_the_release_of_a_lock_that_was_handed_to_another_process) {
+TEST_F(WaitingLocalQueue, hears_of_the_release_of_a_lock_that_was_handed_to_another_process) {
     auto second = enter();
     ASSERT_TRUE(held->unlock());
     auto adopted = holding.adopt(first.get().value().detach(), 1h).value();
@@ -154,7 +154,7 @@ TEST_F(WaitingGate, hears_of_the_release_of_a_lock_that_was_handed_to_another_pr
 }
 
 // A release of another resource does not resume a waiter.
-TEST_F(WaitingGate, is_not_opened_by_the_release_of_something_else) {
+TEST_F(WaitingLocalQueue, is_not_resumed_by_the_release_of_something_else) {
     auto other = locks.try_lock("other", 1h).value();
     ASSERT_TRUE(eventually(patience, [&] { return cluster.count_holding("other") == 3; }));
     const auto sets = cluster.command_stat("set");

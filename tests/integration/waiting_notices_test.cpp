@@ -12,7 +12,7 @@
 namespace redlock::test {
 namespace {
 
-TEST(WaitingCalls, the_release_calls_who_waits) {
+TEST(WaitingNotices, the_release_notifies_a_waiter) {
     Cluster cluster{3};
     for (const bool fencing : {true, false}) {
         Options options = notified_only();
@@ -31,7 +31,7 @@ TEST(WaitingCalls, the_release_calls_who_waits) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(WaitingCalls, so_does_the_release_by_a_destructor_and_that_of_an_adopted_lock) {
+TEST(WaitingNotices, so_does_the_release_by_a_destructor_and_that_of_an_adopted_lock) {
     Cluster cluster{3};
     auto holding = connect_to(cluster, notified_only());
     auto locks = connect_to(cluster, notified_only());
@@ -47,7 +47,7 @@ TEST(WaitingCalls, so_does_the_release_by_a_destructor_and_that_of_an_adopted_lo
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(WaitingCalls, a_release_between_the_failed_attempt_and_the_queue_is_not_missed) {
+TEST(WaitingNotices, a_release_between_the_failed_attempt_and_the_queue_is_not_missed) {
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 500us};
     auto holding = connect_to(cluster, notified_only());
@@ -68,7 +68,7 @@ TEST(WaitingCalls, a_release_between_the_failed_attempt_and_the_queue_is_not_mis
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(WaitingCalls, a_call_that_is_lost_ends_in_the_backstop) {
+TEST(WaitingNotices, a_notice_that_is_lost_delays_a_waiter_no_longer_than_the_ttl) {
     Cluster cluster{3};
     DelayProxy proxy{cluster.uris(), 0us};
     auto holding = connect_to(cluster, soon_again());
@@ -89,7 +89,7 @@ TEST(WaitingCalls, a_call_that_is_lost_ends_in_the_backstop) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(WaitingCalls, a_holder_that_crashed_is_waited_for_no_longer_than_its_ttl) {
+TEST(WaitingNotices, a_holder_that_crashed_is_waited_for_no_longer_than_its_ttl) {
     Cluster cluster{3};
     auto locks = connect_to(cluster, notified_only());
     const auto before = std::chrono::steady_clock::now();
@@ -100,7 +100,7 @@ TEST(WaitingCalls, a_holder_that_crashed_is_waited_for_no_longer_than_its_ttl) {
     EXPECT_TRUE(lock->unlock());
 }
 
-TEST(WaitingCalls, a_holder_that_calls_nobody_is_looked_for_now_and_then) {
+TEST(WaitingNotices, a_holder_that_notifies_nobody_is_looked_for_now_and_then) {
     Cluster cluster{3};
     auto locks = connect_to(cluster, soon_again());
     for (const auto ttl : {1h, 0h}) {
@@ -120,7 +120,7 @@ TEST(WaitingCalls, a_holder_that_calls_nobody_is_looked_for_now_and_then) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(WaitingCalls, several_resources_are_waited_for_together) {
+TEST(WaitingNotices, several_resources_are_waited_for_together) {
     Cluster cluster{3};
     auto holding = connect_to(cluster, notified_only());
     auto locks = connect_to(cluster, notified_only());
@@ -142,7 +142,7 @@ TEST(WaitingCalls, several_resources_are_waited_for_together) {
     EXPECT_TRUE(is_clean(cluster));
 }
 
-TEST(WaitingCalls, who_is_called_and_needs_more_than_was_freed_lets_the_next_one_know) {
+TEST(WaitingNotices, a_waiter_that_is_notified_and_needs_more_than_was_freed_notifies_the_next) {
     Cluster cluster{3};
     auto holding = connect_to(cluster, notified_only());
     auto greedy = connect_to(cluster, notified_only());

@@ -18,7 +18,7 @@ void occupy_all(World& world, std::chrono::milliseconds ttl) {
     for (std::size_t i = 0; i < world.size(); ++i) world.put(i, "name", "another", ttl);
 }
 
-TEST(Gate, of_all_who_wait_in_one_process_one_contends) {
+TEST(LocalQueue, of_all_who_wait_in_one_process_one_contends) {
     World world{3};
     world.jitter = 255;
     HandDriven client{world, patient_options()};
@@ -32,7 +32,7 @@ TEST(Gate, of_all_who_wait_in_one_process_one_contends) {
     EXPECT_TRUE(first->is_done && second->is_done && third->is_done) << "each within its own wait";
 }
 
-TEST(Gate, a_release_is_followed_at_once_by_the_attempt_of_who_waits_here) {
+TEST(LocalQueue, a_release_is_followed_at_once_by_the_attempt_of_who_waits_here) {
     World world{3};
     HandDriven client{world, patient_options()};
     const auto held = client.lock("name", {.ttl = 1h});
@@ -47,7 +47,7 @@ TEST(Gate, a_release_is_followed_at_once_by_the_attempt_of_who_waits_here) {
     EXPECT_TRUE(waiter->task.take());
 }
 
-TEST(Gate, who_got_it_leaves_the_queue_to_the_next_which_gets_it_after_the_release) {
+TEST(LocalQueue, who_got_it_leaves_the_queue_to_the_next_which_gets_it_after_the_release) {
     World world{3};
     HandDriven client{world, patient_options()};
     const auto first = client.start_lock("name", {.ttl = 1h, .wait = 1min});
@@ -62,7 +62,7 @@ TEST(Gate, who_got_it_leaves_the_queue_to_the_next_which_gets_it_after_the_relea
     EXPECT_TRUE(second->task.take());
 }
 
-TEST(Gate, when_the_first_gives_up_the_next_contends) {
+TEST(LocalQueue, when_the_first_gives_up_the_next_contends) {
     World world{3};
     world.jitter = 255;
     HandDriven client{world, patient_options()};

@@ -20,13 +20,13 @@ using Link = detail::Link<ManualClock::time_point>;
 
 ManualClock::time_point hour_and(Nanoseconds more) { return ManualClock::time_point{1h + more}; }
 
-TEST(Keys, are_nowhere_before_anything_was_sent) {
+TEST(KeyRecords, are_nowhere_before_anything_was_sent) {
     Keys keys{2};
     EXPECT_FALSE(keys.until(0, Link{}, hour_and(0s)));
     EXPECT_FALSE(keys.may_yet_run(0, Link{}));
 }
 
-TEST(Keys, R34_are_there_for_a_ttl_from_the_answer_however_late_that_is) {
+TEST(KeyRecords, R34_are_there_for_a_ttl_from_the_answer_however_late_that_is) {
     Keys keys{2};
     const Link link{1, hour_and(0s)};
     keys.on_sent(0, link, 10s);
@@ -39,7 +39,7 @@ TEST(Keys, R34_are_there_for_a_ttl_from_the_answer_however_late_that_is) {
     EXPECT_FALSE(keys.until(1, link, hour_and(60s))) << "each node has a record of its own";
 }
 
-TEST(Keys, R34_an_answer_that_did_nothing_raises_nothing_and_lowers_nothing) {
+TEST(KeyRecords, R34_an_answer_that_did_nothing_raises_nothing_and_lowers_nothing) {
     Keys keys{1};
     const Link link{1, hour_and(0s)};
     keys.on_sent(0, link, 10s);
@@ -52,7 +52,7 @@ TEST(Keys, R34_an_answer_that_did_nothing_raises_nothing_and_lowers_nothing) {
     EXPECT_EQ(keys.until(0, link, hour_and(2s)), hour_and(11s));
 }
 
-TEST(Keys, R34_a_shorter_one_does_not_lower_what_a_longer_one_may_have_made) {
+TEST(KeyRecords, R34_a_shorter_one_does_not_lower_what_a_longer_one_may_have_made) {
     Keys keys{1};
     const Link link{1, hour_and(0s)};
     keys.on_sent(0, link, 10s);
@@ -63,7 +63,7 @@ TEST(Keys, R34_a_shorter_one_does_not_lower_what_a_longer_one_may_have_made) {
     EXPECT_EQ(keys.until(0, link, hour_and(1s)), hour_and(10s));
 }
 
-TEST(Keys, R34_what_was_lost_with_its_connection_may_run_until_the_next_one_is_there) {
+TEST(KeyRecords, R34_what_was_lost_with_its_connection_may_run_until_the_next_one_is_there) {
     Keys keys{1};
     const Link old{1, hour_and(0s)};
     keys.on_sent(0, old, 10s);
@@ -74,7 +74,7 @@ TEST(Keys, R34_what_was_lost_with_its_connection_may_run_until_the_next_one_is_t
     EXPECT_FALSE(keys.until(0, next, hour_and(110s)));
 }
 
-TEST(Keys, R34_a_confirmed_release_ends_the_record) {
+TEST(KeyRecords, R34_a_confirmed_release_ends_the_record) {
     Keys keys{1};
     const Link link{1, hour_and(0s)};
     keys.on_sent(0, link, 10s);
@@ -101,7 +101,7 @@ detail::Ref<detail::Round<ManualClock::time_point>> release_of(detail::Ref<Keys>
     return round;
 }
 
-TEST(Owed, R34_is_urgent_until_the_keys_are_gone_and_then_forgotten) {
+TEST(PendingReleases, R34_are_urgent_until_the_keys_are_gone_and_then_forgotten) {
     Owed owed;
     const Link link{1, hour_and(0s)};
     auto keys = detail::make_ref<Keys>(1U);
@@ -116,7 +116,7 @@ TEST(Owed, R34_is_urgent_until_the_keys_are_gone_and_then_forgotten) {
 }
 
 // CASES 26.
-TEST(Owed, R34_is_kept_but_worth_no_connection_where_its_acquire_may_yet_run) {
+TEST(PendingReleases, R34_are_kept_but_worth_no_connection_where_the_acquire_may_yet_run) {
     Owed owed;
     const Link link{1, hour_and(0s)};
     auto keys = detail::make_ref<Keys>(1U);
@@ -130,7 +130,7 @@ TEST(Owed, R34_is_kept_but_worth_no_connection_where_its_acquire_may_yet_run) {
     EXPECT_TRUE(owed.empty());
 }
 
-TEST(Owed, is_bounded_by_count_and_by_bytes) {
+TEST(PendingReleases, are_bounded_by_count_and_by_bytes) {
     Owed owed;
     auto keys = detail::make_ref<Keys>(1U);
     for (int i = 0; i < 100; ++i) owed.add(release_of(keys), hour_and(10s), 16);
@@ -146,7 +146,7 @@ constexpr std::size_t far = 2;  // the node that fails
 
 // A SET runs long after its ttl, counted from the send, has passed. It is answered, and its release is then
 // lost with the connection.
-TEST(Debts, R34_a_late_grant_is_owed_its_release_for_a_ttl_from_then) {
+TEST(PendingReleases, R34_the_release_of_a_late_grant_is_kept_for_a_ttl_from_then) {
     World world{3};
     auto locks = connected_to(world);
     world.hang(far);
@@ -175,7 +175,7 @@ TEST(Debts, R34_a_late_grant_is_owed_its_release_for_a_ttl_from_then) {
 }
 
 // CASES 26: once its keys have expired, nothing more is done for a node that never comes back.
-TEST(Debts, R34_a_node_that_is_gone_for_good_is_not_asked_for_any_more) {
+TEST(PendingReleases, R34_a_node_that_is_gone_for_good_is_not_asked_for_any_more) {
     World world{3};
     HandDriven client{world};
     world.hang(far);
@@ -199,7 +199,7 @@ TEST(Debts, R34_a_node_that_is_gone_for_good_is_not_asked_for_any_more) {
     EXPECT_EQ(world.handed_to(far, "release").front().request.at(3), "name");
 }
 
-TEST(Debts, R34_a_release_that_a_node_refuses_for_now_is_repeated_with_growing_pauses) {
+TEST(PendingReleases, R34_a_release_that_a_node_refuses_for_now_is_repeated_with_growing_pauses) {
     for (const char* error : {"NOREPLICAS not enough", "MISCONF errors writing to the AOF", "OOM no memory",
                               "NOPERM no permissions", "BUSY it is"}) {
         World world{3};
@@ -224,7 +224,7 @@ TEST(Debts, R34_a_release_that_a_node_refuses_for_now_is_repeated_with_growing_p
 }
 
 // Not every release is sent again after every pause.
-TEST(Debts, R34_a_node_that_refuses_releases_is_asked_with_one_of_them) {
+TEST(PendingReleases, R34_a_node_that_refuses_releases_is_asked_with_one_of_them) {
     World world{3};
     HandDriven client{world};
     std::vector<HandDriven::LeasePtr> leases;
@@ -242,7 +242,7 @@ TEST(Debts, R34_a_node_that_refuses_releases_is_asked_with_one_of_them) {
     EXPECT_TRUE(world[far].memory.lock_keys(world.clock.now().time_since_epoch()).empty());
 }
 
-TEST(Debts, R19_what_waits_for_a_connection_is_bounded_in_bytes) {
+TEST(PendingReleases, R19_what_waits_for_a_connection_is_bounded_in_bytes) {
     Options options = plain_options();
     options.backlog = 1'000'000;
     World world{3};

@@ -15,7 +15,7 @@ HandDriven::LeasePtr renewed_lease(HandDriven& client) {
     return lease;
 }
 
-TEST(Keeper, R14_a_lease_is_renewed_up_to_its_limit_and_no_further) {
+TEST(Renewer, R14_a_lease_is_renewed_up_to_its_limit_and_no_further) {
     World world{3};
     HandDriven client{world};
     const auto lease = renewed_lease(client);
@@ -33,7 +33,7 @@ TEST(Keeper, R14_a_lease_is_renewed_up_to_its_limit_and_no_further) {
 }
 
 // DESIGN 10: "one node down during auto-extend: lock treated as lost".
-TEST(Keeper, R14_a_lease_is_renewed_though_a_minority_is_down) {
+TEST(Renewer, R14_a_lease_is_renewed_though_a_minority_is_down) {
     World world{3};
     HandDriven client{world};
     const auto lease = renewed_lease(client);
@@ -44,7 +44,7 @@ TEST(Keeper, R14_a_lease_is_renewed_though_a_minority_is_down) {
 }
 
 // DESIGN 10: "renewal racing unlock makes an immortal lock".
-TEST(Keeper, R13_nothing_is_renewed_after_the_unlock) {
+TEST(Renewer, R13_nothing_is_renewed_after_the_unlock) {
     World world{3};
     HandDriven client{world};
     const auto lease = renewed_lease(client);
@@ -59,7 +59,7 @@ TEST(Keeper, R13_nothing_is_renewed_after_the_unlock) {
     EXPECT_EQ(world.count_holding("name"), 0U);
 }
 
-TEST(Keeper, R15_lost_is_told_when_the_validity_ends_and_not_before) {
+TEST(Renewer, R15_lost_is_told_when_the_validity_ends_and_not_before) {
     World world{3};
     HandDriven client{world};
     const auto lease = client.lock("name", {.ttl = 300ms});
@@ -73,7 +73,7 @@ TEST(Keeper, R15_lost_is_told_when_the_validity_ends_and_not_before) {
     EXPECT_TRUE(lost.stop_requested());
 }
 
-TEST(Keeper, R15_lost_is_told_when_a_validity_ends_that_was_lowered) {
+TEST(Renewer, R15_lost_is_told_when_a_validity_ends_that_was_lowered) {
     World world{3};
     HandDriven client{world};
     const auto lease = client.lock("name", {.ttl = 10s});
@@ -89,7 +89,7 @@ TEST(Keeper, R15_lost_is_told_when_a_validity_ends_that_was_lowered) {
 }
 
 // Extended by its holder, beyond what a renewal would give.
-TEST(Keeper, R14_renewal_goes_on_after_a_longer_extension) {
+TEST(Renewer, R14_renewal_goes_on_after_a_longer_extension) {
     World world{3};
     HandDriven client{world};
     const auto lease = client.lock("name", {.ttl = 300ms});
