@@ -15,8 +15,8 @@
 
 namespace redlock::inline v0_1 {
 
-/// A clock says now(). `later - earlier` is the time elapsed, rounded up to the safe side where the clock
-/// has doubts, also when it is negative: `now - deadline >= 0` means that the deadline has passed.
+/// A clock gives now(). `later - earlier` is the elapsed time, rounded up where the clock cannot tell
+/// exactly, and negative where `later` is to come: `now - deadline >= 0` means that the deadline has passed.
 template <class C>
 concept Clock = std::copyable<C> &&
     requires(const C& clock, typename C::time_point t, std::chrono::nanoseconds d) {
@@ -45,13 +45,13 @@ class LeaseClock {
         constexpr time_point() = default;
         constexpr time_point(duration boot, duration raw) noexcept : boot_{boot}, raw_{raw} {}
 
-        /// Of one of the two clocks.
+        /// A reading of one of the two clocks.
         [[nodiscard]] constexpr duration reading(std::size_t i) const noexcept {
             return i == 0 ? boot_ : raw_;
         }
 
-        /// A point that has passed as soon as either has. By the order of points one of them has passed first
-        /// on one clock, and on the other clock it may be the other.
+        /// A point that has passed as soon as either has. It is neither of them where each comes first by one
+        /// of the two readings.
         friend constexpr time_point earlier(time_point a, time_point b) noexcept {
             return {std::min(a.boot_, b.boot_), std::min(a.raw_, b.raw_)};
         }

@@ -22,7 +22,7 @@ namespace detail {
 template <class T>
 concept StringLike = std::convertible_to<const T&, std::string_view>;
 
-/// A range, but for a string, of what makes an Element.
+/// A range of values that an Element can be made of; a string is none.
 template <class T, class Element>
 concept RangeOf =
     !StringLike<T> && std::constructible_from<Element, decltype(*std::begin(std::declval<const T&>()))>;

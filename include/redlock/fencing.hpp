@@ -40,7 +40,8 @@ namespace detail {
     return std::to_string(token) + " is no fencing token, which is below 2^53";
 }
 
-/// What FenceGuard::apply() gives for an action that gives a T: of a Result the same one.
+/// The type of what FenceGuard::apply() gives for an action that gives a T: Result<T>, or T where T is a
+/// Result.
 template <class T>
 struct GuardedResult {
     using Type = Result<std::remove_cvref_t<T>>;
@@ -103,7 +104,7 @@ class FenceGuard {
         std::uint64_t token;
     };
 
-    /// Holds an action's place among those that run, one within the other.
+    /// An action that runs, perhaps within another action of the same guard.
     class UnderWay {
        public:
         UnderWay(std::vector<Entry>& actions, Entry action) : actions_{actions} {
@@ -203,7 +204,7 @@ namespace detail {
     return std::span{command}.subspan(command.empty() ? 0 : 1).first(command.size() > 1 ? 1 : 0);
 }
 
-/// The fence is looked at again behind the command: of its arguments, only the first is known to be a key.
+/// Checks the fence again after the command, which may have more keys than its first argument.
 inline constexpr std::string_view fenced_command_body = R"(
 local reply = redis.call(unpack(ARGV, 1, #ARGV - 2))
 local fence, token = ARGV[#ARGV - 1], ARGV[#ARGV]

@@ -77,7 +77,7 @@ class BasicLock {
     [[nodiscard]] bool owns_lock() const noexcept { return remaining().count() > 0; }
     [[nodiscard]] explicit operator bool() const noexcept { return owns_lock(); }
 
-    /// What is left of the validity; 0 when there is none. Local: no I/O, never blocks.
+    /// The time left of the validity; 0 when there is none. Local: no I/O, never blocks.
     [[nodiscard]] std::chrono::nanoseconds remaining() const noexcept;
 
     /// When the validity ends unless it is extended, on the clock that leases are measured in.

@@ -48,9 +48,9 @@ struct RetryPolicy {
     /// Replaces all of the above. Takes the number of attempts made and the last failure, and returns the
     /// delay before the next attempt (0 or less: at once), or nothing to give up. It is also called where the
     /// waiter expects a notice; a notice, and the end of the holder's lease, cut the delay short. Called on
-    /// the thread that called lock(),
-    /// with no lock held; it may take its time, and may call the same Redlock, for the same resource too.
-    /// lock() throws what it throws. While it runs, other waiters of this process for the resource go first.
+    /// the thread that called lock(), with no lock held; it may take its time, and may call the same Redlock,
+    /// for the same resource too. lock() throws what it throws. While it runs, other waiters of this process
+    /// for the resource go first.
     /// Empty: as above.
     detail::EndsOutOfLine<
         std::function<std::optional<std::chrono::milliseconds>(std::uint32_t attempts, const Failure& last)>>
