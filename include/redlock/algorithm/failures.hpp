@@ -92,7 +92,7 @@ namespace redlock::inline v0_1::detail {
     return lost_before(claim, was_revoked);
 }
 
-/// Nothing when a lease of this length can be had.
+/// Nothing where a lease can have this length.
 [[nodiscard]] inline std::optional<Failure> ttl_failure(std::chrono::milliseconds ttl,
                                                         const Options& options) {
     using namespace std::chrono_literals;

@@ -129,8 +129,8 @@ class Protocol {
         co_return end_extension(lease, extension, round, verdict);
     }
 
-    /// Deletes our keys on all nodes, wherever they may be. [7] [14] [19] Says whether a node has notified
-    /// somebody who waits.
+    /// Deletes our keys on all nodes, wherever they may be. [7] [14] [19] Sets `has_notified` where a node
+    /// has notified a waiter.
     Task<Result<void>> release(LeasePtr lease, bool* has_notified, Unconnected unconnected) {
         const TimePoint started = engine_.now();
         const Hold before = lease->begin_release(started);

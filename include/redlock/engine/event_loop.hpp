@@ -178,7 +178,7 @@ class EventLoop : private DriverEvents {
         return until && (now() - *until).count() >= 0;
     }
 
-    /// After a change that a driver who waits has to see. Unlocks before it wakes.
+    /// After a change that a waiting driver has to see. Unlocks before it wakes.
     void wake_driver(Lock& lock) {
         if (!std::exchange(must_wake_driver_, false)) return;
         lock.unlock();
@@ -204,7 +204,7 @@ class EventLoop : private DriverEvents {
 
     // ---- parking -----------------------------------------------------------------------------------
 
-    /// True when this thread is to drive: it was named, or the one who should drive does not.
+    /// True when this thread is to drive: it was named, or the thread that should drive does not.
     [[nodiscard]] bool park(Call& call, const std::optional<TimePoint>& until, Lock& lock) {
         election_.add(call);
         bool takes_over = false;

@@ -15,7 +15,7 @@ struct Upcalls {
     /// By the driver, in each of its turns.
     virtual void on_turn() = 0;
     /// By a caller that leaves: there is something left to do for a node (see Dispatcher::settled), and no
-    /// other caller waits who would drive.
+    /// other caller waits that would drive.
     virtual void on_unfinished() noexcept = 0;
     /// By the driver: from that time on a turn has something to do, whether or not anybody calls. Each
     /// reminder replaces the one before.

@@ -43,14 +43,14 @@ struct Route {
     Clock::time_point ask_about_scripts_at{};  ///< not before
 };
 
-/// Why it failed, as a vote and in words.
+/// Why it failed, as a vote and as text.
 struct Reason {
     Vote vote = Vote::unreachable;
     std::string text;
 };
 
-/// Ends as `ready` or `failed`, at the latest when connect_timeout is over. What fails at one address leads
-/// to the next at once; who is silent has its share of the time.
+/// Ends as `ready` or `failed`, at the latest when connect_timeout is over. After a failure at one address it
+/// tries the next at once; an address that is silent has its share of the time.
 class ConnectAttempt {
    public:
     using Clock = Route::Clock;
@@ -89,7 +89,7 @@ class ConnectAttempt {
         if (stream_) ::close(stream_->fd());
     }
 
-    /// Does what can be done now. `ready` is what poll() said of the socket.
+    /// Goes as far as it can without waiting. `ready`: the events that poll() returned for the socket.
     void advance(short ready, Clock::time_point now) {
         if (stage_ == Stage::looking_up) take_addresses();
         if (stage_ == Stage::connecting && (ready & (POLLOUT | POLLERR | POLLHUP)) != 0) {
@@ -196,7 +196,7 @@ class ConnectAttempt {
         }
     }
 
-    /// At another address there may be a node that is of use.
+    /// A node that cannot be used is refused: at another address there may be one that can.
     bool accept() {
         const detail::NodeInfo& info = login_->info();
         if (!info.is_master) return refuse("it is a replica, not a master");
@@ -219,7 +219,7 @@ class ConnectAttempt {
         return {Vote::unreachable, otherwise};
     }
 
-    /// Who hangs up on the questions about scripts is not asked them again, for a while.
+    /// A server that hangs up at the questions about scripts is not asked them again for a while.
     void hang_up(Reason reason) {
         constexpr auto a_while = std::chrono::minutes{1};
         if (asks_about_scripts_ && login_->is_at_scripts()) {

@@ -109,8 +109,9 @@ class Connection {
         return std::nullopt;
     }
 
-    /// Does what can be done now, and tells it. Who is told may call drop(), connect() and send() at once:
-    /// after each telling this may be another line or attempt than before, as their serial numbers say.
+    /// Goes as far as it can without waiting, and reports events. Their receiver may call drop(), connect()
+    /// and send() at once: after each event this may be another stream or attempt than before, as the serial
+    /// numbers tell.
     void advance(const pollfd* ready, std::size_t node, detail::TransportEvents& events) {
         if (stream_ && watched_stream_ == stream_serial_ &&
             ((ready[0].revents & ~POLLOUT) != 0 || stream_->is_broken())) {
@@ -196,8 +197,8 @@ class Connection {
         stream_->flush();
     }
 
-    /// The old line has been silent and the new one is ready. While this is told there is no line. False
-    /// when whoever was told wants no new one.
+    /// The old stream has been silent and the new one is ready. There is none while the event is reported.
+    /// False when its receiver has dropped the connection.
     bool replace_stream(std::size_t node, detail::TransportEvents& events) {
         const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - silent_since());
         fault_ = {Vote::timeout, detail::joined({"no answer for ", seconds.count(), " s"})};

@@ -55,16 +55,17 @@ class NoSigpipe {
 namespace redlock::inline v0_1::detail {
 
 /// Nothing where the connection failed.
-[[nodiscard]] inline hiredis::ReplyPtr ask(redisContext& connection, const std::vector<std::string>& words) {
+[[nodiscard]] inline hiredis::ReplyPtr ask(redisContext& connection,
+                                           const std::vector<std::string>& arguments) {
     std::vector<const char*> texts;
     std::vector<std::size_t> sizes;
-    for (const std::string& word : words) {
+    for (const std::string& word : arguments) {
         texts.push_back(word.data());
         sizes.push_back(word.size());
     }
     const hiredis::NoSigpipe no_sigpipe;
     return hiredis::ReplyPtr{static_cast<redisReply*>(
-        redisCommandArgv(&connection, static_cast<int>(words.size()), texts.data(), sizes.data()))};
+        redisCommandArgv(&connection, static_cast<int>(arguments.size()), texts.data(), sizes.data()))};
 }
 
 /// EXEC runs what stands beside a late script, so the transaction must not run: a command that the node
@@ -77,15 +78,15 @@ namespace redlock::inline v0_1::detail {
         "EXEC will refuse this transaction"};
 }
 
-/// Runs the words of an EVAL that begins with the fence; `secrets` is what no message may repeat.
+/// Runs an EVAL that begins with the fence. No message repeats what is in `secrets`.
 [[nodiscard]] inline Result<hiredis::ReplyPtr> run_fenced(redisContext& connection, std::string_view fence,
                                                           std::uint64_t token,
-                                                          const std::vector<std::string>& words,
+                                                          const std::vector<std::string>& arguments,
                                                           std::vector<std::string_view> secrets) {
     if ((connection.flags & REDIS_BLOCK) == 0) {
         return Failure{errc::invalid_argument, "the connection does not block"};
     }
-    hiredis::ReplyPtr reply = ask(connection, words);
+    hiredis::ReplyPtr reply = ask(connection, arguments);
     if (!reply) return Failure{errc::unknown, connection.errstr};
     const std::string_view words_of_node = hiredis::text_of(*reply);
     if (reply->type == REDIS_REPLY_STATUS && words_of_node == "QUEUED") return refuse_transaction(connection);

@@ -29,7 +29,7 @@ struct Identity {
     std::string run_id;
 };
 
-/// The words of a server, which may repeat ours (R31).
+/// The error text of a server, which may repeat our arguments (R31).
 [[nodiscard]] inline std::string without_secrets(std::string_view text, const Endpoint& endpoint) {
     const std::array<std::string_view, 2> secrets{endpoint.password(), endpoint.user()};
     return detail::scrubbed(text, secrets);
@@ -60,7 +60,7 @@ class Login {
         stream.flush();
     }
 
-    /// Takes the reply to the first question that has none. Where it failed, words() say why.
+    /// Takes the reply to the first question that has none. Where it failed, text() says why.
     [[nodiscard]] Outcome take(const redisReply& reply, Stream& stream) {
         const Step step = steps_[answered_++];
         text_.clear();
@@ -144,7 +144,7 @@ class Login {
         has_ended_previous_ = true;
     }
 
-    /// Whether the connection is of use though the node said that.
+    /// Whether the connection can be used though the node has answered this step with that error.
     [[nodiscard]] static bool may_be_refused(Step step, std::string_view text) noexcept {
         if (step == Step::auth || step == Step::select || step == Step::subscribe) return false;
         if (is_lasting_refusal(text)) return true;

@@ -55,13 +55,13 @@ class WakeUp {
     int fd_;
 };
 
-/// What is known of a look-up, by all who wait for it.
+/// The state of a look-up, shared by all connections that wait for it.
 class LookupState {
    public:
     struct Outcome {
         std::vector<std::string> addresses{};  ///< numeric, in the system's order of preference
         std::string error{};                   ///< why there are none
-        bool may_pass = false;  ///< it says nothing of the name: another time there may be some
+        bool may_pass = false;  ///< the error is not about the name: a later look-up may find some
     };
 
     explicit LookupState(std::string host) : host_{std::move(host)} {}
@@ -74,7 +74,7 @@ class LookupState {
         return outcome_;
     }
 
-    /// Is signalled when it ends, at once where it has; unless nobody wants it any more by then.
+    /// Has `wake_up` woken when the look-up ends, or at once where it has ended; unless it is gone by then.
     void tell(const std::shared_ptr<WakeUp>& wake_up) {
         const std::lock_guard lock{mutex_};
         if (outcome_) return wake_up->wake();
@@ -102,10 +102,10 @@ class LookupState {
 };
 
 /// The look-ups of a process that are under way. getaddrinfo() can block for many seconds and cannot be
-/// cancelled, so each has a thread, which is detached and owns all that it touches: nobody ever waits for it,
-/// neither a name that hangs for another, nor the end of a Redlock or of the program. Whoever wants a name
-/// that is being looked up already waits for that answer: there are at most as many threads as there are
-/// names of nodes in the process, and none when no connection is being made.
+/// cancelled, so each has a thread, which is detached and owns all that it touches. Nothing waits for that
+/// thread: not the look-up of another name, nor the end of a Redlock or of the program. A name that is being
+/// looked up already is not looked up twice: there are at most as many threads as there are names of nodes in
+/// the process, and none when no connection is being made.
 class Lookups {
    public:
     using StatePtr = std::shared_ptr<LookupState>;
@@ -121,7 +121,7 @@ class Lookups {
         return *known;  // never destroyed: the threads may outlive all else
     }
 
-    /// Where no thread can be had, or no memory for one, it has ended.
+    /// Where the system gives no thread, or memory runs out, it has ended when this returns.
     [[nodiscard]] StatePtr begin(const std::string& host) {
         const std::lock_guard lock{mutex_};
         for (const StatePtr& known : under_way_) {

@@ -164,7 +164,7 @@ class Client final : private Upcalls<typename Clock::time_point>,
         return engine_.run(gather_reports(lease));
     }
 
-    /// Nothing when a lease of this length can be had.
+    /// Nothing where a lease can have this length.
     [[nodiscard]] std::optional<Failure> check_ttl(std::chrono::milliseconds ttl) const {
         return ttl_failure(ttl, options());
     }

@@ -31,7 +31,7 @@ class BackgroundThread {
     BackgroundThread& operator=(const BackgroundThread&) = delete;
     ~BackgroundThread() = default;  // it has been joined
 
-    /// Throws std::system_error where no thread can be had, so that no caller relies on it in vain.
+    /// Throws std::system_error where the system gives no thread, so that no caller relies on it in vain.
     void start() {
         const std::lock_guard lock{mutex_};
         if (!is_running_ && !stop_by_) start_running();
@@ -187,7 +187,7 @@ class BackgroundThread {
     bool has_unfinished_ = false;
     bool has_changed_ = false;
     Call* call_ = nullptr;               ///< while the thread waits on the engine
-    std::optional<TimePoint> reminder_;  ///< when the engine wants a turn
+    std::optional<TimePoint> reminder_;  ///< when the engine needs a turn
     std::optional<TimePoint> stop_by_;
     bool is_running_ = false;
     bool is_in_callback_ = false;  ///< of a user

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The words of a server, without what we said to it.
+// The error text of a server, without what we sent to it.
 #pragma once
 
 #include <algorithm>
@@ -121,15 +121,16 @@ class EchoFinder {
     std::vector<bool> is_covered_;
 };
 
-/// The words of a server without our own arguments (R31), which it may repeat: a secret of four characters
-/// or more is hidden wherever it stands, a shorter one where it stands alone, and of a longer one any
-/// beginning of eight. At most 256 bytes; the first word alone, where there is too much to look for.
-[[nodiscard]] inline std::string scrubbed(std::string_view words, std::span<const std::string_view> secrets) {
+/// The error text of a server without our own arguments (R31), which it may repeat. A secret of four
+/// characters or more is hidden wherever it is, a shorter one where it is a word by itself; so is any
+/// beginning of at least eight characters. At most 256 bytes; the first word alone where there is too much to
+/// look for.
+[[nodiscard]] inline std::string scrubbed(std::string_view text, std::span<const std::string_view> secrets) {
     constexpr std::size_t longest_read = 1024;
     constexpr std::size_t longest = 256;
     // What is cut here could end within a secret, and then is not shown.
-    const std::string_view read = cut_to(words, longest_read);
-    std::size_t end = read.size() < words.size() ? read.size() - longest : read.size();
+    const std::string_view read = cut_to(text, longest_read);
+    std::size_t end = read.size() < text.size() ? read.size() - longest : read.size();
     for (const std::string_view listing : {", with args", "with args beginning with"}) {
         end = std::min(end, read.find(listing));
     }

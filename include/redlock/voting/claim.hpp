@@ -33,7 +33,7 @@ namespace redlock::inline v0_1::detail {
     return companion_key(resource, suffix);
 }
 
-/// The key of the queue of those who wait for a resource.
+/// The key of the queue of the waiters for a resource.
 [[nodiscard]] inline std::string queue_key(std::string_view resource,
                                            std::string_view suffix = "redlock-queue") {
     return companion_key(resource, suffix);
@@ -49,7 +49,7 @@ struct Claim final : Counted {
 
     std::vector<std::string> resources{};
     std::vector<std::string> counters{};  ///< empty without fencing
-    std::vector<std::string> queues{};    ///< empty where the release calls nobody
+    std::vector<std::string> queues{};    ///< empty where a release notifies nobody
     [[nodiscard]] bool is_fenced() const noexcept { return !counters.empty(); }
 };
 

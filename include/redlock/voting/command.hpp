@@ -152,7 +152,7 @@ class Command {
     return {Command::Kind::commit, commit_script, std::move(writer).take(), tail};
 }
 
-/// Extend or put back, which take the same words; an extension may be one that shortens.
+/// Extend or put back, which take the same arguments; an extension may shorten the lease.
 [[nodiscard]] inline Command hold_command(Command::Kind kind, const Claim& claim, const Token& token,
                                           std::chrono::milliseconds ttl, std::chrono::milliseconds fence_ttl,
                                           std::span<const std::int64_t> fences, bool exactly = false) {

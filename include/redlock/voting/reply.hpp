@@ -30,8 +30,8 @@ struct Answer {
     std::string text;
     /// Of an acquire or adopt, granted: the fencing values; denied: index from 1, PTTL in ms. Of an extend
     /// that had no need to: PTTL in ms. Of a peek per resource: PTTL in ms, counter, -1 where it is not ours
-    /// (and in `text` the digests, 8 digits each). Of a release: one, if a waiter was called. Of one who
-    /// lines up: how long the holder has, how many are before it, and a digest of who holds.
+    /// (and in `text` the digests, 8 digits each). Of a release: one, if it has notified a waiter. Of a
+    /// waiter that enters the queue: the holder's PTTL in ms, its rank, and a digest of the holder's token.
     std::vector<std::int64_t> values;
 };
 
@@ -99,7 +99,7 @@ struct Answer {
     return answer;
 }
 
-/// Only an explicit yes is a yes; an error is a refusal in the node's own words.
+/// Only an explicit yes is a yes; an error is a refusal with the node's own text.
 [[nodiscard]] inline Answer read_reply(Command::Kind kind, const Reply& reply) {
     if (reply.kind == Reply::Kind::error) return {Vote::refused, std::string{reply.text}, {}};
     if (kind == Command::Kind::acquire || kind == Command::Kind::adopt) return read_acquire_reply(reply);

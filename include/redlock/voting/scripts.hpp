@@ -102,9 +102,9 @@ local function left_of(queue)
   if first and waiter_in(first[1]) then return left end
 end)";
 
-/// Calls the first waiter of a queue of ours: takes "channel number" out of it and publishes "number
-/// resource" there; one whom nobody hears any more is passed over. Whoever lacks a permission for it calls
-/// nobody.
+/// Notifies the first waiter of a queue of ours: removes "channel number" from it and publishes "number
+/// resource" on that channel. A waiter whose channel has no subscriber any more is passed over. A client
+/// without a permission for this notifies nobody.
 inline constexpr std::string_view notify_next = R"(
 local function notify_next(queue, resource)
   local left = redis.pcall('PTTL', queue)
@@ -164,9 +164,9 @@ return {1, unpack(values)})";
 inline constexpr Script adopt_script{2, Joined<lua::ask, lua::counters, lua::next_values, adopt_text>::text};
 
 /// ARGV: token, fence_ttl, the fencing value agreed on per resource; last 'above', where the counters must be
-/// below it. Raises them to it where the resources are still ours and nothing larger was given out. Who holds
-/// by a token of its own may find the value there already, as its own grant; among several who adopt by one
-/// token, as another's.
+/// below it. Raises them to it where the resources are still ours and nothing larger was given out. A client
+/// with a token of its own may find the value there already, as its own grant; one of several that adopt by
+/// the same token, as another's.
 inline constexpr std::string_view commit_text = R"(
 local k = #KEYS / 2
 local above = ARGV[#ARGV] == 'above' and 1 or 0
@@ -183,9 +183,9 @@ return 1)";
 inline constexpr Script commit_script{3, Joined<lua::ask, lua::counters, commit_text>::text};
 
 /// ARGV: token, ttl, and with fencing: fence_ttl, our fencing value per resource; last 'exactly', where it
-/// may shorten. Without that it does not: it may come late, when who adopted the lease has extended it
-/// further. 1: extended; {1, PTTL}: so much was left already, and is; 0: not ours, or a larger fencing value
-/// was given out since; -1: not there.
+/// may shorten. Without that it does not: it may come late, when the client that adopted the lease has
+/// extended it further. 1: extended; {1, PTTL}: that much was left already, and still is; 0: not ours, or a
+/// larger fencing value was given out since; -1: not there.
 inline constexpr std::string_view extend_text = R"(
 local exactly = ARGV[#ARGV] == 'exactly'
 local fenced = #ARGV > (exactly and 3 or 2)
@@ -240,9 +240,10 @@ end
 return 1)";
 inline constexpr Script put_back_script{5, Joined<lua::ask, lua::counters, put_back_text>::text};
 
-/// ARGV: token, and where waiters are to be called the queues of the resources (no KEYS: who has no
-/// permission for them must be able to release). Deletes what is ours and nothing else, and calls the
-/// first waiter of what it freed. 1: all of it was ours; 2: and somebody was called; 0: it was not.
+/// ARGV: token, and where waiters are to be notified the queues of the resources (not as KEYS: a client
+/// without a permission for them must be able to release). Deletes the keys that are ours and nothing else,
+/// and notifies the first waiter for what it freed. 1: all were ours; 2: and a waiter was notified; 0: they
+/// were not.
 inline constexpr std::string_view release_text = R"(
 local called
 local freed = 0
@@ -258,9 +259,9 @@ inline constexpr Script release_script{6,
                                        Joined<lua::ask, lua::waiters, lua::notify_next, release_text>::text};
 
 /// KEYS: resources, then their queues. ARGV: "channel number", since when it waits, how long the queue
-/// lives. {1, PTTL, rank, holder}: it is in the queue of what is held, for so long at the latest (2^53 - 1:
-/// no end is known), so many are before it, and that is a digest of who holds it. 0: all is free, try at
-/// once.
+/// lives. {1, PTTL, rank, holder}: it is in the queue. The resource is held for at most PTTL (2^53 - 1: no
+/// end is known), `rank` waiters are before it, and `holder` is a digest of the holder's token. 0: all is
+/// free, try at once.
 inline constexpr std::string_view enlist_text = R"(
 local k = #KEYS / 2
 local lefts = {}
@@ -289,9 +290,9 @@ end
 return {1, longest, last, tonumber(string.sub(redis.sha1hex(holders), 1, 12), 16)})";
 inline constexpr Script enlist_script{7, Joined<lua::ask, lua::waiters, lua::queues, enlist_text>::text};
 
-/// KEYS: resources, then their queues. ARGV: "channel number" of one who leaves the queue. Where it is not
-/// there any more it has been called, and if the resource is still free it did not use that: the next is
-/// called.
+/// KEYS: resources, then their queues. ARGV: "channel number" of a waiter that leaves the queue. Where it is
+/// not there any more it has been notified; if the resource is still free it has not used that, and the next
+/// is notified.
 inline constexpr std::string_view delist_text = R"(
 local k = #KEYS / 2
 for i = 1, k do
