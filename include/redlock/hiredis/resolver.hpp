@@ -29,7 +29,7 @@
 
 namespace redlock::inline v0_1::hiredis {
 
-/// A file descriptor that becomes readable when signal() is called, from any thread.
+/// A file descriptor that becomes readable when wake() is called, from any thread.
 class WakeUp {
    public:
     WakeUp() : fd_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
