@@ -30,8 +30,8 @@ std::string state_of(RedisServer& node, const std::string& key) {
     return node.query({"DUMP", key}).text + (node.query({"PTTL", key}).number() == -1 ? " stays" : " ends");
 }
 
-const std::string waiter = "redlock:0123456789abcdef0123456789abcdef01234567 ";
-const std::string cut_waiter = "redlock:0123456789abcdef0123456789abcdef0123456 ";
+const std::string member = "redlock:0123456789abcdef0123456789abcdef01234567 ";
+const std::string cut_member = "redlock:0123456789abcdef0123456789abcdef0123456 ";
 
 const std::vector<Foreign>& foreign_queues() {
     static const Query ends{"PEXPIRE", "KEY", "3600000"};
@@ -39,9 +39,9 @@ const std::vector<Foreign>& foreign_queues() {
         {"jobs", {{"ZADD", "KEY", "1", "job-1", "2", "job-2", "3", "job-3"}}},
         {"jobs that end", {{"ZADD", "KEY", "1", "job-1", "2", "job-2"}, ends}},
         {"jobs of two words", {{"ZADD", "KEY", "1", "job 1", "2", "redlock:1 2"}, ends}},
-        {"almost a waiter", {{"ZADD", "KEY", "1", cut_waiter + "1", "2", waiter + "x"}, ends}},
-        {"a number too many", {{"ZADD", "KEY", "1", waiter + "1 2"}, ends}},
-        {"a queue that stays", {{"ZADD", "KEY", "1", waiter + "1"}}},
+        {"almost a waiter", {{"ZADD", "KEY", "1", cut_member + "1", "2", member + "x"}, ends}},
+        {"a number too many", {{"ZADD", "KEY", "1", member + "1 2"}, ends}},
+        {"a queue that stays", {{"ZADD", "KEY", "1", member + "1"}}},
         {"a list", {{"RPUSH", "KEY", "a", "b"}}},
         {"a list that ends", {{"RPUSH", "KEY", "a", "b"}, ends}},
         {"a set that ends", {{"SADD", "KEY", "a"}, ends}},
@@ -73,7 +73,7 @@ TEST(ForeignKeys, R30_a_release_pops_its_waiters_up_to_what_is_none) {
     auto locks = connect_to(cluster);
     RedisServer& node = cluster[0];
     auto lock = locks.try_lock("name", 60s).value();
-    node.query({"ZADD", queue_key("name"), "1", waiter + "1", "2", waiter + "2", "3", "job", "4", "job-2"});
+    node.query({"ZADD", queue_key("name"), "1", member + "1", "2", member + "2", "3", "job", "4", "job-2"});
     node.query({"PEXPIRE", queue_key("name"), "3600000"});
     ASSERT_TRUE(lock.unlock());
     EXPECT_EQ(node.query({"ZCARD", queue_key("name")}).number(), 2);
@@ -127,16 +127,16 @@ TEST(ForeignKeys, R30_of_several_resources_one_with_a_foreign_queue_keeps_all_fr
         std::string keys;
         Query query{"EVAL", std::string{command.script()->text}, "4", "a", "b"};
         query.insert(query.end(), claim.queues.begin(), claim.queues.end());
-        query.push_back(waiter + "1");
+        query.push_back(member + "1");
         if (command.kind() == core::Command::Kind::enlist) query.insert(query.end(), {"17", "60000"});
         return node.query(query);
     };
-    const auto enlisted = run(core::enlist_command(claim, waiter + "1", 17, 60s));
+    const auto enlisted = run(core::enlist_command(claim, member + "1", 17, 60s));
     ASSERT_TRUE(enlisted.is_error()) << enlisted;
     EXPECT_EQ(enlisted.text.find("FOREIGN the queue of resource 2"), 0U) << enlisted;
     EXPECT_EQ(node.query({"EXISTS", queue_key("a")}).number(), 0);
     node.query({"DEL", "a", "b"});
-    EXPECT_EQ(run(core::delist_command(claim, waiter + "1")).integer, 1);
+    EXPECT_EQ(run(core::delist_command(claim, member + "1")).integer, 1);
     EXPECT_EQ(node.query({"ZCARD", queue_key("b")}).number(), 3);
 }
 
