@@ -50,8 +50,8 @@ class LeaseClock {
             return i == 0 ? boot_ : raw_;
         }
 
-        /// A point that has passed as soon as either has. It is neither of them where each comes first by one
-        /// of the two readings.
+        /// The point that has passed as soon as either of the two has. It may equal neither of them, since
+        /// each may come first by one of the two readings.
         friend constexpr time_point earlier(time_point a, time_point b) noexcept {
             return {std::min(a.boot_, b.boot_), std::min(a.raw_, b.raw_)};
         }
@@ -81,8 +81,8 @@ class LeaseClock {
 #endif
     }
 
-    /// The wall clock in microseconds since 1970: only ever the proposal of a fencing token, which is as
-    /// correct with any other number.
+    /// The wall clock in microseconds since 1970. It is used only as the proposal of a fencing token, for
+    /// which any other number would be as correct.
     [[nodiscard]] static std::int64_t wall_us() noexcept {
         return std::chrono::duration_cast<std::chrono::microseconds>(read(CLOCK_REALTIME)).count();
     }
@@ -115,7 +115,7 @@ template <class TimePoint>
     }
 }
 
-/// A point that has passed as soon as either has.
+/// The point that has passed as soon as either of the two has.
 template <class TimePoint>
 [[nodiscard]] constexpr TimePoint first_of(const TimePoint& a, const TimePoint& b) noexcept {
     if constexpr (reading_count<TimePoint> == 1) {

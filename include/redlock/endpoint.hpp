@@ -22,7 +22,7 @@ namespace detail {
 template <class T>
 concept StringLike = std::convertible_to<const T&, std::string_view>;
 
-/// A range of values that an Element can be made of; a string is none.
+/// A range of values that an Element can be made of. A string does not count as a range.
 template <class T, class Element>
 concept RangeOf =
     !StringLike<T> && std::constructible_from<Element, decltype(*std::begin(std::declval<const T&>()))>;
@@ -39,9 +39,9 @@ class UriParser;
 /// Without a user the password is the default user's; a user without a password is refused. User, password
 /// and path may hold %XX escapes, and must where they have a blank, a control character or `://`. rediss://
 /// (TLS) is recognised and refused: it is not supported. Converts from any string, and throws
-/// std::invalid_argument that says what is wrong with the URI, and of the URI itself no more than scheme and
-/// host, and the path of a unix socket: whatever else is in it may be a secret. Looks up no name. A value:
-/// copies are independent.
+/// std::invalid_argument where the URI is bad. Its message says what is wrong, and shows no more of the URI
+/// than the scheme, the host and the path of a unix socket, since the rest may be a secret. Looks up no name.
+/// A value: copies are independent.
 class Endpoint {
    public:
     enum class Scheme : std::uint8_t { tcp, unix_socket };
@@ -88,7 +88,7 @@ class Endpoint {
 /// are none, when a URI is bad (and says which), and when a node is there twice.
 class Endpoints {
    public:
-    /// In a brace list: read when its place in the list is known.
+    /// An item of a brace list. Its URI is read when its place in the list is known.
     struct Item {
         template <detail::StringLike String>
         Item(const String& text) : uri{text} {}          // NOLINT(google-explicit-constructor)
@@ -127,7 +127,7 @@ class Endpoints {
    private:
     void split(std::string_view uris);
 
-    /// `count`: how many there are to be.
+    /// `count`: how many nodes the list will have.
     void add(const Item& item, std::size_t count);
     void check() const;
 
@@ -136,7 +136,7 @@ class Endpoints {
 
 namespace detail {
 
-/// A string or a range of URIs, where it can be nothing else.
+/// What can only name nodes: a string, a range of URIs, or an Endpoints.
 template <class T>
 concept NodesLike = StringLike<T> || RangeOf<T, Endpoint> || std::same_as<T, Endpoints>;
 

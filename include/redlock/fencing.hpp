@@ -61,16 +61,17 @@ struct GuardedResult<Result<T>> {
 class FenceGuard {
    public:
     /// Notes the token; errc::fenced when a larger one came before. The same token may come often.
-    /// errc::invalid_argument for 0 and for what is above fencing_token_max, which is no token, and within an
-    /// action for the same resource with a smaller token: what that still writes would be late.
+    /// errc::invalid_argument: the token is 0 or above fencing_token_max; or an action that runs for the same
+    /// resource has a smaller token, and what it still writes would be late.
     [[nodiscard]] Result<void> admit(std::string_view resource, std::uint64_t token) {
         return apply(resource, token, [] {});
     }
 
-    /// Runs `action` if the token is admitted, before any other thread's call for any resource: check and
-    /// write are one step. Gives what the action gives, or the Failure of admit(); where the action gives a
-    /// Result itself, that one. What the action throws goes to the caller. The token stays noted then, since
-    /// the action may have written before it threw: a smaller one is late, the same one may try again.
+    /// Runs `action` if the token is admitted. No call of another thread, for any resource, comes in between:
+    /// check and write are one step. Returns a Result of what the action returns, or that itself where it is
+    /// a Result; or the Failure of admit(). An exception of the action goes to the caller. The token stays
+    /// noted then, since the action may have written before it threw: a smaller one is late, the same one may
+    /// try again.
     template <class Action>
     [[nodiscard]] auto apply(std::string_view resource, std::uint64_t token, Action action) ->
         typename detail::GuardedResult<std::invoke_result_t<Action>>::Type {
@@ -261,9 +262,10 @@ inline constexpr std::string_view postgres_fence_table =
 ///
 /// Errors of PostgreSQL, none of which admits the token: 40001, only at REPEATABLE READ and SERIALIZABLE,
 /// when another's commit came in between (run the whole transaction again); 40P01, of a transaction that
-/// fences several resources in another order than the next one (likewise); 23514, what is no token; 22021, a
-/// name that is not in the encoding of the database; 54000, one that is too long, from about 2,600 bytes on.
-/// A name that holds a NUL would be cut there by most clients: of such names pass a digest, always.
+/// fences several resources in another order than the next one (likewise); 23514, the token is 0 or above
+/// fencing_token_max; 22021, the name is not in the encoding of the database; 54000, the name is too long,
+/// from about 2,600 bytes on. Most clients cut a name at its first NUL: of a name that holds one always pass
+/// a digest.
 inline constexpr std::string_view postgres_fence =
     "INSERT INTO redlock_fence AS f (resource, token) VALUES ($1, $2) "
     "ON CONFLICT (resource) DO UPDATE SET token = EXCLUDED.token WHERE f.token <= EXCLUDED.token "

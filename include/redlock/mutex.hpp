@@ -69,8 +69,9 @@ class BasicMutex {
     /// be had, as after a fork; so do the two below.
     [[nodiscard]] bool try_lock();
 
-    /// False no sooner than the time is over, but where a stop is requested, or Options::retry or
-    /// LockOptions::wait_unreachable give up before. Blocks for as long, and at least as try_lock() does.
+    /// Goes on trying until the time is over, and returns false then; sooner only where a stop is requested,
+    /// or Options::retry or LockOptions::wait_unreachable give up. Blocks for at most that time, or as long
+    /// as try_lock() does where that is longer.
     template <class Rep, class Period>
     [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout) {
         // Compared as a floating-point number: what a caller means by for ever need not fit into a time
@@ -83,7 +84,7 @@ class BasicMutex {
         return try_lock_until(std::chrono::steady_clock::now() + left);
     }
 
-    /// The same by a clock of the caller's, which is asked again when as much time as it had left has passed.
+    /// The same until a time point of any clock, which is read again when the time that was left has passed.
     template <class AnyClock, class Duration>
     [[nodiscard]] bool try_lock_until(const std::chrono::time_point<AnyClock, Duration>& when) {
         for (;;) {

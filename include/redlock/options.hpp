@@ -126,8 +126,8 @@ struct LockOptions {
     /// Ends the wait at once when a stop is requested.
     std::stop_token stop{};
     /// How much of the wait may pass while no quorum of the nodes answers, from the beginning of the first
-    /// attempt that none answers; that attempt takes its time. 0: it is the last. Up to 10 years; `forever`:
-    /// all of it.
+    /// attempt that none answers, which this does not cut short. 0: that attempt is the last. Up to 10 years;
+    /// `forever`: all of the wait.
     std::chrono::milliseconds wait_unreachable = forever;
 };
 

@@ -100,9 +100,10 @@ class BasicRedlock {
     /// yet, and never blocks.
     explicit BasicRedlock(const Endpoints& nodes, const Options& options = Options::defaults());
 
-    /// Redlock({"redis://a", "redis://b"}), which is no copy of one made of that list. The empty pack keeps
-    /// it from being an initializer-list constructor, which would be asked before all others: the second
-    /// brace list is always the options, and g++ 12 would take `{.client_name = "x"}` for one more URI.
+    /// For Redlock({"redis://a", "redis://b"}), which without this would copy a Redlock made of that list.
+    /// The empty pack keeps it from being an initializer-list constructor, which overload resolution tries
+    /// first: the second brace list is always the options, and g++ 12 would take `{.client_name = "x"}` for a
+    /// URI.
     template <class... Nothing>
     // NOLINTNEXTLINE(google-explicit-constructor): a list of URIs is not turned into a Redlock unasked
     requires(sizeof...(Nothing) == 0) explicit BasicRedlock(std::initializer_list<Endpoints::Item> nodes,

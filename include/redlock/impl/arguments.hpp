@@ -66,7 +66,7 @@ namespace redlock::inline v0_1::detail {
         joined({name, " is ", wait.count(), " ms, but must be 0, up to ten years, or redlock::forever"}));
 }
 
-/// All but the ttl.
+/// Checks all options but the ttl.
 [[nodiscard]] inline std::optional<Failure> check_lock_options(const LockOptions& how) {
     using namespace std::chrono_literals;
     if (auto bad = check_wait("wait", how.wait)) return bad;
@@ -76,7 +76,7 @@ namespace redlock::inline v0_1::detail {
                            " ms, but must be at least the ttl of ", how.ttl.count(), " ms"}));
 }
 
-/// Of what is adopted.
+/// Checks the tokens of a lock that is to be adopted.
 [[nodiscard]] inline std::optional<Failure> check_token(const Token& token,
                                                         const std::vector<std::uint64_t>& fencing_tokens) {
     if (token.str().empty()) return invalid("the token is empty");

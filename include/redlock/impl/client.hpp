@@ -164,12 +164,13 @@ class Client final : private Upcalls<typename Clock::time_point>,
         return engine_.run(gather_reports(lease));
     }
 
-    /// Nothing where a lease can have this length.
+    /// Why a lease cannot have this length; nothing: it can.
     [[nodiscard]] std::optional<Failure> check_ttl(std::chrono::milliseconds ttl) const {
         return ttl_failure(ttl, options());
     }
 
-    /// Then nothing of it may be touched: a thread that does not exist here may have been changing it.
+    /// In a forked child nothing of it may be touched: a thread that does not exist there may have been
+    /// changing it.
     [[nodiscard]] bool is_forked() const noexcept { return fork_mark_.is_forked(); }
 
     [[nodiscard]] static Failure after_fork() {
