@@ -298,7 +298,7 @@ class Requests {
 
     // ---- connections -------------------------------------------------------------------------------
 
-    /// Ends a connection on which the node cannot vote, or is not what it said at log-in (R29).
+    /// Ends a connection on which the node cannot vote, or is not what it said at login (R29).
     void drop(std::size_t i, const Fault& fault) {
         transport_.drop(i, fault);
         on_down(i, fault);

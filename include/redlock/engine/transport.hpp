@@ -23,7 +23,7 @@ enum class Scripts : std::uint8_t {
     never,    ///< not at all: a lock that it grants could be neither extended nor released
 };
 
-/// What a node says of itself at log-in. It holds until a reply contradicts it (R29).
+/// What a node says of itself at login. It holds until a reply contradicts it (R29).
 struct NodeInfo {
     std::string run_id;              ///< of the server process; empty where it may not be asked
     std::chrono::seconds uptime{0};  ///< by the node's wall clock: two truncated seconds' difference

@@ -13,9 +13,9 @@
 
 namespace redlock::inline v0_1::hiredis {
 
-/// A name is looked up anew for every connect, and all that it leads to is tried in one (R22): first what
-/// worked last time, last what was of no use. While it cannot be looked up, what worked last time is all
-/// there is.
+/// A name is looked up anew for every connect, and one connect tries all its addresses (R22): first the one
+/// that worked last time, last the one that was of no use. While the look-up fails, only the one that worked
+/// last time is tried.
 class Addresses {
    public:
     Addresses(const Endpoint& endpoint, std::shared_ptr<WakeUp> wake_up)
@@ -66,7 +66,7 @@ class Addresses {
         proven_ = current_;
         useless_.clear();
     }
-    /// What was ready turned out to be of no use.
+    /// The connection was ready, but turned out to be of no use.
     void on_useless() { useless_ = std::exchange(proven_, {}); }
 
    private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One connect to a node: over all its addresses, each with a log-in.
+// One connect to a node: over all its addresses, each with a login.
 #pragma once
 
 #include <poll.h>
@@ -63,10 +63,10 @@ class ConnectAttempt {
     }
 
     [[nodiscard]] Stage stage() const noexcept { return stage_; }
-    /// Of one that failed: the most telling of all.
+    /// Why the attempt failed: of all reasons the most telling one. Only of an attempt that failed.
     [[nodiscard]] const Reason& reason() const noexcept { return *reason_; }
     [[nodiscard]] const Login& log_in() const noexcept { return *login_; }
-    /// Of one that is ready.
+    /// Only of an attempt that is ready.
     [[nodiscard]] Stream take_stream() { return *std::move(stream_); }
     /// Whether the former connection is as good as ended.
     [[nodiscard]] bool has_ended_previous() const noexcept {
@@ -158,7 +158,7 @@ class ConnectAttempt {
         if (!has_said_why()) hang_up({Vote::unreachable, why});
     }
 
-    /// A peer that ends a connection before a word from us may have said why.
+    /// Whether the peer has ended the connection before we sent anything, and said why: that is the reason.
     bool has_said_why() {
         ReplyPtr reply;
         if (stream_->receive() != Stream::Received::bytes || stream_->next(reply) != Stream::Next::reply)
@@ -178,7 +178,7 @@ class ConnectAttempt {
         if (stream_->is_broken()) hang_up(last_text("the node closed the connection"));
     }
 
-    /// False when the log-in has ended, in whatever way.
+    /// False when the login has ended, in whatever way.
     bool take_replies() {
         ReplyPtr reply;
         for (;;) {
@@ -213,7 +213,7 @@ class ConnectAttempt {
         return false;
     }
 
-    /// What a server said before it hung up is the reason.
+    /// The reason is the last error that the server sent before it hung up, if any.
     [[nodiscard]] Reason last_text(const std::string& otherwise) const {
         if (!login_->text().empty()) return {Vote::refused, login_->text()};
         return {Vote::unreachable, otherwise};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One node: connected, in use, connected anew. Never blocks.
+// The connection to one node: makes it, uses it, makes it anew when it ends. Never blocks.
 #pragma once
 
 #include <poll.h>
@@ -29,8 +29,8 @@
 
 namespace redlock::inline v0_1::hiredis {
 
-/// It has a line that is in use, or an attempt to get one, or neither; or both, where the line has been
-/// silent for so long that it may be dead. See detail::Transport for what the functions promise.
+/// It has a stream that is in use, or an attempt to connect, or neither; or both, where the stream has been
+/// silent for so long that it may be dead. See detail::IsTransport for what the functions promise.
 class Connection {
    public:
     using Clock = std::chrono::steady_clock;
@@ -76,7 +76,7 @@ class Connection {
         return detail::Sent::accepted;
     }
 
-    /// Bytes to write, or a connection being made.
+    /// Whether there are bytes to write, or a connection is being made.
     [[nodiscard]] bool unfinished() const noexcept {
         return stream_ ? stream_->has_unwritten() : attempt_.has_value();
     }
@@ -88,7 +88,7 @@ class Connection {
 
     // ---- for poll ----------------------------------------------------------------------------------
 
-    /// Before the waiting: what is to be done without an event, and the sockets to wait for.
+    /// Before poll() waits: does what needs no event, and adds the sockets to wait for.
     void prepare(std::vector<pollfd>& watched) {
         if (is_wanted_ && !stream_ && !attempt_) connect();
         flush();
@@ -98,7 +98,7 @@ class Connection {
             {stream_ ? stream_->fd() : -1, static_cast<short>(unfinished() ? POLLIN | POLLOUT : POLLIN), 0});
         watched.push_back(attempt_ ? attempt_->interest() : pollfd{-1, 0, 0});
     }
-    static constexpr std::size_t sockets = 2;  ///< that it adds
+    static constexpr std::size_t sockets = 2;  ///< that prepare() adds
 
     /// When to look again though nothing happens.
     [[nodiscard]] std::optional<Clock::time_point> deadline() const noexcept {
@@ -212,15 +212,15 @@ class Connection {
 
     [[nodiscard]] Clock::time_point silent_since() const noexcept { return std::max(heard_at_, asked_at_); }
 
-    /// Until when nothing need be done about a line that says nothing (R19).
+    /// Until when the silence of the stream needs no action (R19).
     [[nodiscard]] std::optional<Clock::time_point> silent_until() const noexcept {
         if (unanswered_ > 0) return std::max(silent_since() + silence_limit_, backoff_.until());
         if (is_subscription()) return heard_at_ + silence_limit_;
         return std::nullopt;
     }
 
-    /// A second connection is made beside the line, which stays in use: it may be no more than slow. To a
-    /// subscription something is said first, that it is sure to answer and every subscriber may say.
+    /// Makes a second connection beside the stream, which stays in use: it may only be slow. On a
+    /// subscription a request is sent first that every subscriber may send and the server is sure to answer.
     void check_silence(Clock::time_point now) {
         const auto until = silent_until();
         if (!until || now < *until) return;
@@ -235,7 +235,7 @@ class Connection {
 
     void note_sign_of_life() {
         heard_at_ = Clock::now();
-        // Where it has ended the line already, there is no way back.
+        // The attempt is not needed any more, unless it has ended the stream at the server already.
         if (attempt_ && !attempt_->has_ended_previous()) attempt_.reset();
         if (!is_subscription()) return;
         unanswered_ = 0;
@@ -261,7 +261,7 @@ class Connection {
         if (stream_->is_broken()) fail({Vote::unreachable, "the node closed the connection"}, node, events);
     }
 
-    /// False when the line has ended over it.
+    /// False: the stream has ended meanwhile.
     bool take_replies(std::size_t node, detail::TransportEvents& events) {
         const std::uint64_t serial = stream_serial_;
         ReplyPtr reply;
@@ -305,8 +305,9 @@ class Connection {
         events.on_down(node, {reason.vote, reason.text});
     }
 
-    /// One that answered was well a moment ago, and the next try is at once. One that took the log-in and
-    /// no more is a failure like any other (R22), unless it lasted for long.
+    /// Where the stream has answered a request, the next try is at once: the node was well a moment ago. A
+    /// stream that ended after the login and before any answer counts as a failure (R22), unless it lasted
+    /// for long.
     void end_stream() {
         if (!has_answered_) backoff_.grow(up_since_);
         close_stream();
@@ -337,7 +338,7 @@ class Connection {
     Clock::time_point heard_at_{};  ///< last
     Clock::time_point asked_at_{};  ///< the oldest request that is unanswered, if none was answered since
     std::size_t unanswered_ = 0;    ///< requests
-    bool has_answered_ = false;     ///< a request, on this line
+    bool has_answered_ = false;     ///< a request, on this stream
     std::vector<detail::Reply> elements_;
 };
 

@@ -35,8 +35,8 @@ struct Identity {
     return detail::scrubbed(text, secrets);
 }
 
-/// All of it in one write. Where there was a connection before, in two: that one is to be ended first, which
-/// takes knowing whether this is the same server.
+/// Everything is sent in one write. Where there was a connection before, it takes two: that connection is
+/// ended first, and only if the first replies say that this is the same server.
 class Login {
    public:
     enum class Outcome : std::uint8_t { going_on, done, failed };
@@ -80,7 +80,7 @@ class Login {
     /// The last reply, where it was an error: the reason, should the server hang up now (R29).
     [[nodiscard]] const std::string& text() const noexcept { return text_; }
     [[nodiscard]] bool is_over() const noexcept { return answered_ == steps_.size(); }
-    /// Whether all was answered but for what was said about scripts, which some take for an attack.
+    /// Whether only questions about scripts are left unanswered. Some servers take these for an attack.
     [[nodiscard]] bool is_at_scripts() const noexcept {
         return !is_over() && is_about_scripts(steps_[answered_]);
     }
@@ -122,7 +122,7 @@ class Login {
         if (endpoint_.db() != 0) say(stream, Step::select, {"SELECT", detail::joined({endpoint_.db()})});
     }
 
-    /// What comes after the end of the former connection.
+    /// Sends what has to wait until the former connection has been ended.
     void say_rest(Stream& stream) {
         has_said_rest_ = true;
         if (!channel_.empty()) return say(stream, Step::subscribe, {"SUBSCRIBE", channel_});
@@ -138,7 +138,7 @@ class Login {
         return previous_.id != 0 && !info_.run_id.empty() && info_.run_id == previous_.run_id;
     }
 
-    /// What is still queued on the connection before this one must not run later.
+    /// Ends the connection before this one: requests that are still queued there must not run later.
     void end_previous(Stream& stream) {
         say(stream, Step::kill, {"CLIENT", "KILL", "ID", detail::joined({previous_.id})});
         has_ended_previous_ = true;

@@ -19,8 +19,8 @@ namespace redlock::inline v0_1::hiredis {
 
 // ---- arrays ------------------------------------------------------------------------------------------
 
-/// How many elements one reply may have, those of nested arrays included. hiredis makes room for an array
-/// when it has read no more than its header, on the time of whoever drives.
+/// How many elements one reply may have, those of nested arrays included. hiredis allocates an array as soon
+/// as it has read its header, which would delay the driver.
 struct ElementBudget {
     static constexpr std::size_t most = 8192;  // 1,024 resources with all that is told of each
     std::size_t left = most;
@@ -75,7 +75,7 @@ class LimitedReplies {
     return false;
 }
 
-// ---- for the core ------------------------------------------------------------------------------------
+// ---- for voting --------------------------------------------------------------------------------------
 
 [[nodiscard]] inline detail::Reply plain_of(const redisReply& reply) noexcept {
     using Kind = detail::Reply::Kind;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One socket to a node: bytes out, replies in. It never blocks, and knows nothing of what is said.
+// One socket to a node: bytes out, replies in. It never blocks, and does not know what the bytes mean.
 #pragma once
 
 #include <fcntl.h>
@@ -39,7 +39,7 @@ class Stream {
         return Stream{redisConnectNonBlock(address.c_str(), port), true};
     }
 
-    /// Why it ended, or the last reply was none.
+    /// Why the stream ended, or why its last bytes are no reply.
     [[nodiscard]] const std::string& error() const noexcept { return error_; }
     [[nodiscard]] bool is_open() const noexcept { return context_ && context_->err == 0; }
     [[nodiscard]] int fd() const noexcept { return context_->fd; }
@@ -127,7 +127,7 @@ class Stream {
     }
 
    private:
-    /// By either name, which are one number on most systems: in one condition g++ would warn of that.
+    /// The two names stand for one number on most systems, and g++ warns where one condition has both.
     [[nodiscard]] static bool would_block(int error) noexcept {
         if (error == EAGAIN) return true;
         return error == EWOULDBLOCK;
@@ -151,7 +151,7 @@ class Stream {
         }
     }
 
-    /// A peer that vanished without a word is noticed, one that is slow is left in peace for long.
+    /// Has the kernel end the connection to a peer that has vanished. A peer that is only slow has long.
     static void set_keep_alive(int fd) noexcept {
         const auto set = [fd](int level, int name, int value) {
             ::setsockopt(fd, level, name, &value, sizeof value);

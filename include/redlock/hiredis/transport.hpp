@@ -27,7 +27,7 @@
 
 namespace redlock::inline v0_1::hiredis {
 
-/// One non-blocking connection per node. See detail::Transport for what each function promises.
+/// One non-blocking connection per node. See detail::IsTransport for what each function promises.
 class Transport {
    public:
     Transport(std::vector<Endpoint> nodes, Options options) : options_{std::move(options)} {
