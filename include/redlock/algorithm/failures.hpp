@@ -21,7 +21,7 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// The first three of its resources, and how many more there are.
+/// Names the first three resources of a claim, and says how many more there are.
 [[nodiscard]] inline std::string describe(const Claim& claim) {
     constexpr std::size_t longest = 3;
     const std::size_t shown = std::min(claim.resources.size(), longest);
@@ -34,7 +34,7 @@ namespace redlock::inline v0_1::detail {
     return text;
 }
 
-/// Of an attempt: which resource another holds, and for how long.
+/// The failure of an attempt: says which resource another holds, and for how long.
 [[nodiscard]] inline Failure attempt_failure(errc reason, const Claim& claim,
                                              const std::vector<Ballot>& ballots,
                                              std::vector<NodeReport> nodes) {
@@ -62,26 +62,26 @@ namespace redlock::inline v0_1::detail {
     return failure;
 }
 
-/// Of an adoption or a release: lost where a quorum said no.
+/// The failure of an adoption or a release: errc::lost where a quorum said no.
 [[nodiscard]] inline Failure unconfirmed(const Claim& claim, const Tally& tally,
                                          std::vector<NodeReport> nodes) {
     const bool is_lost = tally.denied() >= tally.quorum();
     return Failure{is_lost ? errc::lost : errc::unknown, describe(claim), std::move(nodes)};
 }
 
-/// Of a lease that was released before.
+/// The failure of a call for a lease that was released before.
 [[nodiscard]] inline Failure unlocked_before(const Claim& claim) {
     return Failure{errc::lost, joined({describe(claim), " was unlocked before"})};
 }
 
-/// Of a lease that was lost before it was to be extended or released.
+/// The failure of an extension or a release of a lease that was lost before.
 [[nodiscard]] inline Failure lost_before(const Claim& claim, bool was_revoked) {
     const std::string name = describe(claim);
     if (!was_revoked) return Failure{errc::lost, joined({"the validity of ", name, " had ended"})};
     return Failure{errc::lost, joined({"the nodes have said that ", name, " is not ours any more"})};
 }
 
-/// Of an extension that was not sent; success where the lease lasts long enough already.
+/// The result of an extension that was not sent: success where the lease lasts long enough already.
 [[nodiscard]] inline Result<void> unsent_extension(ExtensionStart start, const Claim& claim, Hold hold,
                                                    bool was_revoked) {
     if (start == ExtensionStart::needless) return {};
@@ -92,7 +92,7 @@ namespace redlock::inline v0_1::detail {
     return lost_before(claim, was_revoked);
 }
 
-/// Nothing where a lease can have this length.
+/// Why a lease cannot have this length; nothing: it can.
 [[nodiscard]] inline std::optional<Failure> ttl_failure(std::chrono::milliseconds ttl,
                                                         const Options& options) {
     using namespace std::chrono_literals;

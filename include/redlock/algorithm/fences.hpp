@@ -51,7 +51,7 @@ class HighestFence {
     return same;
 }
 
-/// Per resource the value that a quorum gave; empty where for some resource no quorum gave one.
+/// For each resource the value that a quorum gave; empty where no quorum gave one for some resource.
 [[nodiscard]] inline Fences agreed_fences(const std::vector<Ballot>& ballots, std::size_t count) {
     Fences agreed;
     for (std::size_t r = 0; r < count; ++r) {
@@ -76,8 +76,8 @@ class HighestFence {
     return largest;
 }
 
-/// What a node says to the commit of these values without being asked, by what it granted before; pending: it
-/// must be asked.
+/// The vote of a node on the commit of these values, where it follows from what the node granted before;
+/// pending: the node must be asked.
 [[nodiscard]] inline Ballot known_commit_vote(const Ballot& granted, const Fences& fences) {
     Ballot known;
     if (!gave_fences(granted, fences.size())) {

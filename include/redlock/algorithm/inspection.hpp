@@ -20,7 +20,7 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// Of a node without a key the vote is what it would say to an attempt, as far as that is known.
+/// Where the node has no key, its vote is the one it would give on an attempt, as far as that is known.
 [[nodiscard]] inline Inspection::Node inspected_node(NodeReport report, const Ballot& ballot,
                                                      const Options& options) {
     Inspection::Node node{std::move(report), {}, {}, 0};
@@ -35,7 +35,7 @@ namespace redlock::inline v0_1::detail {
     return node;
 }
 
-/// The ttls on the nodes that answered and have this holder; of none, that have no key.
+/// The ttls on the nodes that answered and have this holder; where it is empty, on those without a key.
 [[nodiscard]] inline std::vector<std::chrono::milliseconds> ttls_of(
     const std::vector<Inspection::Node>& nodes, const std::string& holder) {
     std::vector<std::chrono::milliseconds> ttls;

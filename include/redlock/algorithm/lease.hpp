@@ -157,7 +157,7 @@ class Lease : public TimerEntry<TimePoint> {
         return true;
     }
 
-    /// For want of memory it was never sent. Those in the queue wait until their time is over.
+    /// Memory ran out before it was sent. The extensions in the queue wait until their time is over.
     void abandon_extension() noexcept {
         const std::lock_guard lock{mutex_};
         turn_ = ExtensionTurn::free;
@@ -189,16 +189,17 @@ class Lease : public TimerEntry<TimePoint> {
         return end_hold(now);
     }
 
-    /// The same, to hand it on. Nothing: it must not be handed on. An extension that shortens may still be on
-    /// its way to a node, and would shorten the lease of the next holder; only a larger fencing token in the
-    /// counter stops it there.
+    /// The same, to hand the lease on. Nothing: it must not be handed on. An extension that shortens may
+    /// still be on its way to a node, and would shorten the lease of the next holder; only a larger fencing
+    /// token in the counter stops it there.
     std::optional<Hold> begin_hand_over(TimePoint now) {
         const std::lock_guard lock{mutex_};
         if (hold_ == Hold::held && was_shortened_ && fences.empty()) return std::nullopt;
         return end_hold(now);
     }
 
-    /// By an extension. Then no fencing tokens are handed on, so that the next holder takes new ones.
+    /// Whether an extension shortened it. Then no fencing tokens are handed on, so that the next holder takes
+    /// new ones.
     [[nodiscard]] bool was_shortened() const {
         const std::lock_guard lock{mutex_};
         return was_shortened_;

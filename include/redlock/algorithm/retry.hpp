@@ -49,7 +49,7 @@ struct TimeBudget {
     }
 };
 
-/// Whether another attempt may follow this many that failed, the last of them so.
+/// Whether another attempt may follow. `attempts` have failed, the last of them with `failure`.
 [[nodiscard]] inline bool may_retry(const RetryPolicy& retry, const Failure& failure,
                                     std::uint32_t attempts) noexcept {
     if (failure == errc::cancelled || failure == errc::invalid_argument) return false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Texts that end in a log: one line, and nothing in them that does more than show.
+// Texts for logs: each is one line, and holds nothing that drives a terminal or cannot be seen.
 #pragma once
 
 #include <concepts>
@@ -11,7 +11,7 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// At most so many bytes, cut between two characters where the text is UTF-8.
+/// The first `longest` bytes at most, cut between two characters where the text is UTF-8.
 [[nodiscard]] inline std::string_view cut_to(std::string_view text, std::size_t longest) noexcept {
     if (text.size() <= longest) return text;
     std::size_t end = longest;
@@ -51,15 +51,15 @@ class Part {
     std::string_view text_;
 };
 
-/// One text of many parts. Messages are many: a chain of operator+, or a std::string for each number, would
-/// cost the compiler several times as much.
+/// One text of many parts. There are many messages: a chain of operator+, or a std::string for each number,
+/// would cost the compiler several times as much.
 [[nodiscard, gnu::noinline]] inline std::string joined(std::initializer_list<Part> parts) {
     std::string whole;
     for (const Part& part : parts) whole.append(part.text());
     return whole;
 }
 
-/// Reads a whole number of decimal digits alone. False where it is none, or 2^64 and more.
+/// Reads a whole number. False: the text is not decimal digits alone, or the number is 2^64 or more.
 [[nodiscard]] inline bool read_number(std::string_view digits, std::uint64_t& number) noexcept {
     constexpr std::uint64_t most = ~std::uint64_t{0};
     number = 0;
@@ -78,14 +78,14 @@ class Part {
     return joined({"'", shown, shown.size() < name.size() ? "…'" : "'"});
 }
 
-/// What a text begins with.
+/// The first character of a text.
 struct Character {
     char32_t code = 0;
     std::size_t size = 1;  ///< in bytes
     bool is_valid = true;  ///< false: one byte that is not UTF-8
 };
 
-/// Of a text that is not empty.
+/// The text must not be empty.
 [[nodiscard]] inline Character first_character(std::string_view text) noexcept {
     const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
     if (byte(0) < 0x80U) return {byte(0), 1, true};

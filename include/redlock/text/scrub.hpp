@@ -21,7 +21,7 @@ class EchoFinder {
     explicit EchoFinder(std::string_view text) : text_{text}, is_covered_(text.size()) {}
 
     void cover(std::string_view secret) {
-        // A server that takes an argument for a C string stops at its first NUL.
+        // A server that treats an argument as a C string stops at its first NUL.
         const std::size_t nul = secret.find('\0');
         if (nul != std::string_view::npos) cover(secret.substr(0, nul));
         if (secret.empty()) return;
@@ -49,7 +49,7 @@ class EchoFinder {
     }
 
    private:
-    /// So many bytes of the text stand for so many of the secret.
+    /// How many bytes of the text stand for how many of the secret.
     struct Echo {
         std::size_t length = 0;
         std::size_t secret = 0;
@@ -66,9 +66,9 @@ class EchoFinder {
         return is_open && (end >= text_.size() || !is_alphanumeric(text_[end]));
     }
 
-    /// Whether it says so much of the secret that it is no chance.
+    /// Whether it shows so much of the secret that it cannot be a coincidence.
     [[nodiscard]] bool tells(const Echo& echo, std::size_t at, std::string_view secret) const noexcept {
-        constexpr std::size_t long_enough = 4;  // less than that is part of many a word
+        constexpr std::size_t long_enough = 4;  // many words have less than that in common
         constexpr std::size_t long_prefix = 8;
         if (echo.secret < std::min(secret.size(), long_prefix)) return false;
         return echo.length >= long_enough || is_delimited(at, at + echo.length);
@@ -87,7 +87,7 @@ class EchoFinder {
         return echo;
     }
 
-    /// How many bytes at the beginning of the text are this one: 0 or 1.
+    /// How many bytes at the beginning of the text stand for this letter of the secret: 0 or 1.
     [[nodiscard]] static std::size_t byte_of(char letter, std::string_view text) noexcept {
         if (text.empty()) return 0;
         if (text.front() == letter) return 1;
@@ -128,7 +128,7 @@ class EchoFinder {
 [[nodiscard]] inline std::string scrubbed(std::string_view text, std::span<const std::string_view> secrets) {
     constexpr std::size_t longest_read = 1024;
     constexpr std::size_t longest = 256;
-    // What is cut here could end within a secret, and then is not shown.
+    // The cut may be within a secret; then that part of it is not shown.
     const std::string_view read = cut_to(text, longest_read);
     std::size_t end = read.size() < text.size() ? read.size() - longest : read.size();
     for (const std::string_view listing : {", with args", "with args beginning with"}) {

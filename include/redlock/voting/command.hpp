@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is said to a node. The scripts are in scripts.hpp, the replies in reply.hpp.
+// What is sent to a node. The scripts are in scripts.hpp, the replies in reply.hpp.
 #pragma once
 
 #include <algorithm>
@@ -52,7 +52,7 @@ class Command {
         return full;
     }
 
-    /// What it says, the command's name first; views of its bytes. For errors: not fast.
+    /// Its arguments, the command's name first, as views of its bytes. Slow: only for errors.
     [[nodiscard]] std::vector<std::string_view> arguments() const {
         std::string_view rest = bytes_;
         const auto number = [&rest]() -> std::size_t {

@@ -39,7 +39,7 @@ struct Answer {
     return reply.kind == Reply::Kind::error && reply.text.starts_with("NOSCRIPT");
 }
 
-/// Whether an error is of this kind. What a script's command met is in the middle, before Redis 7.
+/// Whether an error has this code. Before Redis 7 the code of an error within a script is in the middle.
 [[nodiscard]] inline bool has_code(std::string_view error, std::string_view code) {
     const auto is_at = [&](std::size_t at) {
         const std::string_view rest = error.substr(at);
@@ -52,7 +52,7 @@ struct Answer {
     return false;
 }
 
-/// An error that says that the node is not, or we are not, what the log-in said (R29).
+/// An error that says that the node is not, or we are not, what the login said (R29).
 [[nodiscard]] inline bool is_contradiction(const Reply& reply) {
     if (reply.kind != Reply::Kind::error) return false;
     for (const std::string_view code : {"READONLY", "MOVED", "ASK", "NOAUTH", "DENIED"}) {
@@ -85,7 +85,7 @@ struct Answer {
     return answer;
 }
 
-/// Granted: it answered.
+/// The vote on a peek is granted where the node answered.
 [[nodiscard]] inline Answer read_peek_reply(const Reply& reply) {
     Answer answer{Vote::granted, {}, {}};
     if (reply.kind != Reply::Kind::array || reply.elements.empty() || reply.elements.size() % 3 != 0) {
@@ -118,7 +118,7 @@ struct Answer {
     return {Vote::refused, "an unexpected reply", {}};
 }
 
-/// The same, and where it is an error without what was said in the request.
+/// The same. The text of an error is shown without the secrets of the request.
 [[nodiscard]] inline Answer read_reply(const Command& command, const Reply& reply) {
     if (is_unknown_script(reply)) return {Vote::refused, "NOSCRIPT it does not know the script", {}};
     Answer answer = read_reply(command.kind(), reply);

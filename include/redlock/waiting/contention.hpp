@@ -217,7 +217,8 @@ class Contention {
         co_return true;
     }
 
-    /// When it begins: by the retry policy, later where a release will notify. False: there is none.
+    /// Sets when the next attempt begins: by the retry policy, later where a release will notify. False:
+    /// there is none.
     Task<bool> next_attempt(WaiterType& waiter) {
         const RetryPolicy& retry = engine_.options().retry;
         const Failure& failure = *waiter.failure;
@@ -257,14 +258,14 @@ class Contention {
         return !is_unreachable_too_long(waiter);
     }
 
-    /// While another call of this process holds the resources.
+    /// Notes that another call of this process holds the resources.
     static void note_own_lease(WaiterType& waiter) {
         waiter.failure =
             Failure{errc::contended, joined({"this process itself holds ", describe(*waiter.claim)})};
         waiter.failure->set_attempts(waiter.attempts);
     }
 
-    /// Since when no quorum has answered the waiters for these resources.
+    /// Notes since when no quorum has answered the waiters for these resources.
     void note_silence(WaiterType& waiter, TimePoint started, std::chrono::nanoseconds took) {
         LocalQueue<TimePoint>& queue = *waiter.queue;
         if (*waiter.failure != errc::unreachable) {
@@ -290,7 +291,7 @@ class Contention {
         waiter.lead = engine_.lead_for(waiter.claim->resources.front(), waiter.silent_leads);
     }
 
-    /// Why the wait of one that is not first is over; none: it is not.
+    /// Why the wait is over of a waiter that is not first; none: it is not over.
     [[nodiscard]] std::optional<Failure> end_of_wait(const WaiterType& waiter) const {
         if (is_unreachable_too_long(waiter)) {
             return Failure{
@@ -323,7 +324,7 @@ class Contention {
         if (const auto suspended = waiter->suspended) engine_.resume(*suspended);
     }
 
-    /// From 0 to 1.
+    /// A random number from 0 to 1.
     [[nodiscard]] double draw_fraction() const {
         std::array<unsigned char, 4> bytes{};
         engine_.transport().random(bytes);

@@ -24,13 +24,13 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// After it a waiter that nobody notifies looks again for the first time.
+/// How long a waiter that nobody notifies waits before it first looks again.
 inline constexpr std::chrono::nanoseconds first_interval = std::chrono::milliseconds{250};
 
 template <class TimePoint>
 struct LocalQueue;
 
-/// A call that waits, from its first attempt to its last. The driver's.
+/// A call that waits, from its first attempt to its last. Only the driver uses it.
 template <class TimePoint>
 struct Waiter {
     Waiter(Ref<const Claim> what, const LockOptions& options, const TimeBudget<TimePoint>& time, Call* caller,
@@ -129,7 +129,7 @@ struct LocalQueue {
     return name;
 }
 
-/// The driver's, where nothing else is said.
+/// Only the driver uses it, unless a function says otherwise.
 template <class TimePoint>
 class LocalQueues {
    public:
@@ -173,7 +173,7 @@ class LocalQueues {
         return queue.first;
     }
 
-    /// Behind the one that is first by then.
+    /// The waiter goes on: it queues behind the one that is first by then.
     void step_back(WaiterType& waiter) {
         QueueType& queue = *waiter.queue;
         --queue.aside;

@@ -26,7 +26,7 @@
 
 namespace redlock::inline v0_1::detail {
 
-/// The driver's.
+/// Only the driver uses it.
 template <class Transport, class Clock>
 class NodeQueue {
    public:
