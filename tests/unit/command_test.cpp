@@ -133,7 +133,7 @@ unsigned slot_of(std::string_view key) {
 }
 
 // All names of up to 6 letters, of which only braces matter.
-TEST(Keys_beside_a_resource, are_on_its_slot_but_for_a_closing_brace_without_a_tag_and_are_its_own) {
+TEST(KeysBesideAResource, are_on_its_slot_but_for_a_closing_brace_without_a_tag_and_are_its_own) {
     ASSERT_EQ(slot_of("123456789"), 0x31C3U % 16384);
     std::map<std::string, std::string> owners;
     std::vector<std::string> names{""};
