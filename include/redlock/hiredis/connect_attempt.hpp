@@ -65,7 +65,7 @@ class ConnectAttempt {
     [[nodiscard]] Stage stage() const noexcept { return stage_; }
     /// Why the attempt failed: of all reasons the most telling one. Only of an attempt that failed.
     [[nodiscard]] const Reason& reason() const noexcept { return *reason_; }
-    [[nodiscard]] const Login& log_in() const noexcept { return *login_; }
+    [[nodiscard]] const Login& login() const noexcept { return *login_; }
     /// Only of an attempt that is ready.
     [[nodiscard]] Stream take_stream() { return *std::move(stream_); }
     /// Whether the former connection is as good as ended.

@@ -185,8 +185,8 @@ class Connection {
 
     void come_up(std::size_t node, detail::TransportEvents& events) {
         if (stream_ && !replace_stream(node, events)) return;
-        const detail::NodeInfo info = attempt_->log_in().info();
-        route_.previous = attempt_->log_in().identity();
+        const detail::NodeInfo info = attempt_->login().info();
+        route_.previous = attempt_->login().identity();
         route_.addresses.on_success();
         stream_ = attempt_->take_stream();
         attempt_.reset();
