@@ -256,12 +256,15 @@ misuse)
         grep -qE -- "$reason" <<<"$output" || fail "$source, but not because of '$reason': $output"
     done
     ;;
-no_exceptions)
+requirements)
     # The first error is the one that says it, whatever header comes first.
     for header in "$source_dir"/include/redlock/*.hpp; do
-        output=$("$CXX" -std=c++20 -fno-exceptions -fsyntax-only "-I$source_dir/include" -x c++ "$header" 2>&1) &&
-            fail "$header compiles without exceptions"
-        grep -m 1 'error' <<<"$output" | grep -q 'redlock needs exceptions' || fail "$header: $output"
+        for lack in '-std=c++20 -fno-exceptions:redlock needs exceptions' '-std=c++17:redlock needs C++20'; do
+            read -r -a flags <<<"${lack%%:*}"
+            output=$("$CXX" "${flags[@]}" -fsyntax-only "-I$source_dir/include" -x c++ "$header" 2>&1) &&
+                fail "$header compiles with ${lack%%:*}"
+            grep -m 1 'error' <<<"$output" | grep -q "${lack#*:}" || fail "$header: $output"
+        done
     done
     ;;
 *)

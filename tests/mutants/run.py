@@ -221,8 +221,9 @@ class Workshop:
             findings.property = "crashes or never ends"
 
     def run_tests_of(self, name, sources, *libraries):
-        """As one translation unit, with what they share."""
-        sources = [*sources, *sorted((ROOT / "tests" / "support").glob("*.cpp"))]
+        """As one translation unit, with what they share. The unit tests start no server."""
+        if name != "unit":
+            sources = [*sources, *sorted((ROOT / "tests" / "support").glob("*.cpp"))]
         unity = self.folder / f"{name}.cpp"
         unity.write_text("".join(f'#include "{path.relative_to(ROOT / "tests")}"\n'
                                  for path in sources if path.name != "clock_shim.cpp"))
