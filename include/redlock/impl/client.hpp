@@ -24,9 +24,7 @@
 #include "redlock/algorithm/protocol.hpp"
 #include "redlock/algorithm/retry.hpp"
 #include "redlock/algorithm/round_factory.hpp"
-#include "redlock/clock.hpp"
 #include "redlock/engine/engine.hpp"
-#include "redlock/engine/transport.hpp"
 #include "redlock/engine/upcalls.hpp"
 #include "redlock/inspect.hpp"
 #include "redlock/options.hpp"
@@ -45,9 +43,6 @@ namespace redlock::inline v0_1::detail {
 template <class Transport, class Clock>
 class Client final : private Upcalls<typename Clock::time_point>,
                      private LeaseEvents<typename Clock::time_point> {
-    static_assert(IsTransport<Transport>, "a Transport is what engine/transport.hpp says");
-    static_assert(v0_1::Clock<Clock>, "a Clock is what clock.hpp says");
-
    public:
     using EngineType = Engine<Transport, Clock>;
     using TimePoint = typename Clock::time_point;
