@@ -188,7 +188,7 @@ def wrong_architecture(texts):
     parts = sections(texts[ARCHITECTURE])
     problems = list(wrong_rooms(texts, parts.get("Rooms", "")))
     walks = {title: text for title, text in parts.items() if title.startswith("The way of ")}
-    if len(walks) < 4:
+    if len(walks) < 5:
         problems.append(f"only {len(walks)} walks")
     for title, text in walks.items():
         problems += wrong_walk(texts, title, text)
