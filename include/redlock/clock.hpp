@@ -125,6 +125,16 @@ template <class TimePoint>
     }
 }
 
+/// Whether `point` has passed by every reading. What must not begin before others have ended asks this; what
+/// must end in time asks `now - point >= 0`.
+template <class TimePoint>
+[[nodiscard]] constexpr bool has_surely_passed(const TimePoint& point, const TimePoint& now) noexcept {
+    for (std::size_t i = 0; i < reading_count<TimePoint>; ++i) {
+        if (is_before(now, point, i)) return false;
+    }
+    return true;
+}
+
 }  // namespace detail
 
 }  // namespace redlock::inline v0_1

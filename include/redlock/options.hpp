@@ -84,7 +84,7 @@ struct Options {
     /// A node that restarted less than this ago does not vote in acquires, since it may have forgotten.
     /// Set it to the longest ttl in use where nodes do not fsync always. A node that does not permit INFO
     /// does not vote either. A new server reports its uptime in whole seconds, so one second less is counted.
-    /// 0: off. Up to 1 year.
+    /// Where this machine's clocks differ, as after suspend, the slower one counts. 0: off. Up to 1 year.
     std::chrono::milliseconds restart_quarantine{0};
     /// A release notifies a waiter, which need not poll. Off, or where a node does not permit pub/sub,
     /// waiters use `retry` alone. All clients of a resource should have the same.

@@ -278,14 +278,14 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         const std::stop_callback on_lost{lost, [&] { told_at = engine_.now(); }};
         if (lost.stop_possible()) keep(lease);
 
-        const std::int64_t steps = random.between(0, 3);
+        const std::int64_t steps = plan_.holds_to_the_end ? 0 : random.between(0, 3);
         for (std::int64_t i = 0; i < steps && !is_over_; ++i) {
             const auto hold = random.spread(std::chrono::nanoseconds{10'000}, half(how.ttl));
             co_await engine_.sleep_until(engine_.now() + hold, nullptr);
             if (!is_over_ && random.chance(60)) co_await extend(lease, draw_ttl(random));
         }
         const std::uint64_t ending = random.below(10);
-        if (ending >= 7 && !is_over_) {
+        if ((ending >= 7 || plan_.holds_to_the_end) && !is_over_) {
             constexpr std::chrono::nanoseconds bit = std::chrono::milliseconds{1};
             co_await engine_.sleep_until(lease->valid_until() + bit, nullptr);
             if (lost.stop_possible()) check_told(*lease, told_at);
@@ -439,6 +439,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     }
 
     [[nodiscard]] milliseconds draw_ttl(Random& random) const {
+        if (plan_.holds_to_the_end) return plan_.ttl_max;
         const std::uint64_t which = random.below(6);
         if (which == 0) return plan_.ttl_max;
         if (which == 1) return std::max(plan_.ttl / 4, milliseconds{10});
@@ -451,7 +452,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         const std::uint64_t which = random.below(5);
         if (which >= 2) how.wait = random.spread(milliseconds{10}, 2 * plan_.ttl_max);
         if (which == 4) how.wait = forever;
-        how.renew = random.one_in(3);
+        how.renew = random.one_in(3) && !plan_.holds_to_the_end;
         how.renew_limit = random.between(how.ttl, 4 * how.ttl);
         return how;
     }

@@ -117,6 +117,7 @@ struct Plan {
     std::array<Instant, clients_max> starts_at{};  ///< a process that starts later
     bool loads_scripts = false;                    ///< when connecting; else they are sent when missing
     bool hands_over = false;                       ///< locks are detached and adopted, some of them twice
+    bool holds_to_the_end = false;                 ///< every lease lasts ttl_max and is held until it is over
     bool hides_run_ids = false;  ///< INFO is forbidden: connections cannot end their predecessors
     std::vector<Fault> faults;
     Hooks* hooks = nullptr;  ///< of a scenario, in place of draws
@@ -178,11 +179,13 @@ class Planner {
         draw_clocks();
         draw_faults();
         draw_slews();
+        draw_tight_quarantine();
         return std::move(plan_);
     }
 
    private:
     using Kind = Fault::Kind;
+    static constexpr std::int64_t steepest_slew_ppm = 100'000;
 
     void draw_size() {
         constexpr std::array<std::uint32_t, 8> node_counts{5, 5, 5, 5, 3, 3, 4, 7};
@@ -236,9 +239,27 @@ class Planner {
 
     /// As far as a kernel slews, which is more than any permitted drift: the other reading compensates.
     void draw_slews() {
-        constexpr std::int64_t steepest = 100'000;
         if (!random_.one_in(4)) return;
-        for (auto& ppm : plan_.slew_ppm) ppm = draw_drift(steepest);
+        for (auto& ppm : plan_.slew_ppm) ppm = draw_drift(steepest_slew_ppm);
+    }
+
+    /// Nodes forget a lease as soon as it is there, and their quarantine is as long as the lease, while the
+    /// others try all the time: one that ends early is seen. Drawn last, so that other plans do not change.
+    void draw_tight_quarantine() {
+        Options& options = plan_.options;
+        if (options.restart_quarantine.count() == 0 || random_.chance(50)) return;
+        plan_.holds_to_the_end = true;
+        if (random_.chance(50)) plan_.faults.clear();
+        for (auto& ppm : plan_.slew_ppm) ppm = draw_drift(steepest_slew_ppm);
+        options.retry.base = std::max(milliseconds{1}, plan_.ttl_max / 64);
+        options.retry.cap = 2 * options.retry.base;
+        for (std::uint32_t node = 0; node < plan_.node_count; ++node) {
+            if (random_.chance(30)) continue;
+            Fault fault{.kind = Kind::crash_lose, .node = node};
+            fault.at = random_.spread(Instant{milliseconds{1}}, Instant{plan_.ttl_max} / 8);
+            fault.lasts = random_.spread(Instant{milliseconds{1}}, Instant{plan_.ttl_max} / 8);
+            plan_.faults.push_back(fault);
+        }
     }
 
     /// Often at the bound itself, where errors show.

@@ -253,6 +253,20 @@ TEST(Quarantine, R25_an_uptime_counts_a_second_less) {
     EXPECT_TRUE(locks.try_lock("name", 1s));
 }
 
+// Else two would hold it: this client's clock is slewed to run fast, and the holder's is not.
+TEST(Quarantine, R25_is_over_when_it_is_by_both_clocks) {
+    struct Readings {
+        LeaseClock::time_point point;
+        [[nodiscard]] LeaseClock::time_point now() const { return point; }
+    };
+    const LeaseClock::time_point began{100s, 50s};
+    detail::Eligibility<LeaseClock::time_point> eligibility;
+    eligibility.on_up({.run_id = "a server"}, 10s, began);
+    EXPECT_TRUE(eligibility.objection(Readings{{110s, 59s}}));
+    EXPECT_TRUE(eligibility.objection(Readings{{109s, 60s}}));
+    EXPECT_FALSE(eligibility.objection(Readings{{110s, 60s}}));
+}
+
 // The clock of a server was set back since it started, or far forward.
 TEST(Quarantine, R25_is_never_longer_than_itself_whatever_a_server_says_of_its_uptime) {
     constexpr std::chrono::seconds wild[] = {-7200s, std::chrono::seconds::min()};

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "redlock/clock.hpp"
 #include "redlock/engine/transport.hpp"
 #include "redlock/result.hpp"
 
@@ -50,14 +51,15 @@ class Eligibility {
     [[nodiscard]] std::uint64_t server() const noexcept { return is_unknown_ ? 0 : server_of(run_id_); }
 
     /// Why the node must not give fencing tokens or grant an acquire; nothing: it may. Reads the clock only
-    /// where there is a quarantine.
+    /// where there is a quarantine, which is over when it is by every reading: holders' leases are measured
+    /// by other clocks.
     template <class Clock>
     [[nodiscard]] std::optional<Fault> objection(const Clock& clock) const {
         if (!has_quarantine_) return std::nullopt;
         if (is_unknown_) {
             return Fault{Vote::quarantined, "it does not say when it started; is INFO permitted?"};
         }
-        if ((clock.now() - quarantined_until_).count() < 0) {
+        if (!has_surely_passed(quarantined_until_, clock.now())) {
             return Fault{Vote::quarantined, "it restarted a short while ago and may have forgotten"};
         }
         return std::nullopt;
