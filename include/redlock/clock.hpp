@@ -16,7 +16,9 @@
 namespace redlock::inline v0_1 {
 
 /// A clock gives now(). `later - earlier` is the elapsed time, rounded up where the clock cannot tell
-/// exactly, and negative where `later` is to come: `now - deadline >= 0` means that the deadline has passed.
+/// exactly, and negative where `later` is to come. So `now - end >= 0` means that the end may have come, which
+/// is right for what must end in time; `end - now <= 0` that it has come for certain, which is right for what
+/// must not begin early.
 template <class C>
 concept Clock = std::copyable<C> &&
     requires(const C& clock, typename C::time_point t, std::chrono::nanoseconds d) {
@@ -123,16 +125,6 @@ template <class TimePoint>
     } else {
         return earlier(a, b);
     }
-}
-
-/// Whether `point` has passed by every reading. What must not begin before others have ended asks this; what
-/// must end in time asks `now - point >= 0`.
-template <class TimePoint>
-[[nodiscard]] constexpr bool has_surely_passed(const TimePoint& point, const TimePoint& now) noexcept {
-    for (std::size_t i = 0; i < reading_count<TimePoint>; ++i) {
-        if (is_before(now, point, i)) return false;
-    }
-    return true;
 }
 
 }  // namespace detail

@@ -144,12 +144,6 @@ struct Plan {
         return !may_forget() || (options.restart_quarantine >= ttl_max && !hides_run_ids);
     }
 
-    /// Whether a client may believe that a key has expired when it has not: its clock is slewed to run ahead,
-    /// and it stops repeating a release.
-    [[nodiscard]] bool may_give_up_early() const {
-        return std::any_of(slew_ppm.begin(), slew_ppm.end(), [](std::int64_t ppm) { return ppm > 0; });
-    }
-
     /// Whether all wall clocks agree well enough to stand in for a fencing counter that was lost.
     [[nodiscard]] bool has_true_clocks() const {
         const auto is_off = [](std::int64_t n) { return n != 0; };

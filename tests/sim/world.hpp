@@ -110,7 +110,7 @@ class World {
                 if (ModelStore::is_counter(entry) || is_excused(n)) continue;
                 if (ModelStore::is_queue(entry)) {
                     check_queue(n, entry);
-                } else if (!is_excused(entry.value) && !plan_.may_give_up_early()) {
+                } else if (!is_excused(entry.value)) {
                     history_.report(Property::no_orphans, "node " + std::to_string(n) + " still has " +
                                                               entry.key + " with token " +
                                                               entry.value.substr(0, 6));

@@ -87,6 +87,17 @@ TEST(KeyRecords, R34_a_confirmed_release_ends_the_record) {
     EXPECT_FALSE(keys.until(0, next, hour_and(6s))) << "what was sent before it cannot run after it";
 }
 
+// One of this machine's clocks may be slewed to run fast, and the node's is not.
+TEST(KeyRecords, R34_are_gone_when_the_ttl_is_over_by_both_clocks) {
+    detail::KeyRecords<LeaseClock::time_point> keys{1};
+    const detail::Link<LeaseClock::time_point> link{1, {100s, 50s}};
+    keys.on_sent(0, link, 10s);
+    keys.on_answered(0, LeaseClock::time_point{110s, 60s});
+    EXPECT_TRUE(keys.until(0, link, {110s, 59s}));
+    EXPECT_TRUE(keys.until(0, link, {109s, 60s}));
+    EXPECT_FALSE(keys.until(0, link, {110s, 60s}));
+}
+
 // ---- the releases that follow from it ---------------------------------------------------------------------
 
 using Owed = detail::PendingReleases<ManualClock::time_point>;
@@ -113,6 +124,22 @@ TEST(PendingReleases, R34_are_urgent_until_the_keys_are_gone_and_then_forgotten)
     owed.expire(0, link, hour_and(10s));
     EXPECT_TRUE(owed.empty());
     EXPECT_FALSE(owed.next_due());
+}
+
+TEST(PendingReleases, R34_are_urgent_until_the_keys_are_gone_by_both_clocks) {
+    using Point = LeaseClock::time_point;
+    detail::PendingReleases<Point> owed;
+    const detail::Link<Point> link{1, {100s, 50s}};
+    const Point end{110s, 60s};
+    owed.add(detail::make_ref<detail::Round<Point>>(
+                 detail::release_command(detail::Claim{std::vector<std::string>{"x"}}, Token::parse("t")), 1U,
+                 link.since, link.since),
+             end, 16);
+    owed.expire(0, link, {110s, 58s});
+    ASSERT_TRUE(owed.are_urgent());
+    EXPECT_EQ(owed.next_due(), (Point{112s, 60s})) << "it is looked at again when it may be over by both";
+    owed.expire(0, link, {111s, 60s});
+    EXPECT_TRUE(owed.empty());
 }
 
 // CASES 26.

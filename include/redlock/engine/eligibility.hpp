@@ -59,7 +59,7 @@ class Eligibility {
         if (is_unknown_) {
             return Fault{Vote::quarantined, "it does not say when it started; is INFO permitted?"};
         }
-        if (!has_surely_passed(quarantined_until_, clock.now())) {
+        if ((quarantined_until_ - clock.now()).count() > 0) {
             return Fault{Vote::quarantined, "it restarted a short while ago and may have forgotten"};
         }
         return std::nullopt;

@@ -67,7 +67,7 @@ class KeyRecords final : public Counted {
         Record& record = settled(node, link);
         std::optional<TimePoint> end = record.until;
         if (record.unanswered > 0 && (!end || *end < now + record.lasts)) end = now + record.lasts;
-        if (end && (now - *end).count() >= 0) return std::nullopt;
+        if (end && (*end - now).count() <= 0) return std::nullopt;
         return end;
     }
 

@@ -83,9 +83,14 @@ class PendingReleases {
         return repeat_at_ ? first_of(expiry, *repeat_at_) : expiry;
     }
 
-    /// Forgets the releases whose keys have ended, or keeps them where their acquire may yet run.
+    /// Forgets the releases whose keys have ended for certain, or keeps them where their acquire may yet run.
     void expire(std::size_t node, const Link<TimePoint>& link, TimePoint now) {
         while (const Ref<Urgent> due = urgent_.due(now)) {
+            if (const std::chrono::nanoseconds left = due->until - now; left.count() > 0) {
+                due->deadline = now + left;
+                urgent_.update(*due);
+                continue;
+            }
             RoundPtr release = take_urgent(due);
             if (!release->keys || !release->keys->may_yet_run(node, link)) continue;
             kept_.push(std::move(release));
@@ -98,7 +103,9 @@ class PendingReleases {
 
     struct Urgent : TimerEntry<TimePoint> {
         RoundPtr release;
-        Urgent(RoundPtr round, TimePoint until) : TimerEntry<TimePoint>{until}, release{std::move(round)} {}
+        TimePoint until;  ///< the end of its keys
+        Urgent(RoundPtr round, TimePoint end)
+            : TimerEntry<TimePoint>{end}, release{std::move(round)}, until{end} {}
     };
 
     [[nodiscard]] RoundPtr take_urgent(const Ref<Urgent>& entry) {
