@@ -16,9 +16,9 @@
 namespace redlock::inline v0_1 {
 
 /// A clock gives now(). `later - earlier` is the elapsed time, rounded up where the clock cannot tell
-/// exactly, and negative where `later` is to come. So `now - end >= 0` means that the end may have come, which
-/// is right for what must end in time; `end - now <= 0` that it has come for certain, which is right for what
-/// must not begin early.
+/// exactly, and negative where `later` is to come. So `now - end >= 0` means that the end may have come,
+/// which is right for what must end in time; `end - now <= 0` that it has come for certain, which is right
+/// for what must not begin early.
 template <class C>
 concept Clock = std::copyable<C> &&
     requires(const C& clock, typename C::time_point t, std::chrono::nanoseconds d) {
