@@ -84,10 +84,7 @@ class ErrorCategory final : public std::error_category {
 }  // namespace detail
 
 /// The category of every redlock::errc. Thread-safe.
-[[nodiscard]] inline const std::error_category& error_category() noexcept {
-    static const detail::ErrorCategory category;
-    return category;
-}
+[[nodiscard]] const std::error_category& error_category() noexcept;
 
 [[nodiscard]] inline std::error_code make_error_code(errc code) noexcept {
     return {static_cast<int>(code), error_category()};

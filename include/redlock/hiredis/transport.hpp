@@ -112,7 +112,7 @@ class Transport {
 
     [[nodiscard]] std::size_t listening() const noexcept {
         std::size_t count = 0;
-        for (const auto& subscriber : subscribers_) count += subscriber->is_up() ? 1 : 0;
+        for (const auto& subscriber : subscribers_) count += subscriber->is_up() ? 1U : 0U;
         return count;
     }
 

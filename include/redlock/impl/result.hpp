@@ -14,6 +14,12 @@
 
 namespace redlock::inline v0_1 {
 
+// Out of line, so that a program that hides its symbols has no category beside the compiled library's.
+REDLOCK_INLINE const std::error_category& error_category() noexcept {
+    static const detail::ErrorCategory category;
+    return category;
+}
+
 REDLOCK_INLINE void Failure::add_details(const std::vector<std::string>& words) {
     for (std::size_t i = 0; i < nodes_.size() && i < words.size(); ++i) {
         if (nodes_[i].detail.empty()) nodes_[i].detail = words[i];

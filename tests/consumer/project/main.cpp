@@ -5,6 +5,7 @@
 #include <chrono>
 #include <iostream>
 #include <string>
+#include <system_error>
 
 std::string try_it(redlock::Redlock& locks, std::chrono::milliseconds ttl);
 
@@ -18,5 +19,11 @@ int main() {
         return 1;
     }
     std::cout << lock.error().message() << '\n' << try_it(locks, 5s) << '\n';
-    return 0;
+    try {
+        static_cast<void>(lock.value());
+    } catch (const std::system_error& error) {
+        if (error.code() == redlock::errc::unreachable) return 0;
+        std::cerr << "another code: " << error.code() << '\n';
+    }
+    return 1;
 }
