@@ -16,10 +16,13 @@ namespace redlock::inline v0_1::hiredis {
 /// A name is looked up anew for every connect, and one connect tries all its addresses (R22): first the one
 /// that worked last time, last the one that was of no use. While the look-up fails, only the one that worked
 /// last time is tried.
+template <class System>
 class Addresses {
    public:
-    Addresses(const Endpoint& endpoint, std::shared_ptr<WakeUp> wake_up)
-        : endpoint_{endpoint}, wake_up_{std::move(wake_up)} {}
+    using WakeUp = typename System::WakeUp;
+
+    Addresses(System& system, const Endpoint& endpoint, std::shared_ptr<WakeUp> wake_up)
+        : system_{system}, endpoint_{endpoint}, wake_up_{std::move(wake_up)} {}
 
     /// For a new connect.
     void begin() {
@@ -31,7 +34,7 @@ class Addresses {
             found_.push_back(endpoint_.host());
         } else if (!lookup_) {
             // One that was too slow for an earlier connect goes on: its answer is as good.
-            lookup_ = Lookups::of_process().begin(endpoint_.host());
+            lookup_ = system_.look_up(endpoint_.host());
         }
         if (lookup_) lookup_->tell(wake_up_);
     }
@@ -76,9 +79,10 @@ class Addresses {
         return address == useless_ ? 2 : 1;
     }
 
+    System& system_;
     const Endpoint& endpoint_;
     std::shared_ptr<WakeUp> wake_up_;
-    Lookups::StatePtr lookup_;
+    typename System::LookupPtr lookup_;
     std::vector<std::string> found_;  ///< in the order of trying
     std::size_t tried_ = 0;           ///< of them
     std::string current_;

@@ -16,31 +16,34 @@
 #include "redlock/engine/transport.hpp"
 #include "redlock/hiredis/addresses.hpp"
 #include "redlock/hiredis/login.hpp"
-#include "redlock/hiredis/resolver.hpp"
+#include "redlock/hiredis/reply_reader.hpp"
 #include "redlock/hiredis/stream.hpp"
+#include "redlock/hiredis/system.hpp"
 #include "redlock/options.hpp"
 #include "redlock/text/printable.hpp"
 
 namespace redlock::inline v0_1::hiredis {
 
 /// How a node is reached, and what is remembered of that from one connect to the next.
+template <class System>
 struct Route {
-    using Clock = std::chrono::steady_clock;
-
-    Route(Endpoint node, const Options& how, std::shared_ptr<WakeUp> wake_up, std::string subscribed_channel)
-        : endpoint{std::move(node)},
+    Route(System& machine, Endpoint node, const Options& how,
+          std::shared_ptr<typename System::WakeUp> wake_up, std::string subscribed_channel)
+        : system{machine},
+          endpoint{std::move(node)},
           options{how},
           channel{std::move(subscribed_channel)},
-          addresses{endpoint, std::move(wake_up)} {}
+          addresses{machine, endpoint, std::move(wake_up)} {}
     Route(const Route&) = delete;
     Route& operator=(const Route&) = delete;
 
+    System& system;
     const Endpoint endpoint;
     const Options& options;
     const std::string channel;  ///< empty: for requests
-    Addresses addresses;
-    Identity previous{};                       ///< the last connection that was ready
-    Clock::time_point ask_about_scripts_at{};  ///< not before
+    Addresses<System> addresses;
+    Identity previous{};                ///< the last connection that was ready
+    SteadyTime ask_about_scripts_at{};  ///< not before
 };
 
 /// Why it failed, as a vote and as text.
@@ -51,13 +54,14 @@ struct Reason {
 
 /// Ends as `ready` or `failed`, at the latest when connect_timeout is over. After a failure at one address it
 /// tries the next at once; an address that is silent has its share of the time.
+template <class System>
 class ConnectAttempt {
    public:
-    using Clock = Route::Clock;
+    using ByteStream = typename System::ByteStream;
     enum class Stage : std::uint8_t { looking_up, connecting, logging_in, ready, failed };
 
-    explicit ConnectAttempt(Route& route)
-        : route_{route}, until_{Clock::now() + route.options.connect_timeout} {
+    explicit ConnectAttempt(Route<System>& route)
+        : route_{route}, until_{now() + route.options.connect_timeout} {
         route_.addresses.begin();
         if (!route_.addresses.is_looking_up()) try_next();
     }
@@ -67,7 +71,7 @@ class ConnectAttempt {
     [[nodiscard]] const Reason& reason() const noexcept { return *reason_; }
     [[nodiscard]] const Login& login() const noexcept { return *login_; }
     /// Only of an attempt that is ready.
-    [[nodiscard]] Stream take_stream() { return *std::move(stream_); }
+    [[nodiscard]] Stream<ByteStream> take_stream() { return *std::move(stream_); }
     /// Whether the former connection is as good as ended.
     [[nodiscard]] bool has_ended_previous() const noexcept {
         return stage_ >= Stage::logging_in && login_ && login_->has_ended_previous();
@@ -78,7 +82,7 @@ class ConnectAttempt {
         const bool wants_to_write = stage_ == Stage::connecting || stream_->has_unwritten();
         return {stream_->fd(), static_cast<short>(wants_to_write ? POLLIN | POLLOUT : POLLIN), 0};
     }
-    [[nodiscard]] Clock::time_point deadline() const noexcept {
+    [[nodiscard]] SteadyTime deadline() const noexcept {
         if (stream_ && stream_->is_broken()) return {};
         return stage_ == Stage::looking_up ? until_ : std::min(until_, address_until_);
     }
@@ -86,11 +90,11 @@ class ConnectAttempt {
         if (stage_ == Stage::logging_in) stream_->flush();
     }
     void abandon() const noexcept {
-        if (stream_) ::close(stream_->fd());
+        if (stream_) stream_->abandon();
     }
 
     /// Goes as far as it can without waiting. `ready`: the events that poll() returned for the socket.
-    void advance(short ready, Clock::time_point now) {
+    void advance(short ready, SteadyTime when) {
         if (stage_ == Stage::looking_up) take_addresses();
         if (stage_ == Stage::connecting && (ready & (POLLOUT | POLLERR | POLLHUP)) != 0) {
             finish_connect();
@@ -98,10 +102,10 @@ class ConnectAttempt {
             receive();
         }
         if (stage_ == Stage::ready || stage_ == Stage::failed) return;
-        if (now >= until_) {
+        if (when >= until_) {
             note({Vote::timeout, within(route_.options.connect_timeout)});
             fail();
-        } else if (stage_ != Stage::looking_up && now >= address_until_) {
+        } else if (stage_ != Stage::looking_up && when >= address_until_) {
             const auto share =
                 std::chrono::duration_cast<std::chrono::milliseconds>(address_until_ - opened_);
             note({Vote::timeout, detail::joined({within(share), " at ", route_.addresses.current()})});
@@ -110,6 +114,8 @@ class ConnectAttempt {
     }
 
    private:
+    [[nodiscard]] SteadyTime now() const { return route_.system.now(); }
+
     static std::string within(std::chrono::milliseconds limit) {
         return detail::joined({"no connection within ", limit.count(), " ms"});
     }
@@ -126,8 +132,8 @@ class ConnectAttempt {
         while (route_.addresses.left() > 0) {
             const auto share = static_cast<std::int64_t>(route_.addresses.left());
             route_.addresses.next();
-            opened_ = Clock::now();
-            address_until_ = opened_ + std::max(Clock::duration::zero(), until_ - opened_) / share;
+            opened_ = now();
+            address_until_ = opened_ + std::max(SteadyTime::duration::zero(), until_ - opened_) / share;
             if (open(opened_ >= route_.ask_about_scripts_at)) return;
         }
         fail();
@@ -137,10 +143,8 @@ class ConnectAttempt {
     bool open(bool asks_about_scripts) {
         asks_about_scripts_ = asks_about_scripts;
         const std::string& address = route_.addresses.current();
-        stream_ = route_.endpoint.scheme() == Endpoint::Scheme::unix_socket
-                      ? Stream::to_socket(address)
-                      : Stream::to_address(address, route_.endpoint.port());
-        if (stream_->is_open()) {
+        stream_.emplace(route_.system.connect(route_.endpoint, address));
+        if (stream_->error().empty()) {
             stage_ = Stage::connecting;
             return true;
         }
@@ -153,7 +157,10 @@ class ConnectAttempt {
         const bool is_connected = stream_->finish_connect();
         login_.emplace(route_.endpoint, route_.options, route_.channel, route_.previous);
         stage_ = Stage::logging_in;
-        if (is_connected) return login_->begin(*stream_, asks_about_scripts_ && route_.channel.empty());
+        if (is_connected) {
+            login_->begin(stream_->out(), asks_about_scripts_ && route_.channel.empty());
+            return stream_->flush();
+        }
         const std::string why = stream_->error();
         if (!has_said_why()) hang_up({Vote::unreachable, why});
     }
@@ -161,7 +168,7 @@ class ConnectAttempt {
     /// Whether the peer has ended the connection before we sent anything, and said why: that is the reason.
     bool has_said_why() {
         ReplyPtr reply;
-        if (stream_->receive() != Stream::Received::bytes || stream_->next(reply) != Stream::Next::reply)
+        if (stream_->receive() != Received::Kind::bytes || stream_->next(reply) != ReplyReader::Next::reply)
             return false;
         if (reply->type != REDIS_REPLY_ERROR) return false;
         hang_up({Vote::refused, without_secrets(text_of(*reply), route_.endpoint)});
@@ -170,9 +177,9 @@ class ConnectAttempt {
 
     void receive() {
         do {
-            const Stream::Received received = stream_->receive();
-            if (received == Stream::Received::nothing) break;
-            if (received == Stream::Received::end) return hang_up(last_text(stream_->error()));
+            const Received::Kind received = stream_->receive();
+            if (received == Received::Kind::nothing) break;
+            if (received == Received::Kind::end) return hang_up(last_text(stream_->error()));
             if (!take_replies()) return;
         } while (stream_->may_hold_more());
         if (stream_->is_broken()) hang_up(last_text("the node closed the connection"));
@@ -183,13 +190,13 @@ class ConnectAttempt {
         ReplyPtr reply;
         for (;;) {
             switch (stream_->next(reply)) {
-                case Stream::Next::none: return true;
-                case Stream::Next::rubbish: return refuse(stream_->error());
-                case Stream::Next::reply: break;
+                case ReplyReader::Next::none: return true;
+                case ReplyReader::Next::rubbish: return refuse(stream_->error());
+                case ReplyReader::Next::reply: break;
             }
             if (login_->is_over()) return refuse("it sent a reply that nobody asked for");
-            switch (login_->take(*reply, *stream_)) {
-                case Login::Outcome::going_on: break;
+            switch (login_->take(*reply, stream_->out())) {
+                case Login::Outcome::going_on: stream_->flush(); break;
                 case Login::Outcome::done: return accept();
                 case Login::Outcome::failed: return refuse(login_->text());
             }
@@ -223,7 +230,7 @@ class ConnectAttempt {
     void hang_up(Reason reason) {
         constexpr auto a_while = std::chrono::minutes{1};
         if (asks_about_scripts_ && login_->is_at_scripts()) {
-            route_.ask_about_scripts_at = Clock::now() + a_while;
+            route_.ask_about_scripts_at = now() + a_while;
             if (open(false)) return;
         } else {
             note(std::move(reason));
@@ -244,13 +251,13 @@ class ConnectAttempt {
         stage_ = Stage::failed;
     }
 
-    Route& route_;
-    Clock::time_point until_;
-    Clock::time_point opened_{};
-    Clock::time_point address_until_{};
+    Route<System>& route_;
+    SteadyTime until_;
+    SteadyTime opened_{};
+    SteadyTime address_until_{};
     Stage stage_ = Stage::looking_up;
     bool asks_about_scripts_ = true;
-    std::optional<Stream> stream_;
+    std::optional<Stream<ByteStream>> stream_;
     std::optional<Login> login_;
     std::optional<Reason> reason_;
 };

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,8 +20,9 @@
 #include "redlock/hiredis/backoff.hpp"
 #include "redlock/hiredis/connect_attempt.hpp"
 #include "redlock/hiredis/replies.hpp"
-#include "redlock/hiredis/resolver.hpp"
+#include "redlock/hiredis/reply_reader.hpp"
 #include "redlock/hiredis/stream.hpp"
+#include "redlock/hiredis/system.hpp"
 #include "redlock/options.hpp"
 #include "redlock/text/printable.hpp"
 #include "redlock/voting/command.hpp"
@@ -31,16 +31,15 @@ namespace redlock::inline v0_1::hiredis {
 
 /// It has a stream that is in use, or an attempt to connect, or neither; or both, where the stream has been
 /// silent for so long that it may be dead. See detail::IsTransport for what the functions promise.
+template <class System>
 class Connection {
    public:
-    using Clock = std::chrono::steady_clock;
-
     /// With a channel it subscribes to that, keeps it so, and takes no requests.
-    Connection(Endpoint endpoint, const Options& options, std::shared_ptr<WakeUp> wake_up,
-               std::string channel = {})
+    Connection(System& system, Endpoint endpoint, const Options& options,
+               std::shared_ptr<typename System::WakeUp> wake_up, std::string channel = {})
         : name_{endpoint.display()},
-          route_{std::move(endpoint), options, std::move(wake_up), std::move(channel)},
-          backoff_{options.reconnect_min, options.reconnect_max},
+          route_{system, std::move(endpoint), options, std::move(wake_up), std::move(channel)},
+          backoff_{options.reconnect_min, options.reconnect_max, system.now()},
           silence_limit_{
               std::max<std::chrono::milliseconds>(std::chrono::seconds{2}, 10 * options.node_timeout)},
           is_wanted_{is_subscription()} {}
@@ -56,7 +55,7 @@ class Connection {
         attempt_.reset();
         close_stream();
         route_.addresses.on_useless();
-        backoff_.grow(Clock::now());
+        backoff_.grow(now());
     }
 
     void keep_trying(bool is_wanted) noexcept { is_wanted_ = is_wanted; }
@@ -65,14 +64,14 @@ class Connection {
     detail::Sent connect() {
         if (stream_ && has_ended_idle()) end_idle();
         if (stream_) return detail::Sent::accepted;
-        if (!attempt_ && !backoff_.forbids(Clock::now())) begin_attempt();
+        if (!attempt_ && !backoff_.forbids(now())) begin_attempt();
         return attempt_ ? detail::Sent::connecting : detail::Sent::down;
     }
 
     detail::Sent send(std::string_view request) {
         if (!stream_) return connect();
-        stream_->say(request);
-        if (unanswered_++ == 0) asked_at_ = Clock::now();
+        stream_->out().append(request);
+        if (unanswered_++ == 0) asked_at_ = now();
         return detail::Sent::accepted;
     }
 
@@ -101,8 +100,8 @@ class Connection {
     static constexpr std::size_t sockets = 2;  ///< that prepare() adds
 
     /// When to look again though nothing happens.
-    [[nodiscard]] std::optional<Clock::time_point> deadline() const noexcept {
-        if (stream_ && stream_->is_broken()) return Clock::time_point{};
+    [[nodiscard]] std::optional<SteadyTime> deadline() const noexcept {
+        if (stream_ && stream_->is_broken()) return SteadyTime{};
         if (attempt_) return attempt_->deadline();
         if (stream_) return silent_until();
         if (is_wanted_) return backoff_.until();
@@ -118,23 +117,27 @@ class Connection {
             receive(node, events);
         }
         if (!stream_ && !attempt_) return;
-        const auto now = Clock::now();
+        const SteadyTime when = now();
         if (attempt_) {
-            advance_attempt(watched_attempt_ == attempt_serial_ ? ready[1].revents : short{0}, now, node,
+            advance_attempt(watched_attempt_ == attempt_serial_ ? ready[1].revents : short{0}, when, node,
                             events);
         } else {
-            check_silence(now);
+            check_silence(when);
         }
     }
 
     /// In a forked child: closes its copy of the sockets, and touches nothing that another thread may have
     /// been changing when the process was forked.
     void abandon() const noexcept {
-        if (stream_) ::close(stream_->fd());
+        if (stream_) stream_->abandon();
         if (attempt_) attempt_->abandon();
     }
 
    private:
+    using Attempt = ConnectAttempt<System>;
+    using Stage = typename Attempt::Stage;
+
+    [[nodiscard]] SteadyTime now() const { return route_.system.now(); }
     [[nodiscard]] bool is_subscription() const noexcept { return !route_.channel.empty(); }
 
     // ---- idle --------------------------------------------------------------------------------------
@@ -143,13 +146,13 @@ class Connection {
     [[nodiscard]] bool has_ended_idle() const noexcept {
         constexpr auto recently = std::chrono::milliseconds{5};
         if (is_subscription() || unanswered_ > 0 || stream_->has_unwritten()) return false;
-        return Clock::now() - heard_at_ >= recently && stream_->has_news();
+        return now() - heard_at_ >= recently && stream_->has_news();
     }
 
     void end_idle() {
         ReplyPtr reply;
         fault_ = {Vote::unreachable, "the node closed the connection"};
-        if (stream_->receive() == Stream::Received::bytes && stream_->next(reply) == Stream::Next::reply) {
+        if (stream_->receive() == Received::Kind::bytes && stream_->next(reply) == ReplyReader::Next::reply) {
             fault_ = unasked(*reply);
         }
         end_stream();
@@ -165,20 +168,19 @@ class Connection {
     void begin_attempt() {
         ++attempt_serial_;
         attempt_.emplace(route_);
-        if (attempt_->stage() == ConnectAttempt::Stage::failed) end_attempt();
+        if (attempt_->stage() == Stage::failed) end_attempt();
     }
 
     void end_attempt() {
         if (!stream_) fault_ = attempt_->reason();
         attempt_.reset();
-        backoff_.grow(Clock::now());
+        backoff_.grow(now());
     }
 
-    void advance_attempt(short ready, Clock::time_point now, std::size_t node,
-                         detail::TransportEvents& events) {
-        attempt_->advance(ready, now);
-        if (attempt_->stage() == ConnectAttempt::Stage::ready) return come_up(node, events);
-        if (attempt_->stage() != ConnectAttempt::Stage::failed) return;
+    void advance_attempt(short ready, SteadyTime when, std::size_t node, detail::TransportEvents& events) {
+        attempt_->advance(ready, when);
+        if (attempt_->stage() == Stage::ready) return come_up(node, events);
+        if (attempt_->stage() != Stage::failed) return;
         end_attempt();
         if (!stream_) tell_down(node, events);
     }
@@ -191,7 +193,7 @@ class Connection {
         stream_ = attempt_->take_stream();
         attempt_.reset();
         const std::uint64_t serial = ++stream_serial_;
-        up_since_ = heard_at_ = Clock::now();
+        up_since_ = heard_at_ = now();
         if (!is_subscription()) events.on_up(node, info);
         if (stream_serial_ != serial || !take_replies(node, events)) return;
         stream_->flush();
@@ -200,7 +202,7 @@ class Connection {
     /// The old stream has been silent and the new one is ready. There is none while the event is reported.
     /// False when its receiver has dropped the connection.
     bool replace_stream(std::size_t node, detail::TransportEvents& events) {
-        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - silent_since());
+        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now() - silent_since());
         fault_ = {Vote::timeout, detail::joined({"no answer for ", seconds.count(), " s"})};
         close_stream();
         const std::uint64_t serial = attempt_serial_;
@@ -210,10 +212,10 @@ class Connection {
 
     // ---- silence -----------------------------------------------------------------------------------
 
-    [[nodiscard]] Clock::time_point silent_since() const noexcept { return std::max(heard_at_, asked_at_); }
+    [[nodiscard]] SteadyTime silent_since() const noexcept { return std::max(heard_at_, asked_at_); }
 
     /// Until when the silence of the stream needs no action (R19).
-    [[nodiscard]] std::optional<Clock::time_point> silent_until() const noexcept {
+    [[nodiscard]] std::optional<SteadyTime> silent_until() const noexcept {
         if (unanswered_ > 0) return std::max(silent_since() + silence_limit_, backoff_.until());
         if (is_subscription()) return heard_at_ + silence_limit_;
         return std::nullopt;
@@ -221,20 +223,20 @@ class Connection {
 
     /// Makes a second connection beside the stream, which stays in use: it may only be slow. On a
     /// subscription a request is sent first that every subscriber may send and the server is sure to answer.
-    void check_silence(Clock::time_point now) {
+    void check_silence(SteadyTime when) {
         const auto until = silent_until();
-        if (!until || now < *until) return;
+        if (!until || when < *until) return;
         if (unanswered_ > 0) return begin_attempt();
         detail::RequestWriter writer{2};
         writer.arg("SUBSCRIBE").arg(route_.channel);
-        stream_->say(std::move(writer).take());
+        stream_->out().append(std::move(writer).take());
         stream_->flush();
         unanswered_ = 1;
-        asked_at_ = now;
+        asked_at_ = when;
     }
 
     void note_sign_of_life() {
-        heard_at_ = Clock::now();
+        heard_at_ = now();
         // The attempt is not needed any more, unless it has ended the stream at the server already.
         if (attempt_ && !attempt_->has_ended_previous()) attempt_.reset();
         if (!is_subscription()) return;
@@ -251,9 +253,9 @@ class Connection {
 
     void receive(std::size_t node, detail::TransportEvents& events) {
         do {
-            const Stream::Received received = stream_->receive();
-            if (received == Stream::Received::nothing) break;
-            if (received == Stream::Received::end)
+            const Received::Kind received = stream_->receive();
+            if (received == Received::Kind::nothing) break;
+            if (received == Received::Kind::end)
                 return fail({Vote::unreachable, stream_->error()}, node, events);
             note_sign_of_life();
             if (!take_replies(node, events)) return;
@@ -266,9 +268,9 @@ class Connection {
         const std::uint64_t serial = stream_serial_;
         ReplyPtr reply;
         while (stream_serial_ == serial) {
-            const Stream::Next next = stream_->next(reply);
-            if (next == Stream::Next::none) return true;
-            if (next == Stream::Next::rubbish) {
+            const ReplyReader::Next next = stream_->next(reply);
+            if (next == ReplyReader::Next::none) return true;
+            if (next == ReplyReader::Next::rubbish) {
                 fail({Vote::refused, stream_->error()}, node, events);
             } else if (is_subscription()) {
                 take_message(*reply, node, events);
@@ -321,24 +323,24 @@ class Connection {
     }
 
     std::string name_;
-    Route route_;
+    Route<System> route_;
     Backoff backoff_;
     std::chrono::milliseconds silence_limit_;
     bool is_wanted_;  ///< poll() is to connect by itself
 
-    std::optional<ConnectAttempt> attempt_;
+    std::optional<Attempt> attempt_;
     std::uint64_t attempt_serial_ = 0;
     std::uint64_t watched_attempt_ = 0;  ///< the one that poll was asked about
     Reason fault_{Vote::unreachable, "not connected yet"};
 
-    std::optional<Stream> stream_;
+    std::optional<Stream<typename System::ByteStream>> stream_;
     std::uint64_t stream_serial_ = 0;  ///< a new one with every beginning and end
     std::uint64_t watched_stream_ = 0;
-    Clock::time_point up_since_{};
-    Clock::time_point heard_at_{};  ///< last
-    Clock::time_point asked_at_{};  ///< the oldest request that is unanswered, if none was answered since
-    std::size_t unanswered_ = 0;    ///< requests
-    bool has_answered_ = false;     ///< a request, on this stream
+    SteadyTime up_since_{};
+    SteadyTime heard_at_{};       ///< last
+    SteadyTime asked_at_{};       ///< the oldest request that is unanswered, if none was answered since
+    std::size_t unanswered_ = 0;  ///< requests
+    bool has_answered_ = false;   ///< a request, on this stream
     std::vector<detail::Reply> elements_;
 };
 

@@ -15,8 +15,8 @@
 
 #include "redlock/endpoint.hpp"
 #include "redlock/engine/transport.hpp"
+#include "redlock/hiredis/out_buffer.hpp"
 #include "redlock/hiredis/replies.hpp"
-#include "redlock/hiredis/stream.hpp"
 #include "redlock/options.hpp"
 #include "redlock/text/scrub.hpp"
 #include "redlock/voting/command.hpp"
@@ -45,23 +45,22 @@ class Login {
     Login(const Endpoint& endpoint, const Options& options, std::string_view channel, Identity previous)
         : endpoint_{endpoint}, options_{options}, channel_{channel}, previous_{std::move(previous)} {}
 
-    void begin(Stream& stream, bool asks_about_scripts) {
+    void begin(OutBuffer& out, bool asks_about_scripts) {
         if (!endpoint_.user().empty()) {
-            say(stream, Step::auth, {"AUTH", endpoint_.user(), endpoint_.password()});
+            say(out, Step::auth, {"AUTH", endpoint_.user(), endpoint_.password()});
         } else if (!endpoint_.password().empty()) {
-            say(stream, Step::auth, {"AUTH", endpoint_.password()});
+            say(out, Step::auth, {"AUTH", endpoint_.password()});
         }
-        say(stream, Step::info_server, {"INFO", "server"});
-        say(stream, Step::info_replication, {"INFO", "replication"});
-        say(stream, Step::id, {"CLIENT", "ID"});
-        if (channel_.empty()) prepare_for_requests(stream);
+        say(out, Step::info_server, {"INFO", "server"});
+        say(out, Step::info_replication, {"INFO", "replication"});
+        say(out, Step::id, {"CLIENT", "ID"});
+        if (channel_.empty()) prepare_for_requests(out);
         asks_about_scripts_ = asks_about_scripts;
-        if (previous_.id == 0) say_rest(stream);
-        stream.flush();
+        if (previous_.id == 0) say_rest(out);
     }
 
     /// Takes the reply to the first question that has none. Where it failed, text() says why.
-    [[nodiscard]] Outcome take(const redisReply& reply, Stream& stream) {
+    [[nodiscard]] Outcome take(const redisReply& reply, OutBuffer& out) {
         const Step step = steps_[answered_++];
         text_.clear();
         if (reply.type == REDIS_REPLY_ERROR) {
@@ -70,9 +69,8 @@ class Login {
         }
         note(step, reply);
         if (is_over() && !has_said_rest_) {
-            if (must_end_previous()) end_previous(stream);
-            say_rest(stream);
-            stream.flush();
+            if (must_end_previous()) end_previous(out);
+            say_rest(out);
         }
         return is_over() ? Outcome::done : Outcome::going_on;
     }
@@ -108,30 +106,30 @@ class Login {
         return step == Step::load || step == Step::by_name || step == Step::by_text;
     }
 
-    void say(Stream& stream, Step step, std::initializer_list<std::string_view> text) {
+    void say(OutBuffer& out, Step step, std::initializer_list<std::string_view> text) {
         detail::RequestWriter writer{text.size()};
         for (const std::string_view word : text) writer.arg(word);
-        stream.say(std::move(writer).take());
+        out.append(std::move(writer).take());
         steps_.push_back(step);
     }
 
     /// SELECT is confirmed before the first request goes out.
-    void prepare_for_requests(Stream& stream) {
+    void prepare_for_requests(OutBuffer& out) {
         if (!options_.client_name.empty())
-            say(stream, Step::set_name, {"CLIENT", "SETNAME", options_.client_name});
-        if (endpoint_.db() != 0) say(stream, Step::select, {"SELECT", detail::joined({endpoint_.db()})});
+            say(out, Step::set_name, {"CLIENT", "SETNAME", options_.client_name});
+        if (endpoint_.db() != 0) say(out, Step::select, {"SELECT", detail::joined({endpoint_.db()})});
     }
 
     /// Sends what has to wait until the former connection has been ended.
-    void say_rest(Stream& stream) {
+    void say_rest(OutBuffer& out) {
         has_said_rest_ = true;
-        if (!channel_.empty()) return say(stream, Step::subscribe, {"SUBSCRIBE", channel_});
+        if (!channel_.empty()) return say(out, Step::subscribe, {"SUBSCRIBE", channel_});
         if (!asks_about_scripts_) return;
         for (const detail::Script* script : detail::loaded_scripts)
-            say(stream, Step::load, {"SCRIPT", "LOAD", script->text});
+            say(out, Step::load, {"SCRIPT", "LOAD", script->text});
         // Without keys neither does anything, and no right to keys is needed. Some proxies want an argument.
-        say(stream, Step::by_name, {"EVALSHA", detail::sha1_of(detail::release_script), "0", "-"});
-        say(stream, Step::by_text, {"EVAL", "return 1", "0", "-"});
+        say(out, Step::by_name, {"EVALSHA", detail::sha1_of(detail::release_script), "0", "-"});
+        say(out, Step::by_text, {"EVAL", "return 1", "0", "-"});
     }
 
     [[nodiscard]] bool must_end_previous() const noexcept {
@@ -139,8 +137,8 @@ class Login {
     }
 
     /// Ends the connection before this one: requests that are still queued there must not run later.
-    void end_previous(Stream& stream) {
-        say(stream, Step::kill, {"CLIENT", "KILL", "ID", detail::joined({previous_.id})});
+    void end_previous(OutBuffer& out) {
+        say(out, Step::kill, {"CLIENT", "KILL", "ID", detail::joined({previous_.id})});
         has_ended_previous_ = true;
     }
 

@@ -17,44 +17,6 @@ namespace redlock::inline v0_1::hiredis {
     return reply.str == nullptr ? std::string_view{} : std::string_view{reply.str, reply.len};
 }
 
-// ---- arrays ------------------------------------------------------------------------------------------
-
-/// How many elements one reply may have, those of nested arrays included. hiredis allocates an array as soon
-/// as it has read its header, which would delay the driver.
-struct ElementBudget {
-    static constexpr std::size_t most = 8192;  // 1,024 resources with all that is told of each
-    std::size_t left = most;
-};
-
-/// The functions of hiredis, but for an array beyond the budget that the reader's privdata points at.
-class LimitedReplies {
-   public:
-    static void use(redisReader& reader, ElementBudget& budget) {
-        static LimitedReplies limited{*reader.fn};
-        reader.privdata = &budget;
-        reader.fn = &limited.functions_;
-    }
-
-   private:
-    explicit LimitedReplies(const redisReplyObjectFunctions& defaults) : functions_{defaults} {
-        default_create_array = defaults.createArray;
-        functions_.createArray = &create_array;
-    }
-
-    /// The count is an int in hiredis 0.14 and a size_t in 1.x. No object: the reader stops with an error.
-    template <class Count>
-    static void* create_array(const redisReadTask* task, Count count) {
-        auto& budget = *static_cast<ElementBudget*>(task->privdata);
-        const auto wanted = static_cast<std::size_t>(std::max(count, Count{0}));
-        if (wanted > budget.left) return nullptr;
-        budget.left -= wanted;
-        return default_create_array(task, count);
-    }
-
-    inline static decltype(redisReplyObjectFunctions::createArray) default_create_array = nullptr;
-    redisReplyObjectFunctions functions_;
-};
-
 // ---- errors ------------------------------------------------------------------------------------------
 
 [[nodiscard]] inline bool begins_with_any(std::string_view text,

@@ -3,12 +3,8 @@
 #pragma once
 
 #include <poll.h>
-#include <signal.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -23,20 +19,24 @@
 #include "redlock/endpoint.hpp"
 #include "redlock/engine/transport.hpp"
 #include "redlock/hiredis/connection.hpp"
+#include "redlock/hiredis/operating_system.hpp"
+#include "redlock/hiredis/system.hpp"
 #include "redlock/options.hpp"
 
 namespace redlock::inline v0_1::hiredis {
 
 /// One non-blocking connection per node. See detail::IsTransport for what each function promises.
-class Transport {
+template <class System>
+class BasicTransport {
    public:
-    Transport(std::vector<Endpoint> nodes, Options options) : options_{std::move(options)} {
+    BasicTransport(std::vector<Endpoint> nodes, Options options, System system = {})
+        : system_{std::move(system)}, options_{std::move(options)} {
         for (Endpoint& node : nodes) {
-            connections_.push_back(std::make_unique<Connection>(std::move(node), options_, wake_up_));
+            connections_.push_back(std::make_unique<Node>(system_, std::move(node), options_, wake_up_));
         }
     }
-    Transport(const Transport&) = delete;
-    Transport& operator=(const Transport&) = delete;
+    BasicTransport(const BasicTransport&) = delete;
+    BasicTransport& operator=(const BasicTransport&) = delete;
 
     [[nodiscard]] std::size_t size() const noexcept { return connections_.size(); }
     [[nodiscard]] std::string_view endpoint(std::size_t node) const noexcept {
@@ -79,15 +79,15 @@ class Transport {
         for (const auto& subscriber : subscribers_) subscriber->prepare(sockets);
         timeout = shorten(timeout);
         poll_set->until.reset();
-        if (timeout) poll_set->until = Connection::Clock::now() + std::min(*timeout, longest_wait);
+        if (timeout) poll_set->until = system_.now() + std::min(*timeout, longest_wait);
         events.on_waiting();
-        wait(sockets, timeout);
+        system_.wait(sockets, timeout);
         if (!events.on_awake()) return false;
         if (sockets[1].revents != 0) wake_up_->clear();
         for (std::size_t i = 0; i < connections_.size() + subscribers_.size(); ++i) {
             const std::size_t node = i % connections_.size();
-            Connection& connection = *(i == node ? connections_ : subscribers_)[node];
-            connection.advance(&sockets[2 + i * Connection::sockets], node, events);
+            Node& connection = *(i == node ? connections_ : subscribers_)[node];
+            connection.advance(&sockets[2 + i * Node::sockets], node, events);
         }
         return true;
     }
@@ -95,7 +95,7 @@ class Transport {
     [[nodiscard]] bool take_over() {
         constexpr std::chrono::milliseconds lateness{1};  // of a timer
         const std::shared_ptr<PollSet> poll_set = poll_set_;
-        const bool is_late = poll_set->until && Connection::Clock::now() - *poll_set->until > lateness;
+        const bool is_late = poll_set->until && system_.now() - *poll_set->until > lateness;
         std::vector<pollfd> sockets;  // a copy: the kernel writes to the other
         for (const pollfd& socket : poll_set->sockets) sockets.push_back({socket.fd, socket.events, 0});
         if (!is_late && ::poll(sockets.data(), sockets.size(), 0) <= 0) return false;
@@ -123,27 +123,26 @@ class Transport {
 
     void wake() const noexcept { wake_up_->wake(); }
 
-    void random(std::span<unsigned char> bytes) const {
-        if (::getentropy(bytes.data(), bytes.size()) != 0) {
-            throw std::system_error{errno, std::generic_category(), "redlock: getentropy"};
-        }
-    }
+    void random(std::span<unsigned char> bytes) const { system_.random(bytes); }
 
    private:
+    using Node = Connection<System>;
+    using WakeUp = typename System::WakeUp;
+
     void subscribe() {
         channel_ = wanted_channel_;
         subscribers_.clear();
         for (const auto& node : connections_) {
             if (channel_.empty()) continue;
             subscribers_.push_back(
-                std::make_unique<Connection>(node->endpoint(), options_, wake_up_, channel_));
+                std::make_unique<Node>(system_, node->endpoint(), options_, wake_up_, channel_));
         }
     }
 
     /// The timeout, shortened where a connection must be looked at before.
     [[nodiscard]] std::optional<std::chrono::nanoseconds> shorten(
         std::optional<std::chrono::nanoseconds> timeout) const {
-        std::optional<Connection::Clock::time_point> earliest;
+        std::optional<SteadyTime> earliest;
         for (const auto* connections : {&connections_, &subscribers_}) {
             for (const auto& connection : *connections) {
                 const auto deadline = connection->deadline();
@@ -151,36 +150,33 @@ class Transport {
             }
         }
         if (!earliest) return timeout;
-        const std::chrono::nanoseconds left = *earliest - Connection::Clock::now();
+        const std::chrono::nanoseconds left = *earliest - system_.now();
         return std::max(std::chrono::nanoseconds{0}, std::min(timeout.value_or(left), left));
     }
 
     /// What one thread waits for; one that takes over makes another.
     struct PollSet {
         std::vector<pollfd> sockets;
-        std::optional<Connection::Clock::time_point> until;
+        std::optional<SteadyTime> until;
         WakeUp eviction;
     };
 
     static constexpr std::chrono::nanoseconds longest_wait = std::chrono::hours{24 * 365};
 
-    /// Until something happens, or the timeout is over.
-    static void wait(std::vector<pollfd>& sockets, std::optional<std::chrono::nanoseconds> timeout) {
-        timespec limit{};
-        if (timeout) {
-            limit.tv_sec = timeout->count() / 1'000'000'000;
-            limit.tv_nsec = timeout->count() % 1'000'000'000;
-        }
-        ::ppoll(sockets.data(), sockets.size(), timeout ? &limit : nullptr, nullptr);
-    }
-
+    [[no_unique_address]] System system_;
     Options options_;
     std::shared_ptr<WakeUp> wake_up_ = std::make_shared<WakeUp>();
-    std::vector<std::unique_ptr<Connection>> connections_;
+    std::vector<std::unique_ptr<Node>> connections_;
     std::string channel_;
-    std::string wanted_channel_;                            ///< from the next poll on
-    std::vector<std::unique_ptr<Connection>> subscribers_;  ///< none, or one per node
+    std::string wanted_channel_;                      ///< from the next poll on
+    std::vector<std::unique_ptr<Node>> subscribers_;  ///< none, or one per node
     std::shared_ptr<PollSet> poll_set_ = std::make_shared<PollSet>();
+};
+
+/// Over sockets.
+class Transport : public BasicTransport<OperatingSystem> {
+   public:
+    using BasicTransport::BasicTransport;
 };
 
 static_assert(detail::IsTransport<Transport>);
