@@ -419,6 +419,30 @@ TEST(Rights, a_node_that_runs_scripts_by_their_text_alone_gets_the_text) {
     EXPECT_GE(count_of(world.handed(), "EVAL"), 9U);
 }
 
+// A login that could not ask about scripts says nothing of them, and rights change.
+TEST(Rights, R29_a_node_that_turns_out_to_run_scripts_by_their_text_alone_gets_the_text) {
+    for (const char* error : {"NOPERM this user has no permissions to run the 'evalsha' command",
+                              "ERR unknown command 'EVALSHA', with args beginning with: '1'"}) {
+        World world{3};
+        world[0].says = [&](const Request& request) -> std::optional<ScriptedReply> {
+            if (request[0] != "EVALSHA") return std::nullopt;
+            return ScriptedReply::error(error);
+        };
+        auto locks = connect_to(world, Options{});
+        for (int i = 0; i < 3; ++i) {
+            auto lock = locks.try_lock("name", 10s);
+            ASSERT_TRUE(lock) << lock.error().message();
+            world.let_arrive();
+            EXPECT_TRUE(world.get(0, "name")) << error;
+            EXPECT_TRUE(lock->unlock());
+            world.let_arrive();
+            EXPECT_FALSE(world.get(0, "name")) << error;
+        }
+        EXPECT_EQ(world[0].drops, 0U);
+        EXPECT_EQ(count_of(world.handed_to(0), "EVALSHA"), 1U) << "once";
+    }
+}
+
 // CASES 22: the server of node 0 appears at the address of node 1, whose own server is gone.
 TEST(Quorum, R24_a_server_that_moves_counts_where_it_is_up) {
     World world{3};
@@ -437,6 +461,21 @@ TEST(Quorum, R24_a_server_that_moves_counts_where_it_is_up) {
     world.clock.advance(100ms);
     static_cast<void>(locks.try_lock("connects", 10s));
     EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted) << "both are right again";
+    EXPECT_EQ(report_of(locks, world, 1).vote, Vote::granted);
+}
+
+// The name of node 0 led to another's server when it was connected. Both work, so neither connection ends.
+TEST(Quorum, R24_a_name_that_was_wrong_once_is_not_wrong_for_ever) {
+    World world{3};
+    const std::string own = std::exchange(world[0].info.run_id, world[1].info.run_id);
+    auto locks = connect_to(world);
+    ASSERT_EQ(report_of(locks, world, 1).vote, Vote::refused);
+    world[0].info.run_id = own;
+    for (int i = 0; i < 30; ++i) {
+        world.clock.advance(1s);
+        ASSERT_TRUE(locks.try_lock("finds out", 10ms)) << "one of the two votes, always";
+    }
+    EXPECT_EQ(report_of(locks, world, 0).vote, Vote::granted);
     EXPECT_EQ(report_of(locks, world, 1).vote, Vote::granted);
 }
 

@@ -122,7 +122,9 @@ class Requests {
         if (round->may_need_more()) --node.in_flight_unsure;
         Answer answer = read_reply(round->command, reply);
         note_keys(i, *round, answer, reply.kind == Reply::Kind::error);
-        if (is_unknown_script(reply) && heal(i, round)) return;
+        // The login had not asked for it, or the right to it is gone.
+        if (is_evalsha_refused(reply)) node.scripts = Scripts::by_text;
+        if ((is_unknown_script(reply) || is_evalsha_refused(reply)) && heal(i, round)) return;
         doubt(i, *round, answer);
         events_.on_answer(i, round, answer);
         if (round->traits().is_release && answer.vote == Vote::refused) on_release_refused(i, round);
@@ -139,9 +141,12 @@ class Requests {
             return drop(i, {Vote::refused, text});
         }
         // Of two nodes that lead to one server the later in the list is dropped; its role and address are
-        // looked up anew with the next connection.
+        // looked up anew with the next connection. But the earlier one, where its connection is old: it may
+        // be the one that leads to another's server since then.
         if (const auto other = nodes_.other_at(server_of(info.run_id), i)) {
-            if (*other < i) return drop(i, same_server);
+            constexpr auto old = std::chrono::seconds{10};
+            const bool is_new = clock_.now() - nodes_[*other].link.since < old;
+            if (*other < i && is_new) return drop(i, same_server);
             nodes_[*other].is_duplicate = true;  // what that one was asked, this one must not be
             drop_duplicate(*other);
         }
@@ -271,9 +276,9 @@ class Requests {
         round.keys->on_answered(i, until);
     }
 
-    /// A script that the node does not know has not run: it is sent again, with its text. Not where it could
-    /// then run after a request that was sent since: where it makes keys whose release is on the way, or is
-    /// an extension that was decided without this node.
+    /// A script that the node does not know, or does not run by its name, has not run: it is sent again, with
+    /// its text. Not where it could then run after a request that was sent since: where it makes keys whose
+    /// release is on the way, or is an extension that was decided without this node.
     bool heal(std::size_t i, const RoundPtr& round) {
         Ballot& ballot = round->ballots[i];
         if (!std::exchange(ballot.knows_script, false) || round->command.script() == nullptr) return false;
@@ -281,7 +286,7 @@ class Requests {
         const bool is_too_late =
             traits.makes_keys ? round->is_unwanted() : !traits.may_run_late && round->decided;
         if (is_too_late) {
-            teach(i, *round->command.script());
+            if (nodes_[i].scripts == Scripts::by_name) teach(i, *round->command.script());
             return false;
         }
         if (transport_.send(i, round->command.with_script_text()) != Sent::accepted) return false;

@@ -52,17 +52,23 @@ struct Answer {
     return false;
 }
 
+/// An error that says that scripts cannot be run by their names: by their text they may be.
+[[nodiscard]] inline bool is_evalsha_refused(const Reply& reply) {
+    if (reply.kind != Reply::Kind::error) return false;
+    const bool is_forbidden =
+        has_code(reply.text, "NOPERM") || reply.text.find("unknown command") != std::string_view::npos;
+    const bool names_evalsha = reply.text.find("evalsha") != std::string_view::npos ||
+                               reply.text.find("EVALSHA") != std::string_view::npos;
+    return is_forbidden && names_evalsha;
+}
+
 /// An error that says that the node is not, or we are not, what the login said (R29).
 [[nodiscard]] inline bool is_contradiction(const Reply& reply) {
     if (reply.kind != Reply::Kind::error) return false;
     for (const std::string_view code : {"READONLY", "MOVED", "ASK", "NOAUTH", "DENIED"}) {
         if (has_code(reply.text, code)) return true;
     }
-    const bool is_forbidden =
-        has_code(reply.text, "NOPERM") || reply.text.find("unknown command") != std::string_view::npos;
-    const bool names_evalsha = reply.text.find("evalsha") != std::string_view::npos ||
-                               reply.text.find("EVALSHA") != std::string_view::npos;
-    return is_forbidden && names_evalsha;
+    return is_evalsha_refused(reply);
 }
 
 [[nodiscard]] inline Answer read_acquire_reply(const Reply& reply) {
