@@ -22,16 +22,17 @@
 #include "redlock/waiting/contention.hpp"
 #include "sim/handovers.hpp"
 #include "sim/history.hpp"
-#include "sim/network.hpp"
 #include "sim/relay.hpp"
-#include "sim/transport.hpp"
 
 namespace redlock::sim {
 
+template <class Floor>
 class SimClient final : private detail::Upcalls<SimClock::time_point>,
                         private detail::LeaseEvents<SimClock::time_point> {
    public:
-    using Engine = detail::Engine<SimTransport, SimClock>;
+    using Network = typename Floor::Network;
+    using Transport = typename Floor::Transport;
+    using Engine = detail::Engine<Transport, SimClock>;
     using TimePoint = SimClock::time_point;
     template <class T>
     using Task = detail::Task<T>;
@@ -43,7 +44,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
           plan_{network.plan()},
           index_{index},
           time_{make_time()},
-          engine_{std::make_unique<SimTransport>(network, index), SimClock{time_}, plan_.options},
+          engine_{std::make_unique<Transport>(network, index, time_), SimClock{time_}, plan_.options},
           rounds_{engine_},
           protocol_{engine_, rounds_, *this},
           adoption_{engine_, rounds_},
@@ -71,6 +72,13 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         for (std::uint32_t w = 0; w < plan_.worker_count[index_]; ++w) start(wait_for_turn(relay));
     }
 
+    /// Acquires a lock of its own until the key is on every node.
+    void start_proving_service(milliseconds bound) { start(prove_service(bound)); }
+    /// What is still to be proven; -1: nothing.
+    [[nodiscard]] std::int64_t unserved_by() const noexcept { return unserved_by_; }
+    /// Whether no work is left for any node.
+    [[nodiscard]] bool is_settled() const { return engine_.is_settled(); }
+
     [[nodiscard]] bool is_done() const {
         return is_crashed_ || std::all_of(workers_.begin(), workers_.end(),
                                           [](const Worker& worker) { return worker.is_done; });
@@ -92,12 +100,16 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     void step() {
         if (is_crashed_ || network_.now() < paused_until_) return;
         if (transport().is_stopped_in_flush()) transport().go_on();
+        constexpr int enough = 10'000;
+        int turns = 0;
         do {
+            transport().set_driven(is_driven());
             cancel_due();
             if (is_keeping_) static_cast<void>(renewer_.run_due());
             engine_.take_turn();
             if (is_keeping_) renewer_due_ = renewer_.run_due();
-        } while (transport().take_wants_turn());
+        } while (transport().take_wants_turn() && ++turns < enough);
+        if (turns == enough) history_.report(Property::running, "a driver never comes to wait");
         if (transport().is_stopped_in_flush()) pause(pause_mid_send_);
         history_.look_at(index_);
     }
@@ -106,7 +118,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     [[nodiscard]] Instant next_wake() const {
         if (is_crashed_) return never;
         if (network_.now() < paused_until_) return paused_until_;
-        Instant next = transport().next_timer();
+        Instant next = is_driven() ? transport().next_timer() : never;
         if (const auto timer = engine_.next_timer()) next = std::min(next, true_time(*timer));
         if (renewer_due_) next = std::min(next, true_time(*renewer_due_));
         for (const ActiveCall& active : calls_) {
@@ -156,6 +168,17 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     }
 
    private:
+    /// As long as a call blocks its thread.
+    class Blocked {
+       public:
+        explicit Blocked(std::size_t& count) : count_{count} { ++count_; }
+        Blocked(const Blocked&) = delete;
+        Blocked& operator=(const Blocked&) = delete;
+        ~Blocked() { --count_; }
+
+       private:
+        std::size_t& count_;
+    };
     struct Worker final : detail::TaskDone {
         Task<bool> task;
         bool is_done = false;
@@ -172,7 +195,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         const Pace slewed{plan_.client_ppm[index_] + plan_.slew_ppm[index_]};
         return {&network_.now(), steady, slewed, {}, plan_.wall_skew_us[index_]};
     }
-    [[nodiscard]] SimTransport& transport() const {
+    [[nodiscard]] Transport& transport() const {
         return const_cast<Engine&>(engine_).transport();  // NOLINT: the engine has no const way to it
     }
     [[nodiscard]] Instant true_time(TimePoint local) const { return time_.when(local); }
@@ -181,6 +204,12 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     template <class... Parts>
     void note(const Parts&... parts) const {
         timeline().note(network_.now(), "client ", index_, ": ", parts...);
+    }
+
+    /// Whether a thread drives: one that is blocked in a call, or the background thread.
+    [[nodiscard]] bool is_driven() const {
+        return !plan_.wiring.rests_when_idle || blocked_ > 0 || is_keeping_ || is_over_ ||
+               !engine_.is_settled();
     }
 
     void start(Task<bool> task) {
@@ -223,6 +252,22 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
         if (!lease || is_over_) co_return false;
         has_progressed_ = true;
         co_return co_await release(lease);
+    }
+
+    Task<bool> prove_service(milliseconds bound) {
+        const TimePoint end = engine_.now() + bound;
+        const std::string name = "of client " + std::to_string(index_);
+        const milliseconds ttl = plan_.ttl_max + 4 * plan_.options.node_timeout;
+        unserved_by_ = 0;
+        while (!is_over_ && unserved_by_ >= 0 && (engine_.now() - end).count() < 0) {
+            const SimLeasePtr lease = co_await acquire(claim_of({name}), {.ttl = ttl}, std::nullopt);
+            co_await engine_.sleep_until(engine_.now() + plan_.options.node_timeout, nullptr);
+            if (!lease || is_over_) continue;
+            unserved_by_ = first_without(network_.nodes(), plan_.wiring, name, lease->token.str());
+            co_await release(lease);
+            co_await engine_.sleep_until(engine_.now() + bound / 32, nullptr);
+        }
+        co_return true;
     }
 
     // ---- the relay ---------------------------------------------------------------------------------
@@ -301,6 +346,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
 
     Task<SimLeasePtr> acquire(detail::Ref<const detail::Claim> claim, LockOptions how,
                               std::optional<TimePoint> cancel_at) {
+        const Blocked blocked{blocked_};
         detail::Call call;
         calls_.push_back({&call, cancel_at});
         const TimePoint began = engine_.now();
@@ -322,7 +368,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
             check_bound("acquire", began, bound + paused_total_ - paused_before);
         }
         if (!result) {
-            if (timeline().is_on()) note(result.error().message());
+            if (timeline().is_on() || plan_.has_secrets()) check_text(result.error().message());
             co_return nullptr;
         }
         const SimLeasePtr& lease = *result;
@@ -334,7 +380,9 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
 
     /// Stops holding it and sends the nodes nothing. From then on its keys may be left behind.
     Task<bool> hand_over(SimLeasePtr lease, Random& random) {
+        std::optional<Blocked> blocked{std::in_place, blocked_};
         const bool is_handed_on = co_await contention_.detach(lease);
+        blocked.reset();
         if (is_over_) co_return false;
         if (lease->hold() == detail::Hold::held) co_return co_await release(lease);
         renewer_.forget(*lease);
@@ -348,6 +396,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     }
 
     Task<SimLeasePtr> adopt(HandedOver handed, milliseconds ttl) {
+        const Blocked blocked{blocked_};
         const TimePoint began = engine_.now();
         const Instant began_true = network_.now();
         const auto paused_before = paused_total_;
@@ -370,6 +419,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     }
 
     Task<bool> extend(SimLeasePtr lease, milliseconds ttl) {
+        const Blocked blocked{blocked_};
         const TimePoint began = engine_.now();
         const Instant began_true = network_.now();
         const auto paused_before = paused_total_;
@@ -387,6 +437,7 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     }
 
     Task<bool> release(SimLeasePtr lease) {
+        const Blocked blocked{blocked_};
         const TimePoint began = engine_.now();
         const auto paused_before = paused_total_;
         renewer_.forget(*lease);
@@ -404,6 +455,15 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     }
 
     // ---- checks ------------------------------------------------------------------------------------
+
+    /// What users read.
+    void check_text(std::string_view text) {
+        note(text);
+        for (const std::string& secret : {plan_.wiring.password, plan_.wiring.user}) {
+            if (secret.empty() || text.find(secret) == std::string_view::npos) continue;
+            history_.report(Property::no_secrets, "a text shows a password or user: " + std::string{text});
+        }
+    }
 
     /// The bound of a call that finds no connections and waits for them first.
     [[nodiscard]] std::chrono::nanoseconds connected_timeout() const {
@@ -496,11 +556,11 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     ClientTime time_;
 
     Engine engine_;
-    detail::RoundFactory<SimTransport, SimClock> rounds_;
-    detail::Protocol<SimTransport, SimClock> protocol_;
-    detail::Adoption<SimTransport, SimClock> adoption_;
-    detail::Contention<SimTransport, SimClock> contention_;
-    detail::Renewer<SimTransport, SimClock> renewer_;
+    detail::RoundFactory<Transport, SimClock> rounds_;
+    detail::Protocol<Transport, SimClock> protocol_;
+    detail::Adoption<Transport, SimClock> adoption_;
+    detail::Contention<Transport, SimClock> contention_;
+    detail::Renewer<Transport, SimClock> renewer_;
 
     std::deque<Worker> workers_;
     std::vector<ActiveCall> calls_;
@@ -510,6 +570,8 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     Instant paused_until_{0};
     std::chrono::nanoseconds paused_total_{0};
     std::chrono::nanoseconds pause_mid_send_{0};
+    std::size_t blocked_ = 0;  ///< calls
+    std::int64_t unserved_by_ = -1;
     bool is_keeping_ = false;
     bool is_crashed_ = false;
     bool is_over_ = false;

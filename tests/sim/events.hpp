@@ -17,6 +17,7 @@ struct Event {
         to_client,  ///< the next message of a connection reaches its client
         ghost,      ///< a request is executed a second time
         echo,       ///< a notice reaches its client late
+        lookup,     ///< of a host name ends
         wake,       ///< a client has something to do
         fault,      ///< begins
         fault_end,
@@ -30,6 +31,9 @@ struct Event {
         return at != other.at ? at > other.at : order > other.order;
     }
 };
+
+/// Whether a node learns that a client has gone.
+enum class Farewell : std::uint8_t { spoken, none };
 
 class EventQueue {
    public:

@@ -91,6 +91,12 @@ class ModelRedis {
     void permit(Permissions permissions) noexcept { permissions_ = permissions; }
     void learn_scripts() noexcept { known_.fill(true); }
     void forget_scripts() noexcept { known_.fill(false); }
+    [[nodiscard]] bool knows(std::string_view sha1) const {
+        for (std::size_t i = 0; i < scripts.size(); ++i) {
+            if (known_[i] && sha1 == detail::sha1_of(*scripts[i])) return true;
+        }
+        return false;
+    }
     [[nodiscard]] ModelStore& store() noexcept { return store_; }
 
     /// Keys that have not expired.

@@ -12,7 +12,9 @@
 
 #include "sim/events.hpp"
 #include "sim/hooks.hpp"
+#include "sim/links.hpp"
 #include "sim/node.hpp"
+#include "sim/outcome.hpp"
 #include "sim/plan.hpp"
 #include "sim/random.hpp"
 #include "sim/timeline.hpp"
@@ -41,9 +43,6 @@ struct Message {
     detail::NodeInfo info{};
 };
 
-/// Whether a node learns that a subscriber has gone. (Without a subscriber it makes no difference.)
-enum class Farewell : std::uint8_t { spoken, none };
-
 /// Messages that have reached a client and that its transport has not read yet.
 struct Arrival {
     ConnectionId connection;
@@ -53,14 +52,16 @@ struct Arrival {
 class Network {
    public:
     Network(const Plan& plan, const Instant& now, EventQueue& queue, Timeline& timeline)
-        : plan_{plan}, now_{now}, queue_{queue}, timeline_{timeline}, inboxes_(Plan::clients_max) {
+        : plan_{plan},
+          now_{now},
+          queue_{queue},
+          timeline_{timeline},
+          links_{plan, now},
+          inboxes_(Plan::clients_max) {
         for (std::uint32_t n = 0; n < plan.node_count; ++n)
             nodes_.emplace_back(n, Pace{plan.node_ppm[n]}, now);
         if (plan.has(Fault::Kind::crash_undo)) {
             for (SimNode& node : nodes_) node.redis().store().keep_journal();
-        }
-        for (std::uint32_t i = 0; i < Plan::clients_max * Plan::nodes_max; ++i) {
-            links_.emplace_back(Random{plan.seed, 1000 + i});
         }
     }
 
@@ -74,8 +75,8 @@ class Network {
     [[nodiscard]] ConnectionId open(std::uint32_t client, std::uint32_t node, std::string_view channel) {
         const auto id = static_cast<ConnectionId>(connections_.size());
         connections_.push_back({client, node, !channel.empty()});
-        Link& way = link(client, node);
-        (channel.empty() ? way.current : way.subscriber) = id;
+        Latest& way = latest(client, node);
+        (channel.empty() ? way.for_requests : way.subscribed) = id;
         send_to_node(id, {Message::Kind::hello, no_connection, std::string{channel}});
         return id;
     }
@@ -97,6 +98,115 @@ class Network {
     [[nodiscard]] std::vector<Arrival>& inbox(std::uint32_t client) { return inboxes_[client]; }
 
     // ---- for the world -----------------------------------------------------------------------------
+
+    /// An event of the network; then the client that has something new in its inbox.
+    std::optional<std::uint32_t> happen(const Event& event) {
+        switch (event.kind) {
+            case Event::Kind::to_node: deliver_to_node(event.subject); break;
+            case Event::Kind::to_client: return deliver_to_client(event.subject);
+            case Event::Kind::ghost: execute_ghost(event.subject); break;
+            case Event::Kind::echo: return deliver_echo(event.subject);
+            default: break;
+        }
+        return std::nullopt;
+    }
+
+    /// A fault of connections begins; then the client that has something new in its inbox.
+    std::optional<std::uint32_t> begin(const Fault& fault, Instant until) {
+        using Kind = Fault::Kind;
+        switch (fault.kind) {
+            case Kind::partition: links_.block(fault.links, until); break;
+            case Kind::slow: links_.slow_down(fault.links, until); break;
+            case Kind::notice_lost: links_.lose_notices(fault.links, until); break;
+            case Kind::notice_late: links_.repeat_notices(fault.links, until); break;
+            case Kind::duplicate: link(fault.client, fault.node).duplicates_next = true; break;
+            case Kind::reset: reset(latest(fault.client, fault.node).for_requests); break;
+            case Kind::half_reset: return reset_at_client(fault.client, fault.node, until);
+            case Kind::unsubscribe:
+                if (fault.amount != 0) return reset_subscriber_at_client(fault.client, fault.node);
+                reset(latest(fault.client, fault.node).subscribed);
+                break;
+            case Kind::refuse: nodes_[fault.node].refuse(until); break;
+            case Kind::forbid:
+                if (fault.amount == 0) forbid_channels(fault.node, until);
+                if (fault.amount != 0) nodes_[fault.node].forbid_queues(until);
+                break;
+            default: break;
+        }
+        return std::nullopt;
+    }
+
+    /// All faults end.
+    void calm_down() noexcept { links_.calm_down(); }
+    /// A property of connections that was violated: this network has none.
+    [[nodiscard]] static std::optional<std::pair<Property, std::string>> breach() { return std::nullopt; }
+
+    /// Whether an extension that shortens ran twice, or on a connection that could not be ended: it may have
+    /// undone a later, longer one.
+    [[nodiscard]] bool has_shortened_late() const noexcept { return has_shortened_late_; }
+
+    /// Whether a request with this token ran after the client's end of the connection was gone.
+    [[nodiscard]] bool ran_late(const std::string& token) const {
+        return std::find(late_tokens_.begin(), late_tokens_.end(), token) != late_tokens_.end();
+    }
+
+    void crash(std::uint32_t node) {
+        nodes_[node].go_down();
+        end_all_at(node, false);
+    }
+    [[nodiscard]] Links& links() noexcept { return links_; }
+
+   private:
+    struct Pipe {
+        std::deque<Message> messages;
+        Instant last_arrival{0};
+        Message take() {
+            Message message = std::move(messages.front());
+            messages.pop_front();
+            return message;
+        }
+    };
+    struct Connection {
+        std::uint32_t client;
+        std::uint32_t node;
+        bool is_subscriber = false;
+        bool is_client_open = true;
+        bool is_at_node = false;  ///< welcomed and not ended there
+        Instant held_until{0};
+        Pipe to_node{};
+        Pipe to_client{};
+    };
+    /// The last connections of a client to a node.
+    struct Latest {
+        ConnectionId for_requests = no_connection;
+        ConnectionId subscribed = no_connection;
+    };
+    struct Ghost {
+        std::uint32_t node;
+        std::string bytes;
+    };
+    struct Echo {
+        ConnectionId connection;
+        std::string payload;
+    };
+
+    [[nodiscard]] Link& link(std::uint32_t client, std::uint32_t node) {
+        return links_.between(client, node);
+    }
+    [[nodiscard]] Latest& latest(std::uint32_t client, std::uint32_t node) {
+        return latest_[client * Plan::nodes_max + node];
+    }
+
+    [[nodiscard]] Ends ends_of(ConnectionId id) const {
+        return {connections_[id].client, connections_[id].node, id};
+    }
+
+    [[nodiscard]] Instant delay_of(ConnectionId id, const Message& message) {
+        if (plan_.hooks != nullptr) return plan_.hooks->delay_of(ends_of(id), message);
+        return links_.draw_delay(link(connections_[id].client, connections_[id].node));
+    }
+
+    // ---- deliveries --------------------------------------------------------------------------------
 
     void deliver_to_node(ConnectionId id) {
         Connection& connection = connections_[id];
@@ -145,142 +255,31 @@ class Network {
         return connection.client;
     }
 
-    /// Whether an extension that shortens ran twice, or on a connection that could not be ended: it may have
-    /// undone a later, longer one.
-    [[nodiscard]] bool has_shortened_late() const noexcept { return has_shortened_late_; }
-
-    /// Whether a request with this token ran after the client's end of the connection was gone.
-    [[nodiscard]] bool ran_late(const std::string& token) const {
-        return std::find(late_tokens_.begin(), late_tokens_.end(), token) != late_tokens_.end();
-    }
-
     // ---- faults ------------------------------------------------------------------------------------
 
-    void block(std::uint64_t links, Instant until) {
-        for_each(links, [=](Link& link) { link.blocked_until = std::max(link.blocked_until, until); });
-    }
-    void slow_down(std::uint64_t links, Instant until) {
-        for_each(links, [=](Link& link) { link.slow_until = std::max(link.slow_until, until); });
-    }
-    void lose_notices(std::uint64_t links, Instant until) {
-        for_each(links, [=](Link& link) { link.mute_until = std::max(link.mute_until, until); });
-    }
-    void repeat_notices(std::uint64_t links, Instant until) {
-        for_each(links, [=](Link& link) { link.echo_until = std::max(link.echo_until, until); });
-    }
-    void duplicate_next(std::uint32_t client, std::uint32_t node) {
-        link(client, node).duplicates_next = true;
-    }
-
-    /// Ends both ends and drops all messages in transit. Sometimes the client learns of it late.
-    void reset(std::uint32_t client, std::uint32_t node) { reset(link(client, node).current); }
-    void reset_subscriber(std::uint32_t client, std::uint32_t node) { reset(link(client, node).subscriber); }
-
-    /// True when the client has something new in its inbox.
-    bool reset_at_client(std::uint32_t client, std::uint32_t node, Instant requests_held_until) {
-        const ConnectionId id = link(client, node).current;
-        if (id == no_connection || !connections_[id].is_client_open) return false;
+    std::optional<std::uint32_t> reset_at_client(std::uint32_t client, std::uint32_t node,
+                                                 Instant requests_held_until) {
+        const ConnectionId id = latest(client, node).for_requests;
+        if (id == no_connection || !connections_[id].is_client_open) return std::nullopt;
         hang_up(id);
         connections_[id].held_until = requests_held_until;
         inboxes_[client].push_back({id, {Message::Kind::reset}});
-        return true;
+        return client;
     }
 
     /// Likewise; the node goes on notifying a subscriber that has gone.
-    bool reset_subscriber_at_client(std::uint32_t client, std::uint32_t node) {
-        const ConnectionId id = link(client, node).subscriber;
-        if (id == no_connection || !connections_[id].is_client_open) return false;
+    std::optional<std::uint32_t> reset_subscriber_at_client(std::uint32_t client, std::uint32_t node) {
+        const ConnectionId id = latest(client, node).subscribed;
+        if (id == no_connection || !connections_[id].is_client_open) return std::nullopt;
         hang_up(id, Farewell::none);
         inboxes_[client].push_back({id, {Message::Kind::reset}});
-        return true;
-    }
-
-    void crash(std::uint32_t node) {
-        nodes_[node].go_down();
-        end_all_at(node, false);
+        return client;
     }
 
     /// Ends all subscriptions, and permits neither SUBSCRIBE nor PUBLISH for a while.
     void forbid_channels(std::uint32_t node, Instant until) {
         nodes_[node].forbid_channels(until);
         end_all_at(node, true);
-    }
-
-    /// Ends all long delays: from here on the network works.
-    void calm_down() noexcept {
-        is_calm_ = true;
-        for (Link& link : links_) link.duplicates_next = false;
-    }
-
-   private:
-    struct Pipe {
-        std::deque<Message> messages;
-        Instant last_arrival{0};
-        Message take() {
-            Message message = std::move(messages.front());
-            messages.pop_front();
-            return message;
-        }
-    };
-    struct Connection {
-        std::uint32_t client;
-        std::uint32_t node;
-        bool is_subscriber = false;
-        bool is_client_open = true;
-        bool is_at_node = false;  ///< welcomed and not ended there
-        Instant held_until{0};
-        Pipe to_node{};
-        Pipe to_client{};
-    };
-    struct Link {
-        explicit Link(Random stream) : random{stream} {}
-        Random random;
-        ConnectionId current = no_connection;
-        ConnectionId subscriber = no_connection;
-        Instant blocked_until{0};
-        Instant slow_until{0};
-        Instant mute_until{0};  ///< notices are lost
-        Instant echo_until{0};  ///< they come late, or twice
-        bool duplicates_next = false;
-    };
-    struct Ghost {
-        std::uint32_t node;
-        std::string bytes;
-    };
-    struct Echo {
-        ConnectionId connection;
-        std::string payload;
-    };
-
-    [[nodiscard]] Link& link(std::uint32_t client, std::uint32_t node) {
-        return links_[client * Plan::nodes_max + node];
-    }
-
-    template <class Change>
-    void for_each(std::uint64_t links, Change change) {
-        for (std::size_t i = 0; i < links_.size(); ++i) {
-            if ((links >> i & 1U) != 0) change(links_[i]);
-        }
-    }
-
-    [[nodiscard]] Ends ends_of(ConnectionId id) const {
-        return {connections_[id].client, connections_[id].node, id};
-    }
-
-    [[nodiscard]] Instant delay_of(ConnectionId id, const Message& message) {
-        if (plan_.hooks != nullptr) return plan_.hooks->delay_of(ends_of(id), message);
-        return draw_delay(link(connections_[id].client, connections_[id].node));
-    }
-
-    [[nodiscard]] Instant draw_delay(Link& link) {
-        Instant delay = plan_.delay / 2 + link.random.between(Instant{0}, Instant{plan_.delay});
-        if (!is_calm_ && link.random.chance(plan_.tail_percent)) {
-            delay += link.random.spread(Instant{1'000'000}, plan_.tail_max);
-        }
-        if (now_ < link.slow_until) {
-            delay += link.random.between(Instant{0}, 3 * Instant{plan_.options.node_timeout});
-        }
-        return delay;
     }
 
     void post(Pipe& pipe, Message message, Event::Kind kind, ConnectionId id) {
@@ -390,10 +389,10 @@ class Network {
     const Instant& now_;
     EventQueue& queue_;
     Timeline& timeline_;
-    bool is_calm_ = false;
     bool has_shortened_late_ = false;
     std::vector<SimNode> nodes_;
-    std::vector<Link> links_;
+    Links links_;
+    std::vector<Latest> latest_ = std::vector<Latest>(std::size_t{Plan::clients_max} * Plan::nodes_max);
     std::deque<Connection> connections_;
     std::vector<std::vector<Arrival>> inboxes_;
     std::vector<Ghost> ghosts_;

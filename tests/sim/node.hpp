@@ -2,6 +2,7 @@
 // One server: its data, its wall clock, and its faults.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include "redlock/engine/transport.hpp"
 #include "sim/clock.hpp"
 #include "sim/model_redis.hpp"
+#include "sim/plan.hpp"
 #include "sim/timeline.hpp"
 
 namespace redlock::sim {
@@ -77,7 +79,10 @@ class SimNode {
         hung_until_ = Instant{0};
     }
     void come_back() noexcept {
-        if (--down_ > 0) return;
+        if (--down_ == 0) be_replaced();
+    }
+    /// Another process serves the same data.
+    void be_replaced() noexcept {
         ++run_;
         started_us_ = wall_us();
         redis_.forget_scripts();
@@ -112,6 +117,20 @@ class SimNode {
     Instant replica_until_{0};
     std::size_t refusals_ = 0;
 };
+
+/// The first of the nodes without this key and value; -1: there is none. Those that never vote do not count.
+[[nodiscard]] inline std::int64_t first_without(std::vector<SimNode>& nodes, const Wiring& wiring,
+                                                std::string_view key, std::string_view value) {
+    for (std::size_t n = 0; n < nodes.size(); ++n) {
+        if (n < wiring.nodes.size() && wiring.nodes[n].denied == Wiring::Denied::scripts) continue;
+        const auto& entries = nodes[n].redis().entries_at(nodes[n].wall_us());
+        const bool has = std::any_of(entries.begin(), entries.end(), [&](const ModelStore::Entry& entry) {
+            return entry.key == key && entry.value == value;
+        });
+        if (!has) return static_cast<std::int64_t>(n);
+    }
+    return -1;
+}
 
 /// "extend" and the like, for the timeline.
 [[nodiscard]] inline std::string_view name_of(ModelRedis::Words words) noexcept {

@@ -21,6 +21,13 @@ enum class Property : char {
                          ///< none, a release notifies a waiter
     told_of_loss = 'e',  ///< lost() is triggered no later than the validity ends
     fencing = 'f',       ///< tokens are unique, and increase from one acquisition to the next
+    service = 'g',       ///< a node can serve votes again within a bound after its trouble has ended
+    few_connects = 'h',  ///< connects to a node are bounded in each second
+    no_secrets = 'i',    ///< no text shows a password
+    only_ours = 'j',     ///< nothing that is not ours is changed
+    in_bounds = 'k',     ///< what waits to be written is bounded
+    reason_told = 'm',   ///< where a node says why it ends a connection, that is the reason
+    nothing_owed = 'l',  ///< no work is left for keys that cannot exist any more
     running = 'r',       ///< the simulation comes to its end
 };
 

@@ -47,8 +47,17 @@ struct Fault {
         unsubscribe,     ///< a subscriber's connection ends; at times the node does not notice
         forbid,          ///< a node does not permit the channels or the queues for a while
         demote,          ///< a node is a replica for a while
+        // of streams alone
+        dead,      ///< a connection acknowledges all that is sent on it, and carries nothing any more
+        hang_up,   ///< a node ends connections for a while: at once, in the log-in, or after it
+        crowded,   ///< a node has no room for more clients for a while
+        password,  ///< a node has another password for a while
+        failover,  ///< another server answers at a node's addresses, perhaps without the last writes
+        unknown,   ///< a node's name cannot be looked up for a while
+        moved,     ///< the addresses of a node lead to the server of another for a while
     };
-    static constexpr std::size_t kind_count = 22;
+    static constexpr std::size_t kind_count = 29;
+    [[nodiscard]] static constexpr bool is_of_streams(Kind kind) noexcept { return kind >= Kind::dead; }
 
     Kind kind{};
     Instant at{0};
@@ -81,7 +90,14 @@ struct Fault {
                                                                     "calls late or twice",
                                                                     "subscription lost",
                                                                     "NOPERM for calls",
-                                                                    "replica for a while"};
+                                                                    "replica for a while",
+                                                                    "connection dead",
+                                                                    "hang-ups",
+                                                                    "too many clients",
+                                                                    "password changed",
+                                                                    "failover",
+                                                                    "name unknown",
+                                                                    "another node's server"};
     return names[static_cast<std::size_t>(kind)];
 }
 
@@ -91,6 +107,41 @@ enum class Broken : std::uint8_t {
     drift,   ///< clocks run at speeds beyond what drift_factor covers
     jump,    ///< nodes' wall clocks are set forward
     memory,  ///< nodes forget, and no quarantine is set
+};
+
+/// Which code is simulated code: all above the Transport, or all above the byte streams of connections.
+enum class Depth : std::uint8_t { messages, streams };
+
+/// How nodes are reached, what their servers permit, and how bytes travel. Of streams alone.
+struct Wiring {
+    enum class Way : std::uint8_t { unix_socket, numeric, name };
+    /// What is at an address of a node's name that is not the node's own.
+    enum class Decoy : std::uint8_t { refuses, is_silent, is_replica, wants_other_password, runs_no_scripts };
+    /// What the user of the library may not do, or what the server does not know.
+    enum class Denied : std::uint8_t {
+        nothing,
+        client,
+        client_unknown,
+        script_load,
+        script_unknown,
+        evalsha,
+        scripts,  ///< it never votes
+    };
+    static constexpr std::size_t decoys_max = 2;
+
+    struct Node {
+        Way way = Way::numeric;
+        std::vector<Decoy> decoys{};
+        bool has_decoys_first = false;  ///< in the order of the name's look-up
+        Denied denied = Denied::nothing;
+    };
+    std::vector<Node> nodes{};
+    std::string user{};
+    std::string password{};
+    std::uint32_t db = 0;
+    std::size_t socket_room = 65536;  ///< how much a socket takes before it is read at the other end
+    std::size_t piece_max = 65536;    ///< bytes that arrive together
+    bool rests_when_idle = false;     ///< a client whose calls have all ended reads nothing
 };
 
 struct Plan {
@@ -119,19 +170,26 @@ struct Plan {
     bool hands_over = false;                       ///< locks are detached and adopted, some of them twice
     bool holds_to_the_end = false;                 ///< every lease lasts ttl_max and is held until it is over
     bool hides_run_ids = false;  ///< INFO is forbidden: connections cannot end their predecessors
+    Depth depth = Depth::messages;
+    Wiring wiring;
     std::vector<Fault> faults;
     Hooks* hooks = nullptr;  ///< of a scenario, in place of draws
 
     [[nodiscard]] bool has(Fault::Kind kind) const {
         return std::any_of(faults.begin(), faults.end(), [=](const Fault& f) { return f.kind == kind; });
     }
-    /// Whether there are no faults and every release notifies.
+    [[nodiscard]] bool has_secrets() const noexcept { return !wiring.password.empty(); }
+    /// Whether there are no faults, every node votes, and every release notifies.
     [[nodiscard]] bool is_calm() const {
         const auto has_silent = std::find(calls_nobody.begin(), calls_nobody.end(), true);
-        return faults.empty() && options.notify && has_silent == calls_nobody.end();
+        const auto is_useless = [](const Wiring::Node& node) {
+            return node.denied == Wiring::Denied::scripts;
+        };
+        const bool all_vote = std::none_of(wiring.nodes.begin(), wiring.nodes.end(), is_useless);
+        return faults.empty() && options.notify && has_silent == calls_nobody.end() && all_vote;
     }
     [[nodiscard]] bool may_forget() const {
-        return has(Fault::Kind::crash_lose) || has(Fault::Kind::crash_undo);
+        return has(Fault::Kind::crash_lose) || has(Fault::Kind::crash_undo) || has(Fault::Kind::failover);
     }
 
     /// Whether mutual exclusion is guaranteed: the assumptions of the algorithm hold.

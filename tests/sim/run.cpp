@@ -7,19 +7,27 @@
 #include <functional>
 #include <utility>
 
+#include "sim/deep/planner.hpp"
 #include "sim/plan.hpp"
+#include "sim/transport.hpp"
 #include "sim/world.hpp"
 
 namespace redlock::sim {
 
-Plan plan_of(std::uint64_t seed, Broken broken) { return Planner{seed, broken}.draw(); }
+Plan plan_of(std::uint64_t seed, Broken broken, Depth depth) {
+    Plan plan = Planner{seed, broken}.draw();
+    return depth == Depth::streams ? deep::Planner{std::move(plan)}.draw() : plan;
+}
 
-Outcome run(const Plan& plan, bool is_told) { return World{plan, is_told}.run(); }
+Outcome run(const Plan& plan, bool is_told) {
+    if (plan.depth == Depth::streams) return run_on_streams(plan, is_told);
+    return World<MessageFloor>{plan, is_told}.run();
+}
 
-Totals run_many(Seeds seeds, Broken broken) {
+Totals run_many(Seeds seeds, Broken broken, Depth depth) {
     Totals totals;
     for (std::uint64_t seed = seeds.first; seed < seeds.first + seeds.count; ++seed) {
-        const Outcome outcome = run(plan_of(seed, broken));
+        const Outcome outcome = run(plan_of(seed, broken, depth));
         ++totals.schedules;
         totals.events += outcome.events;
         totals.acquired += outcome.acquired;

@@ -16,9 +16,11 @@
 
 namespace redlock::sim {
 
-[[nodiscard]] Plan plan_of(std::uint64_t seed, Broken broken);
+[[nodiscard]] Plan plan_of(std::uint64_t seed, Broken broken, Depth depth = Depth::messages);
 
 [[nodiscard]] Outcome run(const Plan& plan, bool is_told = false);
+/// One of depth `streams`.
+[[nodiscard]] Outcome run_on_streams(const Plan& plan, bool is_told);
 
 struct Seeds {
     std::uint64_t first = 1;
@@ -38,7 +40,7 @@ struct Totals {
 };
 
 /// Runs until the first violation.
-[[nodiscard]] Totals run_many(Seeds seeds, Broken broken);
+[[nodiscard]] Totals run_many(Seeds seeds, Broken broken, Depth depth = Depth::messages);
 
 /// Takes faults, clients and operations out of a plan for as long as `still_fails` says yes.
 class Shrinker {

@@ -116,9 +116,9 @@ class Scenario {
     void process(const Event& event) {
         now_ = std::max(now_, event.at);
         switch (event.kind) {
-            case Event::Kind::to_node: return network_.deliver_to_node(event.subject);
+            case Event::Kind::to_node:
             case Event::Kind::to_client:
-                if (const auto client = network_.deliver_to_client(event.subject)) step(*client);
+                if (const auto client = network_.happen(event)) step(*client);
                 return;
             case Event::Kind::wake:
                 if (clients_[event.subject].wake_at == event.at) step(event.subject);

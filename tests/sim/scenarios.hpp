@@ -161,8 +161,9 @@ for as long as a lock that it may have forgotten can last. It still takes releas
 )",
         {.clients = 2, .quarantine = 1000ms}};
     scenario.timeline().set_delay({b, n2}, 2ms);
-    scenario.at(0ms, "nothing gets through from A to n3",
-                [&] { scenario.network().block(std::uint64_t{1} << n3, Scenario::instant_of(250ms)); });
+    scenario.at(0ms, "nothing gets through from A to n3", [&] {
+        scenario.network().links().block(std::uint64_t{1} << n3, Scenario::instant_of(250ms));
+    });
     scenario.start(0ms, a, hold_until_400);
     scenario.at(50ms, "n1 crashes, and forgets all", [&] {
         scenario.network().crash(n1);

@@ -22,6 +22,7 @@ constexpr const char* usage = R"(usage: redlock_simulator [option...]
 
   --schedules N     run N schedules (20000); stop at the first that violates a property
   --seed N          begin with this seed (1); without --schedules, run it alone and print its timeline
+  --deep            also simulate the connections, byte by byte: log-in, reconnects, name look-ups
   --break WHAT      break an assumption of the algorithm: drift, jump (of nodes' clocks) or memory;
                     then exclusion may fail, and the seeds where it does are reported
   --shrink          with --seed: take faults, clients and operations out while it still fails the same way
@@ -31,6 +32,7 @@ constexpr const char* usage = R"(usage: redlock_simulator [option...]
 struct Command {
     Seeds seeds{1, 20'000};
     Broken broken = Broken::none;
+    Depth depth = Depth::messages;
     bool is_one = false;
     bool shrinks = false;
 };
@@ -77,6 +79,10 @@ Command parse(int argc, char** argv) {
             command.shrinks = true;
             continue;
         }
+        if (option == "--deep") {
+            command.depth = Depth::streams;
+            continue;
+        }
         if (option == "--help") {
             std::fputs(usage, stdout);
             std::exit(0);
@@ -121,7 +127,7 @@ void print(const Plan& plan) {
 
 /// True when all is well.
 bool run_one(const Command& command) {
-    Plan plan = plan_of(command.seeds.first, command.broken);
+    Plan plan = plan_of(command.seeds.first, command.broken, command.depth);
     if (command.shrinks) {
         const Outcome outcome = run(plan);
         if (outcome.violation) {
@@ -163,7 +169,7 @@ void print(const Totals& totals, double seconds) {
 
 bool run_range(const Command& command) {
     const std::clock_t began = std::clock();
-    const Totals totals = run_many(command.seeds, command.broken);
+    const Totals totals = run_many(command.seeds, command.broken, command.depth);
     print(totals, static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC);
     if (command.broken != Broken::none) {
         print_seeds("two holders at once, as must be expected", totals.overlapping);
@@ -171,7 +177,8 @@ bool run_range(const Command& command) {
     }
     if (!totals.violation) return true;
     print(*totals.violation, *totals.failing);
-    const Plan smallest = shrink(plan_of(*totals.failing, command.broken), totals.violation->property);
+    const Plan smallest =
+        shrink(plan_of(*totals.failing, command.broken, command.depth), totals.violation->property);
     std::printf("\nas small as it gets (--seed %llu --shrink):\n",
                 static_cast<unsigned long long>(*totals.failing));
     print(smallest);

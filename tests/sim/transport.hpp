@@ -23,7 +23,7 @@ namespace redlock::sim {
 
 class SimTransport {
    public:
-    SimTransport(Network& network, std::uint32_t client)
+    SimTransport(Network& network, std::uint32_t client, const ClientTime& /*time*/)
         : network_{network},
           client_{client},
           random_{network.plan().seed, 100 + client},
@@ -149,6 +149,9 @@ class SimTransport {
         return std::exchange(has_lost_node_, false) || is_wanted;
     }
 
+    /// It is always read.
+    void set_driven(bool /*is_driven*/) const noexcept {}
+
     /// All that were drawn here.
     [[nodiscard]] const std::vector<std::string>& tokens() const noexcept { return tokens_; }
 
@@ -253,5 +256,11 @@ class SimTransport {
 };
 
 static_assert(detail::IsTransport<SimTransport>);
+
+/// The fast simulator.
+struct MessageFloor {
+    using Network = sim::Network;
+    using Transport = SimTransport;
+};
 
 }  // namespace redlock::sim

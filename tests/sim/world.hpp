@@ -16,7 +16,6 @@
 #include "sim/events.hpp"
 #include "sim/handovers.hpp"
 #include "sim/history.hpp"
-#include "sim/network.hpp"
 #include "sim/outcome.hpp"
 #include "sim/plan.hpp"
 #include "sim/relay.hpp"
@@ -24,8 +23,13 @@
 
 namespace redlock::sim {
 
+/// Floor: the Network and the Transport between the clients and the nodes.
+template <class Floor>
 class World {
    public:
+    using Network = typename Floor::Network;
+    using Client = SimClient<Floor>;
+
     World(const Plan& plan, bool is_told)
         : plan_{plan},
           timeline_{is_told},
@@ -41,21 +45,23 @@ class World {
         for (std::uint32_t i = 0; i < plan_.faults.size(); ++i) {
             queue_.add(plan_.faults[i].at, Event::Kind::fault, i);
         }
-        for (SimClient& client : clients_) client.start_working();
+        for (Client& client : clients_) client.start_working();
         live_with_faults();
         if (!history_.violation()) settle();
         if (!history_.violation()) check_orphans();
         if (!history_.violation()) check_progress();
+        if (!history_.violation() && plan_.depth == Depth::streams) check_service();
         has_everybody_connected_ = true;
         if (!history_.violation()) check_orphans();
         if (!history_.violation() && plan_.is_calm()) check_calls();
+        if (!history_.violation()) check_nothing_owed();
         outcome_.violation = history_.violation();
         outcome_.acquired = history_.acquired_count();
         outcome_.overlaps = history_.overlap_count();
         outcome_.fence_failures = history_.fence_failure_count();
         outcome_.lasted = now_;
         outcome_.timeline = timeline_.text();
-        for (SimClient& client : clients_) client.end();
+        for (Client& client : clients_) client.end();
         return std::move(outcome_);
     }
 
@@ -64,7 +70,7 @@ class World {
 
     [[nodiscard]] bool are_all_done() const {
         return std::all_of(clients_.begin(), clients_.end(),
-                           [](const SimClient& client) { return client.is_done(); });
+                           [](const Client& client) { return client.is_done(); });
     }
 
     void live_with_faults() {
@@ -76,7 +82,7 @@ class World {
                 if (!are_all_done()) history_.report(Property::running, "a call never ends");
                 break;
             }
-            if (now_ > latest || outcome_.events > events_max) {
+            if (now_ > latest || outcome_.events > events_max()) {
                 return history_.report(Property::running, "the workers do not come to their end");
             }
             happen();
@@ -94,7 +100,7 @@ class World {
         const Instant until = now_ + more + plan_.options.connect_timeout + 2 * plan_.options.reconnect_max +
                               std::chrono::seconds{5};
         while (!queue_.empty() && queue_.next().at <= until && !history_.violation()) {
-            if (outcome_.events > events_max) return history_.report(Property::running, "there is no end");
+            if (outcome_.events > events_max()) return history_.report(Property::running, "there is no end");
             happen();
         }
     }
@@ -136,13 +142,13 @@ class World {
         // Some keys end only by their ttl: of a request that came twice, or late on a connection that cannot
         // be ended, or whose release was undone, or on a node whose clock is slow beyond the bound.
         if (plan_.hides_run_ids || plan_.has(Fault::Kind::duplicate) || plan_.has(Fault::Kind::crash_undo) ||
-            plan_.broken == Broken::drift) {
+            plan_.has(Fault::Kind::failover) || plan_.broken == Broken::drift) {
             return true;
         }
         // A key of a request that ran after the client stopped looking goes with the next connection.
         return (network_.ran_late(token) && !has_everybody_connected_) ||
                std::any_of(clients_.begin(), clients_.end(),
-                           [&](const SimClient& client) { return client.has_excuse_for(token); });
+                           [&](const Client& client) { return client.has_excuse_for(token); });
     }
 
     /// A node whose clock was set back keeps a key for longer than its ttl.
@@ -158,20 +164,47 @@ class World {
         // The slower of a client's two readings measures a quarantine, the faster one a wait.
         const milliseconds bound = plan_.options.restart_quarantine * 10 / 9 + 3 * plan_.options.retry.cap +
                                    plan_.options.connect_timeout + 2 * plan_.options.reconnect_max +
-                                   milliseconds{5000};
+                                   milliseconds{plan_.has(Fault::Kind::moved) ? 15'000 : 5000};
         bool is_anyone_alive = false;
-        for (SimClient& client : clients_) {
+        for (Client& client : clients_) {
             if (client.is_crashed()) continue;
             is_anyone_alive = true;
             client.start_proving_progress(bound);
         }
         for (std::uint32_t c = 0; c < clients_.size(); ++c) step(c);
         settle(bound);
-        const bool has_progressed =
-            std::any_of(clients_.begin(), clients_.end(),
-                        [](const SimClient& client) { return client.has_progressed(); });
+        const bool has_progressed = std::any_of(clients_.begin(), clients_.end(),
+                                                [](const Client& client) { return client.has_progressed(); });
         if (is_anyone_alive && !has_progressed && !history_.violation()) {
             history_.report(Property::progress, "nobody got the lock though all was well");
+        }
+    }
+
+    /// Each client is served by each node again.
+    void check_service() {
+        // A connection that is silent is taken for dead after the longer of two seconds and ten
+        // node_timeouts.
+        const milliseconds silence = std::max(milliseconds{2000}, 10 * plan_.options.node_timeout);
+        const milliseconds bound = plan_.options.restart_quarantine * 10 / 9 + 2 * silence +
+                                   2 * plan_.options.connect_timeout + 3 * plan_.options.reconnect_max +
+                                   plan_.ttl_max + milliseconds{10'000};
+        for (Client& client : clients_) {
+            if (!client.is_crashed()) client.start_proving_service(bound);
+        }
+        for (std::uint32_t c = 0; c < clients_.size(); ++c) step(c);
+        settle(bound);
+        for (std::uint32_t c = 0; c < clients_.size() && !history_.violation(); ++c) {
+            if (clients_[c].unserved_by() < 0) continue;
+            history_.report(Property::service, "node " + std::to_string(clients_[c].unserved_by()) +
+                                                   " does not serve client " + std::to_string(c) + " again");
+        }
+    }
+
+    /// All keys have expired by now, and all nodes can be reached.
+    void check_nothing_owed() {
+        for (std::uint32_t c = 0; c < clients_.size(); ++c) {
+            if (clients_[c].is_crashed() || clients_[c].is_settled()) continue;
+            history_.report(Property::nothing_owed, "client " + std::to_string(c) + " has work left");
         }
     }
 
@@ -205,28 +238,23 @@ class World {
         now_ = std::max(now_, event.at);
         ++outcome_.events;
         switch (event.kind) {
-            case Event::Kind::to_node: network_.deliver_to_node(event.subject); break;
-            case Event::Kind::to_client:
-                if (const auto client = network_.deliver_to_client(event.subject)) step(*client);
-                break;
-            case Event::Kind::ghost: network_.execute_ghost(event.subject); break;
-            case Event::Kind::echo:
-                if (const auto client = network_.deliver_echo(event.subject)) step(*client);
-                break;
             case Event::Kind::wake:
                 if (clients_[event.subject].wake_at == event.at) step(event.subject);
                 break;
             case Event::Kind::fault: begin(plan_.faults[event.subject], event.subject); break;
             case Event::Kind::fault_end: end(plan_.faults[event.subject]); break;
+            default:
+                if (const auto client = network_.happen(event)) step(*client);
         }
     }
 
     void step(std::uint32_t index) {
-        SimClient& client = clients_[index];
+        Client& client = clients_[index];
         for (SimNode& node : network_.nodes()) {
             if (node.redis().store().has_forgotten_counter()) history_.set_counters_lost();
         }
         if (network_.has_shortened_late()) history_.set_shortened_late();
+        if (const auto& breach = network_.breach()) history_.report(breach->first, breach->second);
         client.step();
         const Instant wake_at = client.next_wake();
         if (wake_at == client.wake_at && wake_at > now_) return;
@@ -240,16 +268,10 @@ class World {
         ++outcome_.faults[static_cast<std::size_t>(fault.kind)];
         const Instant until = now_ + fault.lasts;
         SimNode& node = network_.nodes()[fault.node];
-        SimClient& client = clients_[fault.client];
+        Client& client = clients_[fault.client];
         timeline_.note(now_, "*** ", to_string(fault.kind), " (client ", fault.client, ", node ", fault.node,
                        ") for ", fault.lasts);
         switch (fault.kind) {
-            case Kind::partition: network_.block(fault.links, until); break;
-            case Kind::slow: network_.slow_down(fault.links, until); break;
-            case Kind::reset: network_.reset(fault.client, fault.node); break;
-            case Kind::half_reset:
-                if (network_.reset_at_client(fault.client, fault.node, until)) step(fault.client);
-                break;
             case Kind::crash_keep:
             case Kind::crash_lose:
             case Kind::crash_undo:
@@ -261,7 +283,6 @@ class World {
                 queue_.add(until, Event::Kind::fault_end, index);
                 break;
             case Kind::hang: node.hang(until); break;
-            case Kind::refuse: node.refuse(until); break;
             case Kind::demote: node.demote(until); break;
             case Kind::flush_scripts: node.redis().forget_scripts(); break;
             case Kind::clock_forward: node.set_clock_by(std::chrono::microseconds{fault.amount}); break;
@@ -275,20 +296,9 @@ class World {
             case Kind::client_crash:
                 client.crash(fault.amount == 0 ? Farewell::spoken : Farewell::none);
                 break;
-            case Kind::duplicate: network_.duplicate_next(fault.client, fault.node); break;
-            case Kind::notice_lost: network_.lose_notices(fault.links, until); break;
-            case Kind::notice_late: network_.repeat_notices(fault.links, until); break;
-            case Kind::unsubscribe: unsubscribe(fault); break;
-            case Kind::forbid:
-                if (fault.amount == 0) network_.forbid_channels(fault.node, until);
-                if (fault.amount != 0) node.forbid_queues(until);
-                break;
+            default:
+                if (const auto woken = network_.begin(fault, until)) step(*woken);
         }
-    }
-
-    void unsubscribe(const Fault& fault) {
-        if (fault.amount == 0) return network_.reset_subscriber(fault.client, fault.node);
-        if (network_.reset_subscriber_at_client(fault.client, fault.node)) step(fault.client);
     }
 
     void end(const Fault& fault) {
@@ -296,7 +306,9 @@ class World {
         network_.nodes()[fault.node].come_back();
     }
 
-    static constexpr std::size_t events_max = 1'000'000;
+    [[nodiscard]] std::size_t events_max() const noexcept {
+        return plan_.depth == Depth::streams ? 5'000'000 : 1'000'000;
+    }
 
     bool has_everybody_connected_ = false;  ///< to all nodes, since the faults have stopped
 
@@ -307,7 +319,7 @@ class World {
     Network network_;
     History history_;
     HandOvers handovers_;
-    std::deque<SimClient> clients_;
+    std::deque<Client> clients_;
     Outcome outcome_;
 };
 
