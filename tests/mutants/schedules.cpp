@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "sim/deep/run.cpp"
 #include "sim/run.cpp"
 
 // Prints "<schedules> <property>" when it finds a violation, and nothing when it does not.

@@ -52,25 +52,14 @@ class ModelRedis {
         std::string payload;
     };
 
-    /// One command, at a time of the node's wall clock.
-    ModelReply execute(Words words, std::int64_t wall_us) {
+    /// One command, at a time of the node's wall clock. A script whose first write is refused does nothing.
+    ModelReply execute(Words words, std::int64_t wall_us, std::string_view write_refusal = {}) try {
         store_.set_time(wall_us);
-        if (!permissions_.queues && names_queue(words)) return not_permitted();
-        const std::string_view name = words[0];
-        if (name == "EVALSHA" && words.size() >= 3) return evalsha(words);
-        if (name == "EVAL" && words.size() >= 3) return eval(words);
-        if (name == "SCRIPT" && words.size() == 3 && words[1] == "LOAD") return load(words[2]);
-        if (name == "SET" && words.size() >= 3) return set(words);
-        if (name == "GET" && words.size() == 2) return get(words[1]);
-        if (name == "EXISTS" && words.size() == 2) return ModelReply::number(exists(words[1]) ? 1 : 0);
-        if (name == "DEL" && words.size() == 2) return ModelReply::number(del(words[1]));
-        if (name == "PTTL" && words.size() == 2) return ModelReply::number(store_.pttl(words[1]));
-        if (name == "PEXPIRE" && words.size() == 3) return ModelReply::number(pexpire(words[1], words[2]));
-        if (name == "PERSIST" && words.size() == 2) return ModelReply::number(persist(words[1]));
-        if (name == "ZADD" && words.size() == 4) return zadd(words);
-        if (name == "ZCARD" && words.size() == 2) return zcard(words[1]);
-        if (name == "HSET" && words.size() == 4) return hset(words[1]);
-        return ModelReply::error("ERR unknown command");
+        store_.refuse_writes(write_refusal);
+        if (is_write(words[0]) && !write_refusal.empty()) throw ModelStore::WriteRefused{};
+        return dispatch(words);
+    } catch (const ModelStore::WriteRefused&) {
+        return ModelReply::error(store_.write_refusal());
     }
 
     // ---- channels ----------------------------------------------------------------------------------
@@ -123,8 +112,31 @@ class ModelRedis {
         bool is_above = false;  ///< of a commit: the counters must be below
     };
 
+    ModelReply dispatch(Words words) {
+        if (!permissions_.queues && names_queue(words)) return not_permitted();
+        const std::string_view name = words[0];
+        if (name == "EVALSHA" && words.size() >= 3) return evalsha(words);
+        if (name == "EVAL" && words.size() >= 3) return eval(words);
+        if (name == "SCRIPT" && words.size() == 3 && words[1] == "LOAD") return load(words[2]);
+        if (name == "SET" && words.size() >= 3) return set(words);
+        if (name == "GET" && words.size() == 2) return get(words[1]);
+        if (name == "EXISTS" && words.size() == 2) return ModelReply::number(exists(words[1]) ? 1 : 0);
+        if (name == "DEL" && words.size() == 2) return ModelReply::number(del(words[1]));
+        if (name == "PTTL" && words.size() == 2) return ModelReply::number(store_.pttl(words[1]));
+        if (name == "PEXPIRE" && words.size() == 3) return ModelReply::number(pexpire(words[1], words[2]));
+        if (name == "PERSIST" && words.size() == 2) return ModelReply::number(persist(words[1]));
+        if (name == "ZADD" && words.size() == 4) return zadd(words);
+        if (name == "ZCARD" && words.size() == 2) return zcard(words[1]);
+        if (name == "HSET" && words.size() == 4) return hset(words[1]);
+        return ModelReply::error("ERR unknown command");
+    }
+
     // ---- plain commands ----------------------------------------------------------------------------
 
+    [[nodiscard]] static bool is_write(std::string_view name) noexcept {
+        constexpr std::array writes{"SET", "DEL", "PEXPIRE", "PERSIST", "ZADD", "HSET"};
+        return std::any_of(writes.begin(), writes.end(), [=](const char* other) { return name == other; });
+    }
     [[nodiscard]] static std::int64_t number(std::string_view digits) noexcept {
         return ModelStore::number(digits);
     }
@@ -440,9 +452,10 @@ class ModelRedis {
     }
 
     ModelReply delist(const Scope& scope) {
-        store_.before_write();
+        bool has_begun = false;
         for (std::size_t i = 0; i < scope.resources.size(); ++i) {
             if (store_.queue_left(scope.companions[i]).value_or(-2) < 0) continue;
+            if (!std::exchange(has_begun, true)) store_.before_write();
             const bool was_there = store_.erase_member(scope.companions[i], scope.arguments[0]);
             if (was_there || exists(scope.resources[i])) continue;
             notify_next(scope.companions[i], scope.resources[i]);

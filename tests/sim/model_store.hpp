@@ -179,12 +179,18 @@ class ModelStore {
         return count > 0;
     }
 
+    /// What a write is refused with; empty: it is not.
+    void refuse_writes(std::string_view text) { write_refusal_ = text; }
+    [[nodiscard]] const std::string& write_refusal() const noexcept { return write_refusal_; }
+    struct WriteRefused {};
+
     // ---- crashes -----------------------------------------------------------------------------------
 
     void keep_journal() noexcept { keeps_journal_ = true; }
 
     /// A command runs with all its writes or none, so a crash leaves a state between two commands.
     void before_write() {
+        if (!write_refusal_.empty()) throw WriteRefused{};
         constexpr std::size_t longest = 8;
         if (!keeps_journal_) return;
         if (journal_.size() == longest) journal_.erase(journal_.begin());
@@ -213,6 +219,7 @@ class ModelStore {
     Entries entries_;
     std::vector<Entries> journal_;
     std::int64_t now_us_ = 0;
+    std::string write_refusal_;
     bool keeps_journal_ = false;
     bool has_forgotten_counter_ = false;
 };

@@ -51,13 +51,16 @@ class SimNode {
         return info;
     }
 
-    ModelReply execute(ModelRedis::Words words) {
+    /// `write_refusal`: what its writes are refused with, where they are.
+    ModelReply execute(ModelRedis::Words words, std::string_view write_refusal = {}) {
+        constexpr std::string_view read_only = "READONLY You can't write against a read only replica.";
         redis_.permit({*now_ >= no_channels_until_, *now_ >= no_queues_until_});
-        if (*now_ < refuses_until_) return ModelReply::error(refusal());
-        if (is_replica() && words[0] != "SCRIPT") {
-            return ModelReply::error("READONLY You can't write against a read only replica.");
+        if (*now_ < refuses_until_) {
+            const Refusal& refusal = refusals[refusal_count_++ % refusals.size()];
+            if (!refusal.is_of_writes) return ModelReply::error(std::string{refusal.text});
+            write_refusal = refusal.text;
         }
-        return redis_.execute(words, wall_us());
+        return redis_.execute(words, wall_us(), is_replica() ? read_only : write_refusal);
     }
     /// False: it is not permitted.
     bool subscribe(std::uint32_t subscriber, std::string_view channel) {
@@ -91,13 +94,16 @@ class SimNode {
    private:
     [[nodiscard]] bool is_replica() const noexcept { return *now_ < replica_until_; }
 
-    /// Temporary errors, one after another.
-    [[nodiscard]] std::string refusal() {
-        constexpr std::array reasons{
-            "LOADING Redis is loading the dataset in memory", "BUSY Redis is busy running a script",
-            "NOREPLICAS Not enough good replicas to write.", "MISCONF Errors writing to the AOF file"};
-        return reasons[refusals_++ % reasons.size()];
-    }
+    /// Temporary errors, one after another. Some are of writes alone: a script gets as far as to its first.
+    struct Refusal {
+        std::string_view text;
+        bool is_of_writes;
+    };
+    static constexpr std::array<Refusal, 4> refusals{
+        {{"LOADING Redis is loading the dataset in memory", false},
+         {"BUSY Redis is busy running a script", false},
+         {"NOREPLICAS Not enough good replicas to write.", true},
+         {"MISCONF Errors writing to the AOF file", true}}};
 
     [[nodiscard]] static std::int64_t in_seconds(std::int64_t wall_us) noexcept {
         return wall_us / 1'000'000;  // after 1970
@@ -115,14 +121,14 @@ class SimNode {
     Instant no_channels_until_{0};
     Instant no_queues_until_{0};
     Instant replica_until_{0};
-    std::size_t refusals_ = 0;
+    std::size_t refusal_count_ = 0;
 };
 
 /// The first of the nodes without this key and value; -1: there is none. Those that never vote do not count.
 [[nodiscard]] inline std::int64_t first_without(std::vector<SimNode>& nodes, const Wiring& wiring,
                                                 std::string_view key, std::string_view value) {
     for (std::size_t n = 0; n < nodes.size(); ++n) {
-        if (n < wiring.nodes.size() && wiring.nodes[n].denied == Wiring::Denied::scripts) continue;
+        if (wiring.is_useless(n)) continue;
         const auto& entries = nodes[n].redis().entries_at(nodes[n].wall_us());
         const bool has = std::any_of(entries.begin(), entries.end(), [&](const ModelStore::Entry& entry) {
             return entry.key == key && entry.value == value;

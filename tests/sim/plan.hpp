@@ -57,6 +57,10 @@ struct Fault {
         moved,     ///< the addresses of a node lead to the server of another for a while
     };
     static constexpr std::size_t kind_count = 29;
+    /// TCP neither repeats nor drops what it carries.
+    [[nodiscard]] static constexpr bool is_of_messages(Kind kind) noexcept {
+        return kind == Kind::duplicate || kind == Kind::notice_lost || kind == Kind::notice_late;
+    }
     [[nodiscard]] static constexpr bool is_of_streams(Kind kind) noexcept { return kind >= Kind::dead; }
 
     Kind kind{};
@@ -126,6 +130,7 @@ struct Wiring {
         script_unknown,
         evalsha,
         scripts,  ///< it never votes
+        select,   ///< likewise, where there is a database to be selected
     };
     static constexpr std::size_t decoys_max = 2;
 
@@ -135,6 +140,10 @@ struct Wiring {
         bool has_decoys_first = false;  ///< in the order of the name's look-up
         Denied denied = Denied::nothing;
     };
+    /// Whether a node can never vote.
+    [[nodiscard]] bool is_useless(std::size_t node) const noexcept {
+        return node < nodes.size() && nodes[node].denied >= Denied::scripts;
+    }
     std::vector<Node> nodes{};
     std::string user{};
     std::string password{};
@@ -182,10 +191,8 @@ struct Plan {
     /// Whether there are no faults, every node votes, and every release notifies.
     [[nodiscard]] bool is_calm() const {
         const auto has_silent = std::find(calls_nobody.begin(), calls_nobody.end(), true);
-        const auto is_useless = [](const Wiring::Node& node) {
-            return node.denied == Wiring::Denied::scripts;
-        };
-        const bool all_vote = std::none_of(wiring.nodes.begin(), wiring.nodes.end(), is_useless);
+        bool all_vote = true;
+        for (std::size_t n = 0; n < node_count; ++n) all_vote = all_vote && !wiring.is_useless(n);
         return faults.empty() && options.notify && has_silent == calls_nobody.end() && all_vote;
     }
     [[nodiscard]] bool may_forget() const {

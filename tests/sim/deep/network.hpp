@@ -399,6 +399,10 @@ class Network {
         const bool is_down = connection.place == 0 && !nodes_[connection.server].is_up();
         if (decoy == Wiring::Decoy::refuses || is_down) return post_to_client(id, {Piece::Kind::reset});
         post_to_client(id, {Piece::Kind::open});
+        timeline_.note(now_, "    node ", connection.node, ": accepts client ", connection.client,
+                       decoy                                  ? " at another address"
+                       : connection.server != connection.node ? ", as another node"
+                                                              : "");
         Server& server = servers_[connection.server];
         connection.session = server.accept(id);
         connection.session->decoy = decoy;
@@ -430,46 +434,77 @@ class Network {
         const bool is_late = !connection.is_client_open;
         const std::string_view token = token_of(words_);
         const bool had_served = session.has_served;
-        const Answer answer = server.answer(session, words_);
-        if (session.has_served) check_request(session, is_late, token);
+        Answer answer = server.answer(session, words_);
+        if (session.has_served) check_request(connection, is_late, token);
         if (!had_served && session.has_served) connects_.forgive(connection.client, connection.node);
+        if (answer.kills) answer.bytes = resp_of_number(kill(connection, *answer.kills));
         note(connection, is_late, answer.bytes);
         reply(id, answer.bytes);
         for (const ModelRedis::Notice& notice : nodes_[connection.server].redis().take_notices())
             call(notice);
-        if (answer.kills) kill(connection, *answer.kills);
         if (!answer.hangs_up || !connection.session) return;
         post_to_client(id, {Piece::Kind::end});
         end_at_server(id);
     }
 
-    void check_request(const Session& session, bool is_late, std::string_view token) {
+    void check_request(const Connection& connection, bool is_late, std::string_view token) {
+        const Session& session = *connection.session;
         if (session.db != plan_.wiring.db) {
             report(Property::only_ours, "a request ran in database " + std::to_string(session.db));
         }
         if (!is_late) return;
         late_tokens_.emplace_back(token);
         has_shortened_late_ |= plan_.hides_run_ids && words_.back() == "exactly";
+        if (!plan_.hides_run_ids && is_replaced(connection)) {
+            report(Property::no_orphans, "a request ran on a connection that another has replaced");
+        }
     }
 
-    void note(const Connection& connection, bool is_late, std::string_view answer) {
-        if (!timeline_.is_on()) return;
-        const std::string_view first = answer.substr(0, answer.find("\r\n"));
-        const bool is_list = first.starts_with("*") || first.starts_with("$");
+    /// Whether the client has had requests served on a later connection to this node and server process: that
+    /// has ended this one before.
+    [[nodiscard]] bool is_replaced(const Connection& connection) const {
+        return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
+            return other.session && other.session->has_served && other.client == connection.client &&
+                   other.node == connection.node && other.server == connection.server &&
+                   other.session->generation == connection.session->generation &&
+                   other.session->id > connection.session->id;
+        });
+    }
+
+    /// Of a login, the first refusal.
+    void note(Connection& connection, bool is_late, std::string_view answer) {
+        const bool is_refused = answer.starts_with("-");
+        if (!timeline_.is_on() || (is_routine() && !is_refused)) return;
+        if (is_routine() && connection.session && std::exchange(connection.session->has_refused, true))
+            return;
         timeline_.note(now_, "    node ", connection.server, ": ", is_late ? "late: " : "",
-                       connection.place == 0 ? "" : "another server: ", name_of(words_), " ",
-                       token_of(words_).substr(0, 6), " -> ",
-                       is_list ? printable(answer) : std::string{first});
+                       connection.place == 0 ? "" : "another server: ", what(), " -> ", printable(answer));
+    }
+    /// What every login has.
+    [[nodiscard]] bool is_routine() const {
+        constexpr std::array routine{"AUTH", "INFO", "SELECT", "SCRIPT", "SUBSCRIBE"};
+        const bool is_of_login =
+            std::any_of(routine.begin(), routine.end(), [&](const char* name) { return words_[0] == name; });
+        const bool ends_another = words_[0] == "CLIENT" && words_.size() > 2 && words_[1] == "KILL";
+        const bool is_question = words_.size() > 2 && words_[0].starts_with("EVAL") && words_[2] == "0";
+        return is_of_login || is_question || (words_[0] == "CLIENT" && !ends_another);
+    }
+    [[nodiscard]] std::string what() const {
+        if (words_[0] == "CLIENT") return "CLIENT " + std::string{words_[1]};
+        if (is_routine()) return std::string{words_[0]};
+        return std::string{name_of(words_)}.append(" ").append(token_of(words_).substr(0, 6));
     }
     [[nodiscard]] static std::string printable(std::string_view bytes) {
-        std::string text{bytes.substr(0, 60)};
+        std::string text{bytes.substr(0, 50)};
         std::erase(text, '\r');
         std::replace(text.begin(), text.end(), '\n', ' ');
+        while (text.ends_with(' ')) text.pop_back();
         return text;
     }
 
     /// CLIENT KILL: of this client's own connections only.
-    void kill(const Connection& by, std::int64_t session_id) {
+    [[nodiscard]] std::int64_t kill(const Connection& by, std::int64_t session_id) {
+        std::int64_t count = 0;
         for (ConnectionId id = 0; id < connections_.size(); ++id) {
             Connection& other = connections_[id];
             if (!other.session || other.server != by.server || other.place != by.place) continue;
@@ -480,7 +515,9 @@ class Network {
             }
             post_to_client(id, {Piece::Kind::end});
             end_at_server(id);
+            ++count;
         }
+        return count;
     }
 
     void call(const ModelRedis::Notice& notice) {

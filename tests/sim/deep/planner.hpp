@@ -19,7 +19,7 @@ class Planner {
 
     [[nodiscard]] Plan draw() {
         plan_.depth = Depth::streams;
-        std::erase_if(plan_.faults, [](const Fault& fault) { return is_of_messages(fault.kind); });
+        std::erase_if(plan_.faults, [](const Fault& fault) { return Fault::is_of_messages(fault.kind); });
         for (Fault& fault : plan_.faults) {
             if (fault.kind == Kind::refuse) fault.amount = random_.between(0, 4);
         }
@@ -35,11 +35,6 @@ class Planner {
    private:
     using Kind = Fault::Kind;
     using Denied = Wiring::Denied;
-
-    /// TCP neither repeats nor drops what it carries.
-    [[nodiscard]] static bool is_of_messages(Kind kind) noexcept {
-        return kind == Kind::duplicate || kind == Kind::notice_lost || kind == Kind::notice_late;
-    }
 
     void draw_credentials() {
         Wiring& wiring = plan_.wiring;
@@ -74,7 +69,9 @@ class Planner {
     /// At most one node: the others are a majority.
     void draw_useless_node() {
         if (plan_.node_count >= 3 && random_.one_in(12)) {
-            plan_.wiring.nodes[random_.below(plan_.node_count)].denied = Denied::scripts;
+            const bool is_by_database = plan_.wiring.db != 0 && random_.chance(50);
+            plan_.wiring.nodes[random_.below(plan_.node_count)].denied =
+                is_by_database ? Denied::select : Denied::scripts;
         }
     }
 

@@ -31,6 +31,7 @@ struct Session {
     std::optional<Wiring::Decoy> decoy{};  ///< it is at another server
     std::uint32_t login = 0;               ///< in which epoch of passwords; 0: not logged in
     bool has_served = false;               ///< a request beyond the log-in
+    bool has_refused = false;              ///< part of the login
     std::size_t answered = 0;
     std::string channel{};  ///< that it subscribes to
     std::string input{};    ///< not yet a whole request
@@ -40,7 +41,7 @@ struct Session {
 struct Answer {
     std::string bytes{};
     bool hangs_up = false;
-    std::optional<std::int64_t> kills{};  ///< the id of another connection
+    std::optional<std::int64_t> kills{};  ///< the id of another connection; the answer is how many
 };
 
 // ---- RESP --------------------------------------------------------------------------------------------
@@ -164,7 +165,6 @@ class Server {
     /// Why this request is not served.
     [[nodiscard]] std::optional<std::string> objection(const Session& session, Words words) {
         const std::string_view name = words[0];
-        const bool is_old = session.generation != generation_;  // a master that was replaced is a replica now
         if (is_refusing(Refusal::busy) && name != "AUTH") {
             return "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
         }
@@ -175,14 +175,19 @@ class Server {
         if (is_refusing(Refusal::loading) && !is_served_while_loading(name)) {
             return "LOADING Redis is loading the dataset in memory";
         }
-        if (!changes_keys(words)) return std::nullopt;
+        return std::nullopt;
+    }
+
+    /// What writes of this session are refused with; empty: they are not.
+    [[nodiscard]] std::string_view write_refusal(const Session& session, Words words) const noexcept {
+        const bool is_old = session.generation != generation_;  // a master that was replaced is a replica now
         if (is_old) return "READONLY You can't write against a read only replica.";
         if (is_refusing(Refusal::no_replicas)) return "NOREPLICAS Not enough good replicas to write.";
         if (is_refusing(Refusal::misconfigured)) return "MISCONF Errors writing to the AOF file";
         if (is_refusing(Refusal::out_of_memory) && needs_memory(words)) {
             return "OOM command not allowed when used memory > 'maxmemory'.";
         }
-        return std::nullopt;
+        return {};
     }
 
     [[nodiscard]] bool is_refusing(Refusal why) const noexcept {
@@ -192,10 +197,7 @@ class Server {
         constexpr std::array served{"AUTH", "INFO", "CLIENT", "SELECT", "SUBSCRIBE"};
         return std::any_of(served.begin(), served.end(), [=](const char* other) { return name == other; });
     }
-    [[nodiscard]] static bool changes_keys(Words words) noexcept {
-        if (words[0] == "SET" || words[0] == "DEL" || words[0] == "PEXPIRE") return true;
-        return words[0].starts_with("EVAL") && words.size() > 2 && words[2] != "0";
-    }
+    /// Once a script has written, it has the memory for the rest.
     [[nodiscard]] static bool needs_memory(Words words) noexcept {
         const std::string_view what = name_of(words);
         return what != "release" && what != "extend" && what != "delist";
@@ -214,6 +216,7 @@ class Server {
             case Denied::script_load: return name == "SCRIPT" ? std::optional{no_permission()} : std::nullopt;
             case Denied::script_unknown:
                 return name == "SCRIPT" ? std::optional{unknown(words)} : std::nullopt;
+            case Denied::select: return name == "SELECT" ? std::optional{no_permission()} : std::nullopt;
             case Denied::scripts:
                 return name.starts_with("EVAL") ? std::optional{no_permission()} : std::nullopt;
             case Denied::evalsha: return name == "EVALSHA" ? std::optional{no_permission()} : std::nullopt;
@@ -236,7 +239,7 @@ class Server {
         if (name == "EVAL" && words.size() > 2 && words[2] == "0") return {resp_of_number(1)};
         if (name == "EVALSHA" && words.size() > 2 && words[2] == "0") return {run_without_keys(words)};
         session.has_served = session.has_served || name != "SCRIPT";
-        return {resp_of(node_.execute(words))};
+        return {resp_of(node_.execute(words, write_refusal(session, words)))};
     }
 
     /// The release script with no keys: it does nothing.
@@ -246,7 +249,7 @@ class Server {
     }
 
     [[nodiscard]] std::string log_in(Session& session, Words words) const {
-        if (!wants_password()) {
+        if (!wants_password() && words.size() == 2) {
             return resp_of_error(
                 "ERR AUTH <password> called without any password configured for the default "
                 "user. Are you sure your configuration is correct?");
@@ -284,7 +287,7 @@ class Server {
         if (what == "ID") return {resp_of_number(session.id)};
         if (what == "SETNAME") return {"+OK\r\n"};
         if (what == "KILL" && words.size() == 4 && words[2] == "ID") {
-            return {resp_of_number(1), false, ModelStore::number(words[3])};
+            return {{}, false, ModelStore::number(words[3])};
         }
         return {resp_of_error(unknown(words))};
     }
