@@ -4,8 +4,9 @@
 #
 #   tests/run.sh                everything, as CI runs it: formatting, static analysis, clang++, the
 #                               sanitizers, and last the whole suite with g++
-#   tests/run.sh --quick        the inner loop: unit, sim, integration and memory tests with g++
+#   tests/run.sh --quick        the inner loop: unit, sim, integration, memory and fuzz tests with g++
 #   tests/run.sh --long         everything, and the tests that take long
+#   tests/run.sh --fuzz SECONDS each fuzz target for that long, and nothing else
 #   tests/run.sh --leg NAME     that part alone (may be repeated); --help names them
 #   tests/run.sh --no-setup     install nothing
 #
@@ -13,13 +14,14 @@
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
-suites='^(unit|sim|integration|memory)$'
+suites='^(unit|sim|integration|memory|fuzz)$'
+fuzz_seconds=60
 jobs=$(nproc)
 
 # --- the parts -------------------------------------------------------------------------------------------
 
 # In the order in which they run. leg_<name> does it, with _ for -, and fails if anything is wrong.
-legs_in_order=(format shell tidy clang asan-ubsan tsan tsan-clang long main quick)
+legs_in_order=(format shell tidy clang asan-ubsan tsan tsan-clang fuzz long main quick)
 declare -A about=(
     [format]='the format of the C++ files'
     [shell]='the shell scripts, by shellcheck'
@@ -28,9 +30,10 @@ declare -A about=(
     [asan-ubsan]='AddressSanitizer and UndefinedBehaviorSanitizer'
     [tsan]='ThreadSanitizer'
     [tsan-clang]='ThreadSanitizer of clang++, which sees more'
+    [fuzz]='libFuzzer, each target for a minute'
     [long]='the tests that take long, optimised; the stress under ThreadSanitizer too'
     [main]='g++: the whole suite'
-    [quick]='g++: unit, sim, integration and memory tests'
+    [quick]='g++: unit, sim, integration, memory and fuzz tests'
 )
 
 leg_format() {
@@ -70,7 +73,7 @@ leg_tidy() {
 
 leg_clang() {
     build release-clang all
-    run_tests release-clang -L '^(unit|sim|memory|header)$'
+    run_tests release-clang -L '^(unit|sim|memory|fuzz|header)$'
 }
 
 leg_asan_ubsan() {
@@ -91,6 +94,29 @@ leg_tsan_clang() {
     fi
     build tsan-clang redlock_suites
     without_address_randomness ctest --preset tsan-clang -j "$jobs" -L '^(unit|integration)$'
+}
+
+# What libFuzzer adds to the corpus of a target is kept in build/, for the next run. It ends at the first input for which
+# a property does not hold, and keeps that beside it.
+leg_fuzz() {
+    if ! has_clang_fuzzer; then
+        echo 'skipped: clang++ has no libFuzzer here'
+        return 0
+    fi
+    build fuzz redlock_fuzz
+    local program target status=0
+    for program in build/fuzz/tests/fuzz/redlock_fuzz_*; do
+        target=${program##*redlock_fuzz_}
+        mkdir -p "build/fuzz/corpus/$target"
+        "$program" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+            -artifact_prefix="build/fuzz/found-$target-" \
+            "build/fuzz/corpus/$target" "tests/fuzz/corpus/$target" >"build/fuzz/$target.log" 2>&1 || {
+            grep -v '^#[0-9]' -- "build/fuzz/$target.log" | tail -n 60
+            status=1
+        }
+        printf '%-10s %s\n' "$target" "$(grep -E '(INITED|DONE)' "build/fuzz/$target.log" | tail -n 1)"
+    done
+    return "$status"
 }
 
 leg_long() {
@@ -138,6 +164,12 @@ has_clang_tsan() {
     echo 'int main() {}' | clang++ -fsanitize=thread -x c++ - -o /dev/null 2>/dev/null
 }
 
+# It comes with ThreadSanitizer's runtime.
+has_clang_fuzzer() {
+    echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' |
+        clang++ -fsanitize=fuzzer -x c++ - -o /dev/null 2>/dev/null
+}
+
 # ThreadSanitizer's older runtimes cannot live with much of it.
 without_address_randomness() {
     local wrapper=()
@@ -148,7 +180,7 @@ without_address_randomness() {
 # --- what is wanted -------------------------------------------------------------------------------------
 
 usage() {
-    sed -n '3,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     local leg
     printf '\nThe parts:\n'
     for leg in "${legs_in_order[@]}"; do
@@ -165,6 +197,15 @@ while [[ $# -gt 0 ]]; do
     --quick) quick=yes ;;
     --long) long=yes ;;
     --no-setup) setup=no ;;
+    --fuzz)
+        if [[ ! ${2:-} =~ ^[1-9][0-9]*$ ]]; then
+            printf -- '--fuzz wants a number of seconds\n' >&2
+            exit 2
+        fi
+        fuzz_seconds=$2
+        legs+=(fuzz)
+        shift
+        ;;
     --leg)
         if [[ -z ${2:-} || -z ${about[$2]:-} ]]; then
             printf 'there is no part "%s"\n' "${2:-}" >&2
