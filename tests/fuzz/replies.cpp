@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "fuzz/fuzz.hpp"
 #include "fuzz/memory_in_use.hpp"
 #include "redlock/hiredis/replies.hpp"
+#include "redlock/hiredis/reply_reader.hpp"
 #include "redlock/voting/command.hpp"
 #include "redlock/voting/reply.hpp"
 
@@ -116,30 +116,25 @@ void vote_on(const redisReply& reply) {
     static_cast<void>(hiredis::is_lasting_refusal(hiredis::text_of(reply)));
 }
 
-struct FreeReader {
-    void operator()(redisReader* reader) const noexcept { redisReaderFree(reader); }
-};
-
-/// As Stream::next does.
 void read_all(std::string_view bytes, std::size_t piece) {
-    using hiredis::ElementBudget;
+    using Next = hiredis::ReplyReader::Next;
     constexpr std::size_t stated = 2 << 20;  // 8,192 elements, and twice what hiredis may have buffered
     const std::size_t before = memory_in_use();
-    ElementBudget budget;
-    const std::unique_ptr<redisReader, FreeReader> reader{redisReaderCreate()};
-    hiredis::LimitedReplies::use(*reader, budget);
+    hiredis::ReplyReader reader;
+    std::string error;
     while (!bytes.empty()) {
         const std::string_view part = bytes.substr(0, piece);
         bytes.remove_prefix(part.size());
-        redisReaderFeed(reader.get(), part.data(), part.size());
+        reader.feed(part);
         for (;;) {
-            void* raw = nullptr;
-            if (redisReaderGetReply(reader.get(), &raw) != REDIS_OK) return;
+            hiredis::ReplyPtr reply;
+            const Next next = reader.next(reply, error);
+            must(next != Next::rubbish || !error.empty(), "rubbish has a reason");
+            if (next == Next::rubbish) return;
             must(memory_in_use() <= before + stated, "a reply takes no more memory than is stated");
-            if (raw == nullptr) break;
-            const hiredis::ReplyPtr reply{static_cast<redisReply*>(raw)};
-            must(count_elements(*reply) <= ElementBudget::most, "a reply has no more elements than allowed");
-            budget.left = ElementBudget::most;
+            if (next == Next::none) break;
+            must(count_elements(*reply) <= hiredis::ElementBudget::most,
+                 "a reply has no more elements than allowed");
             vote_on(*reply);
         }
     }
