@@ -239,7 +239,11 @@ TEST(ServerAgainstRedis, who_is_turned_away_is_told_the_same) {
     const test::FileDescriptor client = test::connect_to(test::Address::unix_path(server.socket_path()));
     std::string heard;
     char letter = 0;
-    while (::read(client.get(), &letter, 1) == 1) heard.push_back(letter);
+    const bool is_told = test::eventually(test::patience, [&] {
+        while (::read(client.get(), &letter, 1) == 1) heard.push_back(letter);
+        return heard.ends_with("\r\n");
+    });
+    EXPECT_TRUE(is_told);
     EXPECT_EQ(heard, "-ERR max number of clients reached\r\n");
 }
 
