@@ -19,6 +19,9 @@ namespace redlock::inline v0_1 {
 namespace detail {
 
 class Turns;
+struct EndTurns {
+    void operator()(Turns* turns) const noexcept;
+};
 
 /// The time left until a point in time, rounded up, and at most a year.
 template <class AnyClock, class Duration>
@@ -114,8 +117,8 @@ class BasicMutex {
     BasicRedlock<Transport, Clock>& locks_;
     const Resources resources_;
     const LockOptions how_;
-    const std::unique_ptr<detail::Turns> turns_;  ///< of the threads of this process
-    std::optional<lock_type> lock_;               ///< of the thread whose turn it is
+    const std::unique_ptr<detail::Turns, detail::EndTurns> turns_;  ///< of the threads of this process
+    std::optional<lock_type> lock_;                                 ///< of the thread whose turn it is
 };
 
 }  // namespace redlock::inline v0_1

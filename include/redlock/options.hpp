@@ -8,6 +8,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "redlock/result.hpp"
 
@@ -29,6 +30,12 @@ struct EndsOutOfLine : T {
     EndsOutOfLine(EndsOutOfLine&&) noexcept = default;
     EndsOutOfLine& operator=(const EndsOutOfLine&) = default;
     EndsOutOfLine& operator=(EndsOutOfLine&&) noexcept = default;
+    // A T, and an object that is not const, would be taken for something to be called: never empty.
+    EndsOutOfLine(const T& other) : T(other) {}                 // NOLINT(google-explicit-*)
+    EndsOutOfLine(T& other) : T(std::as_const(other)) {}        // NOLINT(google-explicit-*)
+    EndsOutOfLine(T&& other) noexcept : T(std::move(other)) {}  // NOLINT(google-explicit-*)
+    EndsOutOfLine(EndsOutOfLine& other) : T(static_cast<const T&>(other)) {}
+    EndsOutOfLine& operator=(EndsOutOfLine& other) { return *this = std::as_const(other); }
     [[gnu::noinline]] ~EndsOutOfLine() {}  // NOLINT(*-use-equals-default): a defaulted one is inlined
 };
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -37,6 +38,13 @@ std::optional<int> in_child(const std::function<int()>& body) {
     ::kill(pid, SIGKILL);
     ::waitpid(pid, &status, 0);
     return std::nullopt;
+}
+
+// A thread of this process, by the kernel's word for its state.
+bool is_asleep(pid_t thread) {
+    std::ifstream file{"/proc/self/task/" + std::to_string(thread) + "/stat"};
+    std::string id, name, state;
+    return file >> id >> name >> state && state == "S";
 }
 
 // Returns 0 if a call in the child fails as documented.
@@ -137,6 +145,29 @@ TEST(Fork, a_mutex_can_be_unlocked_in_the_child_though_a_thread_of_the_parent_wa
     is_over = true;
     busy.join();
     EXPECT_TRUE(mutex.held().owns_lock());
+}
+
+TEST(Fork, the_child_may_destroy_a_mutex_that_a_thread_of_the_parent_waits_for) {
+#if REDLOCK_TEST_IS_SANITIZED
+    GTEST_SKIP() << unlike_a_child;
+#endif
+    Cluster cluster{3};
+    Redlock locks = connect_to(cluster);
+    std::optional<Mutex> mutex{std::in_place, locks, "name", LockOptions{.ttl = 60s, .wait = 60s}};
+    mutex->lock();
+    std::atomic<pid_t> waiter_id{0};
+    std::jthread waiter{[&] {
+        waiter_id = ::gettid();
+        mutex->lock();
+        mutex->unlock();
+    }};
+    ASSERT_TRUE(eventually(patience, [&] { return waiter_id != 0 && is_asleep(waiter_id); }));
+    EXPECT_EQ(in_child([&] {
+                  mutex.reset();
+                  return 0;
+              }),
+              0);
+    mutex->unlock();
 }
 
 TEST(Fork, the_child_may_destroy_what_it_inherited_while_a_thread_of_the_library_ran_in_the_parent) {

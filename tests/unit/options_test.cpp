@@ -2,11 +2,15 @@
 // Options: every field has a range, and an error gives the field's name and value.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "redlock/options.hpp"
@@ -110,6 +114,32 @@ TEST(Options, the_edges_of_each_range_are_allowed) {
 }
 
 TEST(Options, forever_is_longer_than_any_wait) { EXPECT_GT(forever, 87'600h); }
+
+TEST(Options, what_is_empty_is_assigned_as_such_also_to_decide) {
+    using Decide = std::function<std::optional<std::chrono::milliseconds>(std::uint32_t, const Failure&)>;
+    const auto gives_up = [](std::uint32_t, const Failure&) {
+        return std::optional<std::chrono::milliseconds>{};
+    };
+    Options empty;
+    Decide nothing;
+    const Decide nothing_ever;
+    Options options;
+    const auto is_empty_after = [&](auto&& what) {
+        options.retry.decide = gives_up;
+        EXPECT_TRUE(options.retry.decide);
+        options.retry.decide = std::forward<decltype(what)>(what);
+        return !options.retry.decide;
+    };
+    EXPECT_TRUE(is_empty_after(empty.retry.decide));
+    EXPECT_TRUE(is_empty_after(std::as_const(empty).retry.decide));
+    EXPECT_TRUE(is_empty_after(nothing));
+    EXPECT_TRUE(is_empty_after(nothing_ever));
+    EXPECT_TRUE(is_empty_after(Decide{}));
+    EXPECT_TRUE(is_empty_after(nullptr));
+    EXPECT_FALSE(RetryPolicy{.decide = nothing}.decide);
+    EXPECT_FALSE(RetryPolicy{.decide = empty.retry.decide}.decide);
+    EXPECT_TRUE(RetryPolicy{.decide = gives_up}.decide);
+}
 
 }  // namespace
 }  // namespace redlock

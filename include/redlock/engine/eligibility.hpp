@@ -9,7 +9,6 @@
 #include <string>
 #include <string_view>
 
-#include "redlock/clock.hpp"
 #include "redlock/engine/transport.hpp"
 #include "redlock/result.hpp"
 

@@ -54,6 +54,8 @@ class Turns {
         return last_failure_;
     }
 
+    [[nodiscard]] bool is_forked() const noexcept { return fork_mark_.is_forked(); }
+
    private:
     mutable std::mutex mutex_;
     std::condition_variable_any freed_;
@@ -61,6 +63,12 @@ class Turns {
     std::optional<Failure> last_failure_;
     ForkMark fork_mark_;
 };
+
+/// In a forked child they stay: a condition variable cannot be destroyed while threads wait for it, also
+/// where these do not exist.
+inline void EndTurns::operator()(Turns* turns) const noexcept {
+    if (!turns->is_forked()) delete turns;
+}
 
 /// A turn that was taken, given back unless it is kept.
 class Turn {
@@ -89,10 +97,7 @@ class Turn {
 template <class Transport, class Clock>
 BasicMutex<Transport, Clock>::BasicMutex(BasicRedlock<Transport, Clock>& locks, Resources resources,
                                          LockOptions how)
-    : locks_{locks},
-      resources_{std::move(resources)},
-      how_{std::move(how)},
-      turns_{std::make_unique<detail::Turns>()} {
+    : locks_{locks}, resources_{std::move(resources)}, how_{std::move(how)}, turns_{new detail::Turns} {
     if (const auto bad = detail::check_call(locks_.client_, resources_.names(), how_)) {
         throw std::invalid_argument{"redlock: Mutex: " + bad->message()};
     }
