@@ -7,6 +7,7 @@
 #   tests/run.sh --quick        the inner loop: unit, sim, integration, memory and fuzz tests with g++
 #   tests/run.sh --long         everything, and the tests that take long
 #   tests/run.sh --fuzz SECONDS each fuzz target for that long, and nothing else
+#   tests/run.sh --chaos SECONDS  faults on real nodes and clients for that long, and nothing else
 #   tests/run.sh --leg NAME     that part alone (may be repeated); --help names them
 #   tests/run.sh --no-setup     install nothing
 #
@@ -16,12 +17,13 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 suites='^(unit|sim|integration|memory|fuzz)$'
 fuzz_seconds=60
+chaos_seconds=60
 jobs=$(nproc)
 
 # --- the parts -------------------------------------------------------------------------------------------
 
 # In the order in which they run. leg_<name> does it, with _ for -, and fails if anything is wrong.
-legs_in_order=(format shell tidy clang asan-ubsan tsan tsan-clang fuzz long main quick)
+legs_in_order=(format shell tidy clang asan-ubsan tsan tsan-clang fuzz long main quick chaos)
 declare -A about=(
     [format]='the format of the C++ files'
     [shell]='the shell scripts, by shellcheck'
@@ -34,6 +36,7 @@ declare -A about=(
     [long]='the tests that take long, optimised; the stress under ThreadSanitizer too'
     [main]='g++: the whole suite'
     [quick]='g++: unit, sim, integration, memory and fuzz tests'
+    [chaos]='faults on real nodes and clients; REDLOCK_CHAOS_SEED repeats those of an earlier run'
 )
 
 leg_format() {
@@ -137,6 +140,12 @@ leg_quick() {
     run_tests dev -L "$suites"
 }
 
+# A whole run has it in the part main.
+leg_chaos() {
+    build dev redlock_chaos
+    build/dev/tests/chaos/redlock_chaos --seconds "$chaos_seconds"
+}
+
 # build <preset> <target>
 build() {
     cmake --preset "$1" >"build/configure-$1.log" 2>&1 || {
@@ -180,7 +189,7 @@ without_address_randomness() {
 # --- what is wanted -------------------------------------------------------------------------------------
 
 usage() {
-    sed -n '3,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     local leg
     printf '\nThe parts:\n'
     for leg in "${legs_in_order[@]}"; do
@@ -204,6 +213,15 @@ while [[ $# -gt 0 ]]; do
         fi
         fuzz_seconds=$2
         legs+=(fuzz)
+        shift
+        ;;
+    --chaos)
+        if [[ ! ${2:-} =~ ^[1-9][0-9]{0,5}$ ]]; then
+            printf -- '--chaos wants a number of seconds\n' >&2
+            exit 2
+        fi
+        chaos_seconds=$2
+        legs+=(chaos)
         shift
         ;;
     --leg)
@@ -233,7 +251,7 @@ if [[ ${#legs[@]} -eq 0 ]]; then
         groups=(build run test)
     else
         for leg in "${legs_in_order[@]}"; do
-            [[ $leg == quick || ($leg == long && $long == no) ]] || legs+=("$leg")
+            [[ $leg == quick || $leg == chaos || ($leg == long && $long == no) ]] || legs+=("$leg")
         done
     fi
 fi
