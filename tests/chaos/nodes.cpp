@@ -18,6 +18,8 @@ using test::Direction;
 // How long a client may need to connect again.
 constexpr auto reconnecting = 500ms;
 
+constexpr const char* flood_prefix = "flood:";
+
 // Sends many commands at once, again and again, until it is told to stop. None of them touches a lock.
 void flood(const std::stop_token& stop, const std::string& socket_path) {
     const timeval timeout{1, 0};
@@ -30,8 +32,8 @@ void flood(const std::stop_token& stop, const std::string& socket_path) {
         while (!stop.stop_requested() && connection->err == 0) {
             constexpr int batch = 300;
             for (int i = 0; i < batch; ++i) {
-                redisAppendCommand(connection.get(), i % 10 == 0 ? "SET flood:%d %s" : "GET flood:%d", i,
-                                   text.c_str());
+                redisAppendCommand(connection.get(), i % 10 == 0 ? "SET %s%d %s" : "GET %s%d", flood_prefix,
+                                   i, text.c_str());
             }
             void* reply = nullptr;
             for (int i = 0; i < batch && !stop.stop_requested(); ++i) {
@@ -168,6 +170,12 @@ std::string Nodes::troubles() const {
         text += std::to_string(i) + " " + (nodes_[i].fault ? to_string(*nodes_[i].fault) : "recovering");
     }
     return text;
+}
+
+std::vector<std::string> Nodes::keys_left() {
+    auto keys = servers_.keys_left();
+    std::erase_if(keys, [](const std::string& key) { return key.find(flood_prefix) != std::string::npos; });
+    return keys;
 }
 
 std::optional<std::string> Nodes::ended_by_itself() {

@@ -37,6 +37,8 @@ class Nodes {
     [[nodiscard]] std::size_t in_trouble() const;
     // "1 SIGSTOP, 4 flood"
     [[nodiscard]] std::string troubles() const;
+    // Keys of locks and queues that are still there. Only when all nodes are well.
+    [[nodiscard]] std::vector<std::string> keys_left();
     // Whether a server has ended that was not killed: its number and the end of its log.
     [[nodiscard]] std::optional<std::string> ended_by_itself();
 

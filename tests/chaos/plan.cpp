@@ -43,7 +43,7 @@ class Drawer {
     void nodes(std::vector<Fault>& faults) {
         for (milliseconds at = 200ms; at < end();) {
             Fault fault = draw_node_fault(next_kind(), random_);
-            const bool is_majority = part_.is_majority_struck && draw(random_, 0, 3) == 0;
+            const bool is_majority = part_.is_majority_struck && (faults.empty() || draw(random_, 0, 1) == 0);
             const std::size_t wanted =
                 is_majority ? static_cast<std::size_t>(draw(random_, minority + 1, node_count)) : 1;
             // All others are well before a majority is struck, so that what follows is due to this fault.

@@ -78,10 +78,14 @@ void Section::note_refusal(const Hold& hold) {
     }
 }
 
-Nanoseconds Section::end_of_validity(Nanoseconds now) const {
+Nanoseconds Section::end_of_validity() const {
+    const Nanoseconds now = time_now();
     const Nanoseconds end = ns(lock_.expires_at().reading(0));
     if (end <= now) return std::max(end, valid_at_);
     ++shared_->counts.ended_early;
+    std::fprintf(stderr, "worker %zu lost resource %zu, token %llu, %.3f ms before its time\n", worker_,
+                 holds_.front().resource, static_cast<unsigned long long>(holds_.front().token),
+                 static_cast<double>(end - now) / 1e6);
     return valid_at_;
 }
 
@@ -91,7 +95,7 @@ void Section::leave() {
     const Nanoseconds now = time_now();
     const bool is_valid = defects_.validity || lock_.remaining().count() > 0;
     if (!is_valid) ++shared_->counts.outlived;
-    const Nanoseconds until = is_valid ? now : end_of_validity(now);
+    const Nanoseconds until = is_valid ? now : end_of_validity();
     for (std::size_t i = 0; i < holds_.size(); ++i) {
         OpenHold& open = slot_.holds[i];
         shared_.append(

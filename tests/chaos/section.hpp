@@ -44,7 +44,7 @@ class Section {
 
     [[nodiscard]] std::uint64_t token_for_fence(const Hold& hold) const;
     // Until when the holder had the right to act, where it has none now.
-    [[nodiscard]] Nanoseconds end_of_validity(Nanoseconds now) const;
+    [[nodiscard]] Nanoseconds end_of_validity() const;
     void note_refusal(const Hold& hold);
 
     SharedMemory& shared_;

@@ -72,6 +72,7 @@ bool Supervisor::run() {
     for (const Part& part : parts_of(settings_.lasts)) {
         if (violation_count() == 0) run_part(part);
     }
+    expect_no_keys();
     return violation_count() == 0;
 }
 
@@ -316,6 +317,16 @@ void Supervisor::expect_everybody_to_acquire() {
     longest_recovery_ = std::max(longest_recovery_, std::chrono::nanoseconds{time_now() - began});
 }
 
+void Supervisor::expect_no_keys() {
+    const Nanoseconds began = time_now();
+    for (auto keys = nodes_.keys_left(); !keys.empty(); keys = nodes_.keys_left()) {
+        if (time_now() - began > ns(recovery_bound)) {
+            return violate(std::to_string(keys.size()) + " keys are left, the first at " + keys.front());
+        }
+        wait(look_every);
+    }
+}
+
 void Supervisor::violate(const std::string& what) {
     violations_.push_back(what);
     std::printf("VIOLATION: %s\n", what.c_str());
@@ -387,6 +398,11 @@ void Supervisor::report() {
                 seconds(longest_recovery_.count()));
     std::printf("violations: %zu two holders, %zu tokens out of order, %zu others\n", judge_.two_holders(),
                 judge_.tokens_out_of_order(), violations_.size());
+    for (std::size_t i = 0; i < client_count; ++i) {
+        if (const auto output = output_of(i); !output.empty()) {
+            std::printf("client %zu said%s", i, output.c_str());
+        }
+    }
     std::fflush(stdout);
 }
 

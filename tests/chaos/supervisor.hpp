@@ -74,6 +74,8 @@ class Supervisor {
     void count_gaps(bool is_minority);
     // Every worker gets a lock again, when all is well.
     void expect_everybody_to_acquire();
+    // Every key ends by its ttl, when no client is left.
+    void expect_no_keys();
     void violate(const std::string& what);
     void print_progress();
     [[nodiscard]] std::string output_of(std::size_t client) const;
