@@ -38,6 +38,7 @@ expect_report() {
 }
 
 expect_report 'two holders at once' --break validity
+expect_report 'fencing tokens out of order' --break quorum
 expect_report 'a fence refused the token of a valid holder' --break quorum
 expect_report 'lost updates' --break quorum --break fence
 expect_report 'has ended by itself, by signal 6' --break crash

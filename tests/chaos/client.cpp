@@ -38,7 +38,8 @@ class Mailbox {
 
     void send(const Handoff& handoff, std::size_t worker, std::uint64_t number) const {
         const auto name = sender_ + "." + std::to_string(worker) + "." + std::to_string(number);
-        std::ofstream{directory_ / ("part." + name)} << handoff.str();
+        std::ofstream file{directory_ / ("part." + name)};
+        if (!(file << handoff.str()).flush()) throw CannotRun{"cannot write a hand-over: is the disk full?"};
         fs::rename(directory_ / ("part." + name), directory_ / ("from." + name));
     }
 
@@ -220,6 +221,12 @@ std::vector<std::string> nodes_to_use(const ClientSettings& settings) {
     return settings.nodes;
 }
 
+[[noreturn]] void end_at_once(std::size_t thread, const std::exception& error, int status) {
+    std::fprintf(stderr, "thread %zu: %s\n", thread, error.what());
+    std::fflush(stderr);
+    std::_Exit(status);
+}
+
 }  // namespace
 
 int run_client(const ClientSettings& settings) {
@@ -236,10 +243,10 @@ int run_client(const ClientSettings& settings) {
         threads.emplace_back([&, i](const std::stop_token& stop) {
             try {
                 Worker{settings, shared, locks, i}.run(stop);
+            } catch (const CannotRun& error) {
+                end_at_once(i, error, exit_cannot_run);
             } catch (const std::exception& error) {
-                std::fprintf(stderr, "client %zu, thread %zu: %s\n", settings.client, i, error.what());
-                std::fflush(stderr);
-                std::_Exit(1);
+                end_at_once(i, error, 1);
             }
         });
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chaos on real nodes: servers, clients and the connections between them suffer faults drawn from a seed,
 // while the checks go on. The same program is the supervisor and, started by it, each of the clients.
-#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "chaos/client.hpp"
+#include "chaos/end_signals.hpp"
 #include "chaos/settings.hpp"
 #include "chaos/supervisor.hpp"
 #include "support/seed.hpp"
@@ -18,28 +18,14 @@
 namespace redlock::chaos {
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr const char* usage =
     "usage: redlock_chaos [--seconds N] [--seed N] [--break DEFECT]...\n"
     "  --seconds N  how long nodes and clients suffer, 3 or more (60)\n"
     "  --seed N     the faults of an earlier run, which has printed its seed\n"
     "  --break D    a deliberate defect of the clients: quorum, fence, validity, crash or hang\n"
     "Exit status: 0, all checks passed; 1, one did not; 2, it could not be run; 130, interrupted.\n";
-
-std::optional<std::uint64_t> number(std::string_view text) {
-    std::uint64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
-
-bool set_defect(Defects& defects, std::string_view name) {
-    if (name == "quorum") return defects.quorum = true;
-    if (name == "fence") return defects.fence = true;
-    if (name == "validity") return defects.validity = true;
-    if (name == "crash") return defects.crash = true;
-    if (name == "hang") return defects.hang = true;
-    return false;
-}
 
 std::optional<RunSettings> parse(const std::vector<std::string>& arguments) {
     constexpr std::uint64_t shortest = 3;
@@ -53,7 +39,7 @@ std::optional<RunSettings> parse(const std::vector<std::string>& arguments) {
             settings.lasts = std::chrono::seconds{*n};
         } else if (arguments[i] == "--seed" && n) {
             settings.seed = *n;
-        } else if (arguments[i] != "--break" || !set_defect(settings.defects, value)) {
+        } else if (arguments[i] != "--break" || !settings.defects.set(value)) {
             return std::nullopt;
         }
     }
@@ -61,42 +47,33 @@ std::optional<RunSettings> parse(const std::vector<std::string>& arguments) {
     return settings;
 }
 
-// As Supervisor::start_client() writes it.
-ClientSettings parse_client(const std::vector<std::string>& arguments) {
-    const std::string& defects = arguments.at(4);
-    const auto has = [&defects](char letter) { return defects.find(letter) != std::string::npos; };
-    ClientSettings settings;
-    settings.client = number(arguments.at(1)).value();
-    settings.seed = number(arguments.at(2)).value();
-    settings.quarantine = std::chrono::milliseconds{number(arguments.at(3)).value()};
-    settings.defects = {has('q'), has('f'), has('v'), has('c'), has('h')};
-    settings.directory = arguments.at(5);
-    settings.nodes.assign(arguments.begin() + 6, arguments.end());
-    return settings;
-}
-
 int supervise(const RunSettings& settings) {
     std::printf("seed %llu, %lld s\n", static_cast<unsigned long long>(settings.seed),
                 static_cast<long long>(settings.lasts.count()));
     std::fflush(stdout);
-    Supervisor supervisor{settings};
+    const EndSignals signals;
+    std::optional<Supervisor> supervisor;
     try {
-        const bool has_passed = supervisor.run();
-        supervisor.report();
+        supervisor.emplace(settings, signals);
+        const bool has_passed = supervisor->run();
+        supervisor->report();
         std::printf("seed %llu: %s\n", static_cast<unsigned long long>(settings.seed),
                     has_passed ? "passed" : "FAILED");
         return has_passed ? 0 : 1;
     } catch (const std::exception&) {
         // A Ctrl-C goes to the servers too, whose end may be seen first.
-        if (!supervisor.is_interrupted()) throw;
+        if (!signals.arrived_within(0ns)) throw;
         std::printf("interrupted\n");
-        supervisor.report();
+        if (supervisor) supervisor->report();
         return 130;
     }
 }
 
 int run(const std::vector<std::string>& arguments) {
-    if (!arguments.empty() && arguments.front() == "client") return run_client(parse_client(arguments));
+    if (!arguments.empty() && arguments.front() == "client") {
+        return run_client(ClientSettings::parse({arguments.begin() + 1, arguments.end()}));
+    }
+    if (!arguments.empty() && arguments.front() == "--help") return std::fputs(usage, stdout) < 0 ? 2 : 0;
     const auto settings = parse(arguments);
     if (!settings) {
         std::fputs(usage, stderr);

@@ -8,7 +8,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace redlock::chaos {
@@ -41,6 +44,9 @@ struct Defects {
     bool validity = false;  // holders go on after their validity has ended
     bool crash = false;     // a client ends by itself
     bool hang = false;      // a worker stops working
+
+    // Switches one on by its name. False: there is no such defect.
+    bool set(std::string_view name);
 };
 
 // What a client process is told.
@@ -51,6 +57,20 @@ struct ClientSettings {
     Defects defects;
     std::string directory;           // of the shared state and the hand-overs
     std::vector<std::string> nodes;  // URIs
+
+    // What stands on the command line behind the program's name and "client".
+    [[nodiscard]] std::vector<std::string> arguments() const;
+    [[nodiscard]] static ClientSettings parse(const std::vector<std::string>& arguments);
 };
+
+// The digits of `text` as a number, if it is one.
+[[nodiscard]] std::optional<std::uint64_t> number(std::string_view text);
+
+// Not a failed check: a disk is full, or the like.
+struct CannotRun : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+// The exit status of a client that says so.
+inline constexpr int exit_cannot_run = 3;
 
 }  // namespace redlock::chaos

@@ -125,10 +125,8 @@ SharedMemory::SharedMemory(const std::string& directory, Open how) {
 SharedMemory::~SharedMemory() { ::munmap(state_, sizeof(SharedState)); }
 
 void SharedMemory::append(const HoldRecord& record) const {
-    const auto written = ::write(records_.get(), &record, sizeof record);
-    if (written == sizeof record) return;
-    if (written >= 0) errno = ENOSPC;
-    test::throw_errno("writing the record of a hold");
+    if (::write(records_.get(), &record, sizeof record) == sizeof record) return;
+    throw CannotRun{"cannot write the record of a hold: is the disk full?"};
 }
 
 std::optional<HoldRecord> SharedMemory::next_record() {

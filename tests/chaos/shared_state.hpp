@@ -135,7 +135,7 @@ class SharedMemory {
     [[nodiscard]] SharedState& operator*() const { return *state_; }
     [[nodiscard]] SharedState* operator->() const { return state_; }
 
-    // One write(): it is there as a whole or not at all. Throws where the disk is full.
+    // One write(): it is there as a whole or not at all. Throws CannotRun.
     void append(const HoldRecord& record) const;
     // The next record that was appended, if any.
     [[nodiscard]] std::optional<HoldRecord> next_record();

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "chaos/supervisor.hpp"
 
-#include <poll.h>
 #include <signal.h>
-#include <sys/signalfd.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <functional>
+#include <stdexcept>
 
 namespace redlock::chaos {
 namespace {
@@ -22,49 +19,24 @@ constexpr auto tick = 10ms;
 constexpr auto look_every = 100ms;
 constexpr auto progress_every = 5s;
 
-// A worker that does nothing for so long hangs: far more than any call may take, or a paused client keeps a
-// guarded counter.
-constexpr auto hang_after = 20s;
 // What remains after the last fault: a quarantine, a lease, a wait; the rest is for a machine that is busy.
 constexpr auto recovery_bound = 20s;
-// The same while a minority is in trouble, where there is no quarantine.
+// Within this somebody acquires while at most a minority of the nodes is in trouble.
 constexpr auto progress_bound = 15s;
-
-test::FileDescriptor signals_that_end() {
-    sigset_t set;
-    ::sigemptyset(&set);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&set, signal);
-    // Before any thread is started: they inherit it.
-    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    ::signal(SIGPIPE, SIG_IGN);
-    test::FileDescriptor fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
-    if (!fd) test::throw_errno("signalfd");
-    return fd;
-}
 
 double seconds(Nanoseconds time) { return static_cast<double>(time) / 1e9; }
 
-std::string how_it_ended(int status) {
-    if (WIFSIGNALED(status)) return "by signal " + std::to_string(WTERMSIG(status));
-    return "with exit status " + std::to_string(WEXITSTATUS(status));
-}
-
 }  // namespace
 
-Supervisor::Supervisor(const RunSettings& settings)
+Supervisor::Supervisor(const RunSettings& settings, const EndSignals& signals)
     : settings_{settings},
+      signals_{signals},
       random_{settings.seed},
-      signals_{signals_that_end()},
-      shared_{directory_.path().string(), SharedMemory::Open::create} {
+      shared_{directory_.path().string(), SharedMemory::Open::create},
+      clients_{{0, settings.seed, 0ms, settings.defects, directory_.path().string(), nodes_.uris()},
+               *shared_} {
+    ::signal(SIGPIPE, SIG_IGN);  // hiredis may write to a connection that a server has closed
     std::filesystem::create_directory(directory_.path() / "handoffs");
-}
-
-bool Supervisor::is_interrupted() const { return is_signalled_within(0ns); }
-
-bool Supervisor::is_signalled_within(std::chrono::nanoseconds longest) const {
-    pollfd ready{signals_.get(), POLLIN, 0};
-    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(longest).count();
-    return ::poll(&ready, 1, static_cast<int>(ms)) > 0;
 }
 
 bool Supervisor::run() {
@@ -77,31 +49,32 @@ bool Supervisor::run() {
 }
 
 void Supervisor::run_part(const Part& part) {
-    part_ = part;
     std::printf("%6.1f s  part: %s\n", seconds(time_now() - began_at_), part.name);
     std::fflush(stdout);
     const auto plan = plan_of(part, random_);
-    for (std::size_t i = 0; i < client_count; ++i) start_client(i);
+    clients_.set_quarantine(part.quarantine);
+    clients_.start_all();
     nodes_.set_quarantine(quarantine_of_restarted(part));
     expect_everybody_to_acquire();
     while (nodes_.in_trouble() > 0 && !is_to_stop()) wait(tick);  // as the plan presumes
     shared_->overall.since = time_now();
-    play(plan);
-    heal();
+    play(plan, part.lasts);
+    clients_.heal();
+    nodes_.heal();
     expect_everybody_to_acquire();
     count_gaps(false);
     shared_->overall.note(shared_->last_acquisition, time_now());
     shared_->overall.since = Gap::not_counted;
-    stop_clients();
+    clients_.stop_all();
     look();
     compare_counters();
 }
 
-void Supervisor::play(const std::vector<Fault>& plan) {
+void Supervisor::play(const std::vector<Fault>& plan, std::chrono::milliseconds lasts) {
     const Nanoseconds began = time_now();
     std::vector<const Fault*> active;
     auto next = plan.begin();
-    while (!is_to_stop() && time_now() - began < ns(part_.lasts)) {
+    while (!is_to_stop() && time_now() - began < ns(lasts)) {
         const Nanoseconds now = time_now() - began;
         const auto over = std::partition(active.begin(), active.end(), [now](const Fault* fault) {
             return now < ns(fault->at + fault->lasts);
@@ -128,7 +101,7 @@ void Supervisor::play(const std::vector<Fault>& plan) {
 
 void Supervisor::begin(const Fault& fault) {
     faults_.at(static_cast<std::size_t>(fault.kind)) += fault.targets.size();
-    if (is_of_client(fault.kind)) return begin_client_fault(fault);
+    if (is_of_client(fault.kind)) return clients_.begin(fault);
     if (fault.targets.size() > minority) {
         ++faults_of_majority_;
         count_gaps(false);
@@ -137,113 +110,21 @@ void Supervisor::begin(const Fault& fault) {
 }
 
 void Supervisor::end(const Fault& fault) {
-    if (is_of_client(fault.kind)) return end_client_fault(fault);
+    if (is_of_client(fault.kind)) return clients_.end(fault);
     nodes_.end(fault);
-}
-
-void Supervisor::begin_client_fault(const Fault& fault) {
-    const std::size_t index = fault.targets.front();
-    Client& client = clients_.at(index);
-    if (!client.is_expected_to_run || !client.process.running()) return;
-    if (fault.kind == FaultKind::kill_client) return kill_client(index);
-    client.is_paused = true;
-    client.process.stop();
-}
-
-void Supervisor::end_client_fault(const Fault& fault) {
-    const std::size_t index = fault.targets.front();
-    Client& client = clients_.at(index);
-    if (fault.kind == FaultKind::kill_client) {
-        if (!client.is_expected_to_run) start_client(index);
-        return;
-    }
-    client.resumed_at = time_now();
-    client.is_paused = false;
-    client.process.resume();
-}
-
-// --- clients -----------------------------------------------------------------------------------------------
-
-void Supervisor::start_client(std::size_t index) {
-    const Nanoseconds now = time_now();
-    for (std::size_t i = 0; i < threads_per_client; ++i) {
-        shared_->workers[index * threads_per_client + i].active_at = now;
-    }
-    const auto self = std::filesystem::read_symlink("/proc/self/exe").string();
-    std::string defects;
-    if (settings_.defects.quorum) defects += 'q';
-    if (settings_.defects.fence) defects += 'f';
-    if (settings_.defects.validity) defects += 'v';
-    if (settings_.defects.crash) defects += 'c';
-    if (settings_.defects.hang) defects += 'h';
-    test::Command command{
-        {self, "client", std::to_string(index), std::to_string(settings_.seed + ++generation_),
-         std::to_string(part_.quarantine.count()), "-" + defects, directory_.path().string()},
-        {},
-        directory_.file(("client-" + std::to_string(index)).c_str())};
-    for (const std::string& uri : nodes_.uris()) command.arguments.push_back(uri);
-    Client& client = clients_.at(index);
-    client.process.start(command);
-    client.is_expected_to_run = true;
-    client.resumed_at = now;
-}
-
-void Supervisor::kill_client(std::size_t index) {
-    Client& client = clients_.at(index);
-    client.is_expected_to_run = false;
-    client.process.kill();
-    // Its locks stay valid as long as it was told, or the next holder would come too early.
-    read_records();
-    for (std::size_t i = 0; i < threads_per_client; ++i) {
-        const std::size_t worker = index * threads_per_client + i;
-        for (OpenHold& open : shared_->workers[worker].holds) {
-            const std::uint64_t id = open.id.exchange(0);
-            if (id == 0) continue;
-            judge_.add(
-                {id, open.resource, static_cast<std::uint32_t>(worker), open.from, open.until, open.token});
-        }
-    }
-}
-
-void Supervisor::stop_clients() {
-    look_at_clients();
-    // All of them are told before one is waited for.
-    for (const Client& client : clients_) {
-        if (client.is_expected_to_run) ::kill(client.process.pid(), SIGTERM);
-    }
-    for (std::size_t i = 0; i < client_count; ++i) {
-        Client& client = clients_[i];
-        if (!client.is_expected_to_run) continue;
-        client.is_expected_to_run = false;
-        client.process.terminate(hang_after);
-        const int status = client.process.status().value_or(0);
-        if (status != 0)
-            violate("client " + std::to_string(i) + " ended " + how_it_ended(status) + output_of(i));
-    }
-}
-
-void Supervisor::heal() {
-    for (std::size_t i = 0; i < client_count; ++i) {
-        clients_[i].process.resume();
-        if (clients_[i].is_paused) clients_[i].resumed_at = time_now();
-        clients_[i].is_paused = false;
-        if (!clients_[i].is_expected_to_run && !is_to_stop()) start_client(i);
-    }
-    nodes_.heal();
 }
 
 // --- looking -----------------------------------------------------------------------------------------------
 
 void Supervisor::wait(std::chrono::nanoseconds longest) {
-    if (is_signalled_within(longest)) throw Interrupted{};
+    if (signals_.arrived_within(longest)) throw std::runtime_error{"interrupted"};
     if (time_now() - looked_at_ >= ns(look_every)) look();
 }
 
 void Supervisor::look() {
     looked_at_ = time_now();
     read_records();
-    look_at_clients();
-    look_at_workers();
+    for (const auto& problem : clients_.problems()) violate(problem);
     const std::uint64_t refused = shared_->counts.valid_refused;
     if (refused > valid_refused_seen_) violate("a fence refused the token of a valid holder");
     valid_refused_seen_ = refused;
@@ -255,31 +136,10 @@ void Supervisor::look() {
     std::fflush(stdout);
 }
 
-void Supervisor::look_at_clients() {
-    for (std::size_t i = 0; i < client_count; ++i) {
-        Client& client = clients_[i];
-        if (!client.is_expected_to_run || client.process.running()) continue;
-        client.is_expected_to_run = false;
-        const int status = client.process.status().value_or(0);
-        violate("client " + std::to_string(i) + " has ended by itself, " + how_it_ended(status) +
-                output_of(i));
-    }
-}
-
-void Supervisor::look_at_workers() {
-    for (std::size_t i = 0; i < worker_count; ++i) {
-        const Client& client = clients_[i / threads_per_client];
-        if (!client.is_expected_to_run || client.is_paused) continue;
-        WorkerSlot& worker = shared_->workers[i];
-        const Nanoseconds since = std::max(worker.active_at.load(), client.resumed_at);
-        if (time_now() - since < ns(hang_after)) continue;
-        violate("worker " + std::to_string(i) + " hangs in " + to_string(worker.activity));
-        worker.active_at = time_now();
-    }
-}
-
 void Supervisor::read_records() {
     while (const auto record = shared_.next_record()) judge_.add(*record);
+    // After the records: a client may have been killed just after it had written one of the same hold.
+    for (const HoldRecord& hold : clients_.take_abandoned_holds()) judge_.add(hold);
     judge_.forget_before(time_now() - ns(60s));
 }
 
@@ -342,13 +202,6 @@ bool Supervisor::is_to_stop() const {
     return violation_count() > 0 && !settings_.defects.fence;
 }
 
-std::string Supervisor::output_of(std::size_t client) const {
-    std::ifstream file{directory_.file(("client-" + std::to_string(client)).c_str())};
-    const std::string text{std::istreambuf_iterator<char>{file}, {}};
-    constexpr std::size_t enough = 2000;
-    return text.empty() ? "" : ":\n" + text.substr(text.size() - std::min(text.size(), enough));
-}
-
 // --- the report --------------------------------------------------------------------------------------------
 
 void Supervisor::print_progress() {
@@ -399,9 +252,8 @@ void Supervisor::report() {
     std::printf("violations: %zu two holders, %zu tokens out of order, %zu others\n", judge_.two_holders(),
                 judge_.tokens_out_of_order(), violations_.size());
     for (std::size_t i = 0; i < client_count; ++i) {
-        if (const auto output = output_of(i); !output.empty()) {
-            std::printf("client %zu said%s", i, output.c_str());
-        }
+        const auto output = clients_.output_of(i);
+        if (!output.empty()) std::printf("client %zu has printed:\n%s\n", i, output.c_str());
     }
     std::fflush(stdout);
 }
