@@ -22,7 +22,7 @@ expect_nothing_left() {
     local left
     left=$(find "$directory" -mindepth 1 ! -path "$directory/output")
     [[ -z $left ]] || fail "$1 has left files: $left"
-    left=$(pgrep -af -- "$directory" || true)
+    left=$(grep -lsF -- "$directory" /proc/[0-9]*/cmdline || true)
     [[ -z $left ]] || fail "$1 has left processes: $left"
 }
 

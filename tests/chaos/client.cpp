@@ -230,7 +230,9 @@ std::vector<std::string> nodes_to_use(const ClientSettings& settings) {
 }  // namespace
 
 int run_client(const ClientSettings& settings) {
-    ::signal(SIGINT, SIG_IGN);  // of a Ctrl-C the supervisor decides
+    // A terminal sends these to all processes; the supervisor decides.
+    ::signal(SIGINT, SIG_IGN);
+    ::signal(SIGHUP, SIG_IGN);
     sigset_t ending;
     ::sigemptyset(&ending);
     ::sigaddset(&ending, SIGTERM);

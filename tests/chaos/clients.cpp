@@ -10,6 +10,8 @@
 #include <iterator>
 #include <utility>
 
+#include "support/eventually.hpp"
+
 namespace redlock::chaos {
 namespace {
 
@@ -96,9 +98,14 @@ void Clients::stop_all() {
     for (std::size_t i = 0; i < client_count; ++i) {
         Client& client = clients_[i];
         if (!client.is_expected_to_run) continue;
-        client.process.terminate(hang_after);
-        if (client.process.status() != 0) note_end(i);
+        const bool has_ended = test::eventually(hang_after, [&] { return !client.process.running(); });
         client.is_expected_to_run = false;
+        if (!has_ended) {
+            client.process.kill();
+            problems_.push_back("client " + std::to_string(i) + " did not end when it was told to");
+        } else if (client.process.status() != 0) {
+            note_end(i);
+        }
     }
 }
 

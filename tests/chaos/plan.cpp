@@ -31,7 +31,9 @@ milliseconds recovery_of(FaultKind kind, const Part& part) {
 Fault draw_node_fault(FaultKind kind, std::mt19937_64& random) {
     Fault fault;
     fault.kind = kind;
-    fault.lasts = draw(random, 100ms, 3000ms);
+    // A server that was killed comes back while leases that it knew are still valid.
+    const bool is_kill = kind == FaultKind::kill_keep || kind == FaultKind::kill_forget;
+    fault.lasts = draw(random, 100ms, is_kill ? short_ttl : 3000ms);
     if (fault.kind == FaultKind::delay) fault.delay = draw(random, 5ms, 250ms);
     return fault;
 }
@@ -42,8 +44,12 @@ class Drawer {
 
     void nodes(std::vector<Fault>& faults) {
         for (milliseconds at = 200ms; at < end();) {
-            Fault fault = draw_node_fault(next_kind(), random_);
-            const bool is_majority = part_.is_majority_struck && (faults.empty() || draw(random_, 0, 1) == 0);
+            // A majority first loses its data: the quarantine is all that protects its holders then.
+            const bool is_first_of_majority = part_.is_majority_struck && faults.empty();
+            Fault fault =
+                draw_node_fault(is_first_of_majority ? FaultKind::kill_forget : next_kind(), random_);
+            const bool is_majority =
+                part_.is_majority_struck && (is_first_of_majority || draw(random_, 0, 1) == 0);
             const std::size_t wanted =
                 is_majority ? static_cast<std::size_t>(draw(random_, minority + 1, node_count)) : 1;
             // All others are well before a majority is struck, so that what follows is due to this fault.
