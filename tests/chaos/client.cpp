@@ -164,7 +164,7 @@ class Worker {
     [[nodiscard]] milliseconds some_work(milliseconds ttl) {
         if (settings_.defects.validity) return ttl * 2;
         const std::uint64_t kind = random_() % 200;
-        return up_to(kind < 150 ? 4ms : kind < 190 ? 40ms : kind < 198 ? 500ms : ttl * 2);
+        return up_to(kind < 150 ? 4ms : kind < 190 ? 40ms : kind < 196 ? 500ms : ttl * 2);
     }
 
     // Until a time drawn at random is over; but for a careless holder, or the lock is not valid any more.
