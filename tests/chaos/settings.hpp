@@ -4,7 +4,6 @@
 
 #include <time.h>
 
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

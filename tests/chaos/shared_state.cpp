@@ -5,9 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
-#include <stdexcept>
+#include <system_error>
 
 namespace redlock::chaos {
 
