@@ -1,109 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of a call when memory runs out in it, wherever that is. A program of its own, since it
-// replaces operator new; inert but on the thread, and for the time, that a test says so.
+// What becomes of a call when memory runs out in it, wherever that is. The nodes and the transport have
+// enough.
 #include <gtest/gtest.h>
-#include <malloc.h>
 
-#include <cstdlib>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <optional>
 #include <utility>
-#include <vector>
 
-#include "redlock/custom.hpp"
-#include "unit/scripted_world.hpp"
-
-namespace {
-
-thread_local long allowed = -1;  // allocations until one fails; below 0: none will
-thread_local int exemptions = 0;
-thread_local bool has_failed = false;
-thread_local long long balance = 0;  // bytes in use
-
-void* allocate(std::size_t size) {
-    if (exemptions == 0 && allowed >= 0 && allowed-- == 0) {
-        has_failed = true;
-        throw std::bad_alloc{};
-    }
-    void* memory = std::malloc(size);
-    if (memory == nullptr) throw std::bad_alloc{};
-    balance += static_cast<long long>(::malloc_usable_size(memory));
-    return memory;
-}
-
-void release(void* memory) noexcept {
-    balance -= static_cast<long long>(::malloc_usable_size(memory));
-    std::free(memory);
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) { return allocate(size); }
-void operator delete(void* memory) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t /*size*/) noexcept { release(memory); }
+#include "memory/frugal_client.hpp"
 
 namespace redlock::test {
 namespace {
-
-// What a test does itself, and what stands for sockets and nodes.
-struct Exempt {
-    Exempt() { ++exemptions; }
-    Exempt(const Exempt&) = delete;
-    Exempt& operator=(const Exempt&) = delete;
-    ~Exempt() { --exemptions; }
-};
-
-class ExemptTransport : public ScriptedTransport {
-   public:
-    using ScriptedTransport::ScriptedTransport;
-    detail::Sent send(std::size_t node, std::string_view bytes) {
-        const Exempt exempt;
-        return ScriptedTransport::send(node, bytes);
-    }
-    detail::Sent connect(std::size_t node) {
-        const Exempt exempt;
-        return ScriptedTransport::connect(node);
-    }
-    [[nodiscard]] bool poll(detail::TransportEvents& events, std::optional<Nanoseconds> timeout) {
-        const Exempt exempt;
-        return ScriptedTransport::poll(events, timeout);
-    }
-};
-
-using FrugalRedlock = BasicRedlock<ExemptTransport, ManualClock>;
-using FrugalLock = BasicLock<ExemptTransport, ManualClock>;
-
-// Five nodes, and a client that has done everything before.
-struct Frugal {
-    Frugal() {
-        for (int i = 0; i < 3; ++i) {
-            auto lock = locks.try_lock("warm-up", 10s);
-            EXPECT_TRUE(lock && lock->extend(20s) && lock->unlock());
-        }
-    }
-
-    // Runs the call with ever more memory until it has enough; says after each whether it had not.
-    template <class Call, class Check>
-    void with_ever_more_memory(Call call, Check check) {
-        for (long count = 0; count < 1'000; ++count) {
-            has_failed = false;
-            allowed = count;
-            call();
-            allowed = -1;
-            const bool was_short = has_failed;
-            check(was_short);
-            if (!was_short) {
-                EXPECT_GT(count, 0) << "or nothing was tried";
-                return;
-            }
-        }
-        FAIL() << "there is no end of it";
-    }
-
-    World world{5};
-    FrugalRedlock locks{std::make_unique<ExemptTransport>(world), plain_options(), world.clock};
-};
 
 TEST(ShortageOfMemory, An_unlock_says_that_it_is_unknown_and_the_key_ends_by_its_ttl) {
     Frugal client;
@@ -174,6 +84,95 @@ TEST(ShortageOfMemory, After_an_attempt_that_failed_for_it_the_next_can_be_had) 
             client.world.clock.advance(11s);  // a grant that nobody got
             EXPECT_TRUE(got(client.locks.try_lock("name", 10s)));
         });
+}
+
+// Whether the call has thrown std::bad_alloc.
+template <class Call>
+[[nodiscard]] bool runs_short(Call call) {
+    try {
+        call();
+        return false;
+    } catch (const std::bad_alloc&) {
+        return true;
+    }
+}
+
+[[nodiscard]] Options fenced_options() {
+    Options options = plain_options();
+    options.fencing = true;
+    return options;
+}
+
+TEST(ShortageOfMemory,
+     A_call_throws_exactly_where_memory_ran_out_in_it_also_with_fencing_and_several_resources) {
+    Frugal client{fenced_options()};
+    const Resources resources{"first", "second", "third"};
+    std::optional<Result<FrugalLock>> got;
+    bool has_thrown = false;
+    std::uint64_t last = 0;
+    client.with_ever_more_memory(
+        [&] { has_thrown = runs_short([&] { got.emplace(client.locks.try_lock(resources, 10s)); }); },
+        [&](bool was_short) {
+            EXPECT_EQ(has_thrown, was_short);
+            got.reset();                      // not in the call: a destructor does not throw
+            client.world.clock.advance(11s);  // a grant that nobody got
+            auto lock = client.locks.try_lock(resources, 10s);
+            ASSERT_TRUE(lock) << lock.error().message();
+            EXPECT_GT(lock->fencing_token("third"), last);
+            last = lock->fencing_token("third");
+        });
+}
+
+TEST(ShortageOfMemory, A_hand_over_that_failed_for_it_is_no_lock_for_ever) {
+    Frugal client{fenced_options()};
+    std::optional<FrugalLock> lock{client.locks.try_lock("name", 10s).value()};
+    client.with_ever_more_memory(
+        [&] {
+            static_cast<void>(runs_short([&] {
+                if (const Handoff handoff = lock->detach()) {
+                    static_cast<void>(client.locks.adopt(handoff, 10s));
+                }
+            }));
+        },
+        [&](bool) {
+            lock.reset();
+            client.world.clock.advance(11s);
+            auto next = client.locks.try_lock("name", 10s);
+            ASSERT_TRUE(next) << next.error().message();
+            lock = *std::move(next);
+        });
+}
+
+TEST(ShortageOfMemory, An_inspection_that_failed_for_it_can_be_had_again) {
+    Frugal client{fenced_options()};
+    const auto lock = client.locks.try_lock("name", 10s).value();
+    bool has_thrown = false;
+    client.with_ever_more_memory(
+        [&] { has_thrown = runs_short([&] { static_cast<void>(client.locks.inspect("name")); }); },
+        [&](bool was_short) {
+            EXPECT_EQ(has_thrown, was_short);
+            EXPECT_TRUE(client.locks.inspect("name"));
+            EXPECT_EQ(lock.nodes().size(), client.world.size());
+        });
+}
+
+TEST(ShortageOfMemory, A_client_that_could_not_be_made_leaves_nothing_behind) {
+    World world{5};
+    bool has_thrown = true;
+    for (long count = 0; has_thrown; ++count) {
+        ASSERT_LT(count, 1'000) << "there is no end of it";
+        auto transport = std::make_unique<ExemptTransport>(world);
+        const long before = memory::blocks_in_use();
+        memory::fail_after(count);
+        has_thrown = runs_short([&] {
+            const FrugalRedlock locks{std::move(transport), plain_options(), world.clock};
+        });
+        EXPECT_EQ(memory::has_failed(), has_thrown);
+        memory::fail_never();
+        transport.reset();
+        EXPECT_LT(memory::blocks_in_use(), before) << "the transport is gone, and all that was made with it";
+        EXPECT_EQ(world.transports, 0);
+    }
 }
 
 }  // namespace
