@@ -42,6 +42,7 @@ RUNS = 3
 # Far beyond what they take, of processor time, and of time in which nothing is heard of them: a mutant may
 # never come to its end, which is noticed as well.
 CPU_TIME_S = 60
+CPU_TIME_SIMULATOR_S = 400
 PATIENCE_SIMULATOR_S = 600
 PATIENCE_TEST_S = 60
 
@@ -52,6 +53,13 @@ PROPERTIES = {
     "d": "progress",
     "e": "told of the loss in time",
     "f": "fencing tokens unique and in order",
+    "g": "a node serves again when its trouble has ended",
+    "h": "few connects",
+    "i": "no secret in a text",
+    "j": "nothing that is not ours is changed",
+    "k": "what waits is bounded",
+    "l": "no work is left",
+    "m": "the node's own reason is given",
     "r": "every call comes to its end",
 }
 
@@ -96,6 +104,11 @@ class Mutant:
                  "include/redlock/impl/arguments.hpp", "include/redlock/impl/mutex.hpp",
                  "include/redlock/mutex.hpp", "include/redlock/fencing.hpp")
         return not all(edit.path.startswith(faces) for edit in self.edits) or not self.edits
+
+    def is_simulated_deeply(self):
+        """Whether it is about connections, or about what the engine makes of them."""
+        rooms = ("include/redlock/hiredis/", "include/redlock/engine/")
+        return not self.changes_a_fence() and any(edit.path.startswith(rooms) for edit in self.edits)
 
     def changes_a_fence(self):
         """What guards the data stands apart from the lock, and has tests of its own."""
@@ -161,18 +174,13 @@ def mutated_files(mutant):
 class Findings:
     """Who noticed a mutant."""
 
-    schedules: int = 0  # until the simulator noticed; 0: it did not
-    property: str = ""
+    simulator: str = "–"  # after how many schedules it noticed what
+    deep_simulator: str = ""  # likewise; empty: it was not asked
     tests: list = dataclasses.field(default_factory=list)
     seconds: float = 0
 
     def is_caught(self):
-        return bool(self.schedules or self.property or self.tests)
-
-    def by_simulator(self):
-        if self.schedules:
-            return f"{self.schedules} ({self.property})"
-        return self.property or "–"
+        return self.simulator != "–" or self.deep_simulator not in ("", "–") or bool(self.tests)
 
     def by_tests(self):
         if not self.tests:
@@ -211,14 +219,18 @@ class Workshop:
         if done.returncode != 0:
             raise Wrong(f"{self.mutant.name} does not compile:\n{done.stderr[:3000]}")
 
-    def simulate(self, findings):
-        program = self.compile("schedules", HERE / "schedules.cpp", "-O1", includes=[self.folder / "tests"])
-        output, has_ended = output_of([program, str(self.options.schedules)], PATIENCE_SIMULATOR_S)
+    def build_simulators(self):
+        return self.compile("schedules", HERE / "schedules.cpp", "-O1", includes=[self.folder / "tests"],
+                            libraries=["hiredis"])
+
+    def simulate(self, program, depth):
+        """After how many schedules of that depth it was noticed, and what."""
+        output, has_ended = output_of([program, depth, str(self.options.schedules)], PATIENCE_SIMULATOR_S,
+                                      CPU_TIME_SIMULATOR_S)
         found = re.fullmatch(r"(\d+) (\w)\n", output)
         if found:
-            findings.schedules, findings.property = int(found[1]), found[2]
-        elif not has_ended:
-            findings.property = "crashes or never ends"
+            return f"{found[1]} ({found[2]})"
+        return "–" if has_ended else "crashes or never ends"
 
     def run_tests_of(self, name, sources, *libraries):
         """As one translation unit, with what they share. The unit tests start no server."""
@@ -282,9 +294,9 @@ def run_tests(program, names):
         broken += [name for name in begun[-1:] if name in failed]
 
 
-def output_of(command, patience_s):
+def output_of(command, patience_s, cpu_time_s=CPU_TIME_S):
     """And whether the program came to its own end."""
-    limited = ["sh", "-c", f'ulimit -c 0; ulimit -t {CPU_TIME_S}; exec "$@"', "sh", *command]
+    limited = ["sh", "-c", f'ulimit -c 0; ulimit -t {cpu_time_s}; exec "$@"', "sh", *command]
     output = b""
     with subprocess.Popen(limited, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         while select.select([process.stdout], [], [], patience_s)[0]:
@@ -304,8 +316,13 @@ def examine(mutant, options):
     workshop = Workshop(mutant, options)
     is_connection = mutant.changes_the_connection()
     is_fence = mutant.changes_a_fence()
-    if mutant.is_simulated():
-        workshop.simulate(findings)
+    is_deep = mutant.is_simulated_deeply() or (not mutant.edits and not options.quick)
+    if mutant.is_simulated() or is_deep:
+        program = workshop.build_simulators()
+        if mutant.is_simulated():
+            findings.simulator = workshop.simulate(program, "messages")
+        if is_deep and (findings.simulator == "–" or not options.quick):
+            findings.deep_simulator = workshop.simulate(program, "streams")
     # The unit tests' nodes run no script, but do what it should: they cannot see a change in one.
     is_script = mutant.changes_a_script()
     if not options.quick and not (is_script or is_connection or is_fence):
@@ -331,7 +348,7 @@ def examine_all(mutants, options, on_result):
     innocent = examine(Mutant("the_library_itself", False, "", "", []), options)
     if innocent.is_caught():
         raise Wrong("the unchanged library is found guilty, so the rest would prove nothing: "
-                    f"simulator {innocent.by_simulator()}, tests {innocent.by_tests()}")
+                    f"simulators {innocent.simulator}, {innocent.deep_simulator}; tests {innocent.by_tests()}")
     print(f"the unchanged library is found innocent, in {innocent.seconds:.0f} s", flush=True)
     errors = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -345,7 +362,7 @@ def examine_all(mutants, options, on_result):
                 errors.append(str(wrong))
                 print("ERROR", flush=True)
                 continue
-            print(f"simulator {findings.by_simulator()}; tests {findings.by_tests()}"
+            print(f"simulators {findings.simulator}, {findings.deep_simulator}; tests {findings.by_tests()}"
                   f"{'' if findings.is_caught() else '   NOT CAUGHT'} ({findings.seconds:.0f} s)", flush=True)
             if findings.is_caught():
                 on_result(mutant, findings)
@@ -370,16 +387,18 @@ must pass. The headers themselves know nothing of it.
 - **Simulator**: after how many random schedules (of {schedules:,} at most) it found the first violation, and of
   what:
 {properties}.
+- **Deep simulator**: likewise the one that simulates connections byte by byte. It is asked about mutants in
+  `hiredis/` and `engine/`.
 - **Tests**: how many unit tests fail, and the first of them. What is wrong in a Lua script is noticed by
   `ModelAgainstRedis`, which compares the simulator's model of the scripts with a real server; for the
   simulator such a mutant is made in the model as well, which shows what the defect would cost.
 
-{by_simulator} are caught by the simulator, {by_tests} by tests, {by_both} by both.
+{by_simulator} are caught by a simulator, {by_tests} by tests, {by_both} by both.
 
 This file is generated, by `tests/mutants/run.py --markdown docs/mutants.md`; `--only NAME` makes that row anew.
 
-| mutant | what is wrong | rule | simulator | tests |
-|---|---|---|---|---|
+| mutant | what is wrong | rule | simulator | deep simulator | tests |
+|---|---|---|---|---|---|
 """
 
 
@@ -393,14 +412,14 @@ class Table:
 
     def note(self, mutant, findings):
         self.rows[mutant.name] = (f"| `{mutant.name}` | {mutant.what} | {mutant.rule} | "
-                                  f"{findings.by_simulator()} | {findings.by_tests()} |")
+                                  f"{findings.simulator} | {findings.deep_simulator} | {findings.by_tests()} |")
         self.write()
 
     def write(self):
         rows = [self.rows[name] for name in self.names if name in self.rows]
-        cells = [row.split(" | ")[-2:] for row in rows]
-        simulated = [simulator != "–" for simulator, _ in cells]
-        tested = [tests != "– |" for _, tests in cells]
+        cells = [[cell.strip() for cell in row.split("|")[-4:-1]] for row in rows]
+        simulated = [not {fast, deep} <= {"–", ""} for fast, deep, _ in cells]
+        tested = [tests != "–" for _, _, tests in cells]
         head = TABLE_HEAD.format(
             count=len(rows), schedules=SCHEDULES, by_simulator=sum(simulated), by_tests=sum(tested),
             by_both=sum(map(min, simulated, tested)),

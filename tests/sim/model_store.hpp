@@ -37,13 +37,17 @@ class ModelStore {
     /// Moves the time on and removes expired keys.
     void set_time(std::int64_t wall_us) {
         now_us_ = wall_us;
-        const auto is_expired = [this](const Entry& entry) { return now_ms() > entry.expires_ms; };
+        const std::int64_t last_ms = now_ms() - (expires_early_ ? 0 : 1);
+        const auto is_expired = [last_ms](const Entry& entry) { return last_ms >= entry.expires_ms; };
         if (std::none_of(entries_.begin(), entries_.end(), is_expired)) return;
         for (const Entry& entry : entries_) {
             if (is_expired(entry) && is_counter(entry)) has_forgotten_counter_ = true;
         }
         std::erase_if(entries_, is_expired);
     }
+
+    /// A key is gone in its last millisecond already, as in Redis 8, or only after it.
+    void expire_early() noexcept { expires_early_ = true; }
 
     /// Whether this is the last millisecond of one of the keys.
     [[nodiscard]] bool is_last_of_a_key(std::int64_t wall_ms) const {
@@ -220,6 +224,7 @@ class ModelStore {
     std::vector<Entries> journal_;
     std::int64_t now_us_ = 0;
     std::string write_refusal_;
+    bool expires_early_ = false;
     bool keeps_journal_ = false;
     bool has_forgotten_counter_ = false;
 };

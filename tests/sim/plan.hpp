@@ -139,6 +139,7 @@ struct Wiring {
         std::vector<Decoy> decoys{};
         bool has_decoys_first = false;  ///< in the order of the name's look-up
         Denied denied = Denied::nothing;
+        bool expires_early = false;  ///< a key, by the millisecond in which it ends
     };
     /// Whether a node can never vote.
     [[nodiscard]] bool is_useless(std::size_t node) const noexcept {

@@ -53,6 +53,7 @@ class Network {
         nodes_.reserve(plan.node_count);
         for (std::uint32_t n = 0; n < plan.node_count; ++n) {
             nodes_.emplace_back(n, Pace{plan.node_ppm[n]}, now);
+            if (plan.wiring.nodes[n].expires_early) nodes_.back().redis().store().expire_early();
             servers_.emplace_back(nodes_.back(), plan.wiring, plan.wiring.nodes[n].denied, plan.hides_run_ids,
                                   now, Random{plan.seed, 2000 + n});
         }

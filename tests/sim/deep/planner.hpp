@@ -62,6 +62,7 @@ class Planner {
                 std::erase(node.decoys, Decoy::wants_other_password);
             }
             node.has_decoys_first = random_.chance(70);
+            node.expires_early = random_.chance(30);
             node.denied = all_alike && n > 0 ? plan_.wiring.nodes.front().denied : draw_denied();
         }
     }
