@@ -21,26 +21,16 @@
 #include <thread>
 #include <vector>
 
+#include "integration/fixture.hpp"
 #include "memory/child.hpp"
 #include "memory/failing_memory.hpp"
 #include "redlock/hiredis/api.hpp"
-#include "redlock/redlock.hpp"
-#include "support/cluster.hpp"
-#include "support/eventually.hpp"
 
 namespace redlock::test {
 namespace {
 
-using namespace std::chrono_literals;
 using memory::Source;
 using memory::Threads;
-
-[[nodiscard]] Options patient() {
-    Options options;
-    options.node_timeout = 5s;
-    options.reconnect_max = 50ms;
-    return options;
-}
 
 // What a call is tried on: `locks` runs short; `other` does not, and may hold what is wanted.
 struct Attempt {

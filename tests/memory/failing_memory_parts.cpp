@@ -82,27 +82,27 @@ Exempt::~Exempt() { --exemptions; }
 
 }  // namespace redlock::test::memory
 
-using namespace redlock::test::memory;
+void* operator new(std::size_t size) { return redlock::test::memory::allocate(size); }
+void operator delete(void* memory) noexcept { redlock::test::memory::release(memory); }
+void operator delete(void* memory, std::size_t /*size*/) noexcept { redlock::test::memory::release(memory); }
 
-void* operator new(std::size_t size) { return allocate(size); }
-void operator delete(void* memory) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t /*size*/) noexcept { release(memory); }
+namespace memory = redlock::test::memory;
 
 extern "C" {
 
 void* malloc(std::size_t size) noexcept {
-    return allocate_or_fail([=] { return counted(__libc_malloc(size)); });
+    return memory::allocate_or_fail([=] { return memory::counted(__libc_malloc(size)); });
 }
 
 void* calloc(std::size_t count, std::size_t size) noexcept {
-    return allocate_or_fail([=] { return counted(__libc_calloc(count, size)); });
+    return memory::allocate_or_fail([=] { return memory::counted(__libc_calloc(count, size)); });
 }
 
 void* realloc(void* memory, std::size_t size) noexcept {
     if (memory == nullptr) return malloc(size);
-    return allocate_or_fail([=] { return __libc_realloc(memory, size); });
+    return memory::allocate_or_fail([=] { return __libc_realloc(memory, size); });
 }
 
-void free(void* memory) noexcept { release(memory); }
+void free(void* memory) noexcept { redlock::test::memory::release(memory); }
 
 }  // extern "C"
