@@ -99,26 +99,41 @@ leg_tsan_clang() {
     without_address_randomness ctest --preset tsan-clang -j "$jobs" -L '^(unit|integration)$'
 }
 
-# What libFuzzer adds to the corpus of a target is kept in build/, for the next run. It ends at the first input for which
-# a property does not hold, and keeps that beside it.
+# As many at a time as there are processors.
 leg_fuzz() {
     if ! has_clang_fuzzer; then
         echo 'skipped: clang++ has no libFuzzer here'
         return 0
     fi
     build fuzz redlock_fuzz
-    local program target status=0
+    local program status=0 running=0
     for program in build/fuzz/tests/fuzz/redlock_fuzz_*; do
-        target=${program##*redlock_fuzz_}
-        mkdir -p "build/fuzz/corpus/$target"
-        "$program" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
-            -artifact_prefix="build/fuzz/found-$target-" \
-            "build/fuzz/corpus/$target" "tests/fuzz/corpus/$target" >"build/fuzz/$target.log" 2>&1 || {
-            grep -v '^#[0-9]' -- "build/fuzz/$target.log" | tail -n 60
-            status=1
-        }
-        printf '%-10s %s\n' "$target" "$(grep -E '(INITED|DONE)' "build/fuzz/$target.log" | tail -n 1)"
+        if [[ $running -ge $jobs ]]; then
+            wait -n || status=1
+            running=$((running - 1))
+        fi
+        fuzz "$program" "${program##*redlock_fuzz_}" &
+        running=$((running + 1))
     done
+    while [[ $running -gt 0 ]]; do
+        wait -n || status=1
+        running=$((running - 1))
+    done
+    return "$status"
+}
+
+# What libFuzzer adds to the corpus of a target is kept in build/, for the next run. It ends at the first input for which
+# a property does not hold, and keeps that beside it.
+fuzz() {
+    local program=$1 target=$2 status=0
+    mkdir -p "build/fuzz/corpus/$target"
+    "$program" -max_total_time="$fuzz_seconds" -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="build/fuzz/found-$target-" \
+        "build/fuzz/corpus/$target" "tests/fuzz/corpus/$target" >"build/fuzz/$target.log" 2>&1 || status=1
+    if [[ $status -ne 0 ]]; then
+        grep -v '^#[0-9]' -- "build/fuzz/$target.log" | tail -n 60
+    fi
+    printf '%-10s %s\n' "$target" "$(grep -E '(INITED|DONE)' "build/fuzz/$target.log" | tail -n 1)"
     return "$status"
 }
 

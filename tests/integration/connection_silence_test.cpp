@@ -128,6 +128,20 @@ TEST(ConnectionSilence, R19_nobody_is_silent_who_was_not_asked) {
     EXPECT_TRUE(driven.is_answered({"SET", "name", "token"}));
 }
 
+TEST(ConnectionSilence, R19_what_a_connection_owed_when_it_ended_the_next_does_not_owe) {
+    DeafNode deaf{2};
+    DrivenTransport driven{{deaf.node().uri()}, brief_rounds()};
+    ASSERT_TRUE(driven.comes_up());
+    ASSERT_EQ(driven.send({"SET", "name", "token"}), Sent::accepted);
+    ASSERT_TRUE(driven.poll_until([&] { return deaf.node().count("SET") == 1; }));
+    deaf.node().close_connections();
+    ASSERT_TRUE(driven.poll_until([&] { return driven.downs.size() == 1; }));
+    ASSERT_TRUE(driven.comes_up());
+    driven.poll_for(silence + 500ms);
+    EXPECT_EQ(deaf.node().accepted(), 2U);
+    EXPECT_TRUE(driven.is_answered({"SET", "name", "token"}));
+}
+
 // The time counts from the request, not from the connection's last reply.
 TEST(ConnectionSilence, R19_one_that_was_idle_for_long_has_time_to_answer) {
     DeafNode deaf{2};
