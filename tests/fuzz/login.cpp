@@ -98,7 +98,9 @@ class Node {
 [[nodiscard]] Options options() {
     Options options;
     options.connect_timeout = std::chrono::hours{1};
-    options.reconnect_min = options.reconnect_max = std::chrono::milliseconds{1};
+    // After a failure there is no second connection, however long an input takes: the same input does the
+    // same.
+    options.reconnect_min = options.reconnect_max = std::chrono::hours{1};
     return options;
 }
 

@@ -7,7 +7,8 @@
 #include "support/sanitizers.hpp"
 
 #if REDLOCK_TEST_IS_SANITIZED
-#include <sanitizer/allocator_interface.h>
+// Of the sanitizers' runtimes; not every distribution's g++ has the header.
+extern "C" std::size_t __sanitizer_get_current_allocated_bytes();  // NOLINT(bugprone-reserved-identifier)
 #elif defined(__GLIBC__)
 #include <malloc.h>
 #endif
