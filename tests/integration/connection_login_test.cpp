@@ -107,6 +107,16 @@ TEST(ConnectionLogin, R29_also_in_answer_to_any_question) {
     }
 }
 
+TEST(ConnectionLogin, R29_an_error_without_a_text_has_a_reason_too) {
+    const FakeNode node = scripted_node([](const Request& request) {
+        return says(request, "INFO") ? Answer{"-\r\n"} : agreeable_answer(request);
+    });
+    DrivenTransport driven{{node.uri()}, tries_often()};
+    ASSERT_FALSE(driven.comes_up());
+    EXPECT_EQ(driven.downs.at(0).vote, Vote::refused);
+    EXPECT_EQ(driven.downs[0].text, "an error without a text");
+}
+
 TEST(ConnectionLogin, R29_also_in_life_to_nobodys_question) {
     for (const bool is_polled : {true, false}) {
         FakeNode node = agreeable_node();

@@ -52,6 +52,11 @@ TEST(Vote, of_the_plain_set) {
     EXPECT_EQ(read_reply(Kind::acquire, number(1)).vote, Vote::refused);
 }
 
+TEST(Vote, of_a_list_that_is_not_all_numbers_is_a_refusal) {
+    const std::vector<Reply> elements{text("yes"), number(2), number(5)};
+    EXPECT_EQ(read_reply(Kind::acquire, list(elements)).vote, Vote::refused);
+}
+
 TEST(Vote, of_a_granting_script_with_its_fencing_values) {
     const std::vector<Reply> elements{number(1), number(1'700'000'000'000'001), number(7)};
     const Answer answer = read_reply(Kind::acquire, list(elements));

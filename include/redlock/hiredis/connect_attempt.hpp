@@ -215,7 +215,7 @@ class ConnectAttempt {
     }
 
     bool refuse(std::string text) {
-        note({Vote::refused, std::move(text)});
+        note({Vote::refused, text.empty() ? "an error without a text" : std::move(text)});
         try_next();
         return false;
     }

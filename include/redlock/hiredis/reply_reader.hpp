@@ -19,6 +19,7 @@ namespace redlock::inline v0_1::hiredis {
 struct ElementBudget {
     static constexpr std::size_t most = 8192;  // 1,024 resources with all that is told of each
     std::size_t left = most;
+    bool is_exceeded = false;
 };
 
 /// The functions of hiredis, but for an array beyond the budget that the reader's privdata points at.
@@ -41,7 +42,8 @@ class LimitedReplies {
     static void* create_array(const redisReadTask* task, Count count) {
         auto& budget = *static_cast<ElementBudget*>(task->privdata);
         const auto wanted = static_cast<std::size_t>(std::max(count, Count{0}));
-        if (wanted > budget.left) return nullptr;
+        budget.is_exceeded = wanted > budget.left;
+        if (budget.is_exceeded) return nullptr;
         budget.left -= wanted;
         return default_create_array(task, count);
     }
@@ -61,6 +63,7 @@ class ReplyReader {
     /// False: there was no memory for it.
     [[nodiscard]] bool is_usable() const noexcept { return reader_ != nullptr; }
 
+    /// Where there is no memory for them, next() says so.
     void feed(std::string_view bytes) {
         redisReaderFeed(reader_.get(), bytes.data(), bytes.size());
         unfinished_reply_ += bytes.size();
@@ -70,9 +73,9 @@ class ReplyReader {
     [[nodiscard]] Next next(ReplyPtr& reply, std::string& error) {
         void* raw = nullptr;
         if (redisReaderGetReply(reader_.get(), &raw) != REDIS_OK) {
-            const bool is_too_long = reader_->err == REDIS_ERR_OOM;
-            error = "not Redis: ";
-            error += is_too_long ? "an array of too many elements" : reader_->errstr;
+            error = budget_->is_exceeded            ? "not Redis: an array of too many elements"
+                    : reader_->err == REDIS_ERR_OOM ? "out of memory"
+                                                    : std::string{"not Redis: "} + reader_->errstr;
             return Next::rubbish;
         }
         if (raw == nullptr && unfinished_reply_ > reply_max) {

@@ -77,9 +77,9 @@ struct Answer {
     Answer answer;
     if (reply.kind == Reply::Kind::array && !reply.elements.empty()) {
         const std::int64_t verdict = reply.elements.front().integer;
-        for (const Reply& element : reply.elements.subspan(1)) {
+        for (const Reply& element : reply.elements) {
             if (element.kind != Reply::Kind::integer) return {Vote::refused, "an unexpected reply", {}};
-            answer.values.push_back(element.integer);
+            if (&element != &reply.elements.front()) answer.values.push_back(element.integer);
         }
         if (verdict == 1) answer.vote = Vote::granted;
         constexpr std::int64_t no_such_key = -2;  // as PTTL says it; an acquire is denied by what is there
