@@ -341,6 +341,8 @@ TEST(Role, R29_an_error_that_contradicts_what_the_node_said_ends_the_connection)
         "NOAUTH Authentication required.",
         "NOPERM this user has no permissions to run the 'evalsha' command",
         "ERR unknown command 'EVALSHA', with args beginning with: '1'",
+        "ERR unknown command `EVAL`, with args beginning with: `return 1`, ",
+        "NOPERM User worker has no permissions to run the 'eval' command",
     };
     for (const std::string& error : errors) {
         World world{3};
@@ -357,7 +359,8 @@ TEST(Role, R29_an_error_that_contradicts_what_the_node_said_ends_the_connection)
 
 TEST(Role, R29_other_errors_end_no_connection) {
     for (const char* error : {"OOM no memory", "NOPERM no permissions to run the 'set' command", "BUSY it is",
-                              "LOADING it is", "NOREPLICAS not enough", "ERR READONLYish"}) {
+                              "LOADING it is", "NOREPLICAS not enough", "ERR READONLYish",
+                              "NOPERM no permissions to access the 'evaluation' key"}) {
         World world{3};
         auto locks = connected_to(world);
         world[0].says = [&](const Request&) { return ScriptedReply::error(error); };

@@ -2,8 +2,10 @@
 // How the reply of a node becomes a vote.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,14 +54,26 @@ struct Answer {
     return false;
 }
 
+/// Whether an error says that one of these commands may not be run, or is not known.
+[[nodiscard]] inline bool forbids(const Reply& reply, std::initializer_list<std::string_view> commands) {
+    if (reply.kind != Reply::Kind::error) return false;
+    if (!has_code(reply.text, "NOPERM") && reply.text.find("unknown command") == std::string_view::npos) {
+        return false;
+    }
+    const auto ends_at = [&](std::size_t at) {
+        constexpr std::string_view beside_words = " '`\",:.";
+        return at >= reply.text.size() || beside_words.find(reply.text[at]) != std::string_view::npos;
+    };
+    const auto names = [&](std::string_view command) {
+        const std::size_t at = reply.text.find(command);
+        return at != std::string_view::npos && at > 0 && ends_at(at - 1) && ends_at(at + command.size());
+    };
+    return std::any_of(commands.begin(), commands.end(), names);
+}
+
 /// An error that says that scripts cannot be run by their names: by their text they may be.
 [[nodiscard]] inline bool is_evalsha_refused(const Reply& reply) {
-    if (reply.kind != Reply::Kind::error) return false;
-    const bool is_forbidden =
-        has_code(reply.text, "NOPERM") || reply.text.find("unknown command") != std::string_view::npos;
-    const bool names_evalsha = reply.text.find("evalsha") != std::string_view::npos ||
-                               reply.text.find("EVALSHA") != std::string_view::npos;
-    return is_forbidden && names_evalsha;
+    return forbids(reply, {"evalsha", "EVALSHA"});
 }
 
 /// An error that says that the node is not, or we are not, what the login said (R29).
@@ -68,7 +82,7 @@ struct Answer {
     for (const std::string_view code : {"READONLY", "MOVED", "ASK", "NOAUTH", "DENIED"}) {
         if (has_code(reply.text, code)) return true;
     }
-    return is_evalsha_refused(reply);
+    return forbids(reply, {"eval", "EVAL", "evalsha", "EVALSHA"});
 }
 
 [[nodiscard]] inline Answer read_acquire_reply(const Reply& reply) {
