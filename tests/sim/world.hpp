@@ -146,7 +146,7 @@ class World {
             return true;
         }
         // A key of a request that ran after the client stopped looking goes with the next connection.
-        return (network_.ran_late(token) && !has_everybody_connected_) ||
+        return (network_.ran_late(token) && !has_everybody_connected_) || network_.ran_astray(token) ||
                std::any_of(clients_.begin(), clients_.end(),
                            [&](const Client& client) { return client.has_excuse_for(token); });
     }

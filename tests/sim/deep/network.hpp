@@ -226,6 +226,11 @@ class Network {
         return std::find(late_tokens_.begin(), late_tokens_.end(), token) != late_tokens_.end();
     }
 
+    /// Likewise at another node's server: the node leads to its own by then, which knows nothing of it.
+    [[nodiscard]] bool ran_astray(const std::string& token) const {
+        return std::find(astray_tokens_.begin(), astray_tokens_.end(), token) != astray_tokens_.end();
+    }
+
    private:
     static constexpr std::size_t whole = 65536;
     enum class Stage : std::uint8_t { connecting, connected, ended };
@@ -455,6 +460,7 @@ class Network {
         }
         if (!is_late) return;
         late_tokens_.emplace_back(token);
+        if (connection.server != connection.node) astray_tokens_.emplace_back(token);
         has_shortened_late_ |= plan_.hides_run_ids && words_.back() == "exactly";
         if (!plan_.hides_run_ids && is_replaced(connection)) {
             report(Property::no_orphans, "a request ran on a connection that another has replaced");
@@ -639,6 +645,7 @@ class Network {
     std::array<Instant, Plan::nodes_max> moved_until_{};
     std::array<Instant, std::size_t{Plan::clients_max} * Plan::nodes_max> turned_away_at_{};
     std::vector<std::string> late_tokens_;
+    std::vector<std::string> astray_tokens_;
     std::vector<std::string_view> words_;
     std::optional<std::pair<Property, std::string>> breach_;
     bool has_shortened_late_ = false;
