@@ -138,6 +138,9 @@ class Network {
 
     /// All faults end.
     void calm_down() noexcept { links_.calm_down(); }
+    /// There is one address for each node.
+    [[nodiscard]] static bool ran_astray(const std::string& /*token*/) noexcept { return false; }
+
     /// A property of connections that was violated: this network has none.
     [[nodiscard]] static std::optional<std::pair<Property, std::string>> breach() { return std::nullopt; }
 
@@ -254,9 +257,6 @@ class Network {
             {echo.connection, {Message::Kind::notice, no_connection, echo.payload}});
         return connection.client;
     }
-
-    /// There is one address for each node.
-    [[nodiscard]] static bool ran_astray(const std::string& /*token*/) noexcept { return false; }
 
     // ---- faults ------------------------------------------------------------------------------------
 
