@@ -226,7 +226,8 @@ class Network {
         return std::find(late_tokens_.begin(), late_tokens_.end(), token) != late_tokens_.end();
     }
 
-    /// Likewise at another node's server: the node leads to its own by then, which knows nothing of it.
+    /// Whether one ran at another node's server. Its release may go to the node's own, where nothing is known
+    /// of it: then the key stays for its ttl.
     [[nodiscard]] bool ran_astray(const std::string& token) const {
         return std::find(astray_tokens_.begin(), astray_tokens_.end(), token) != astray_tokens_.end();
     }
@@ -458,9 +459,9 @@ class Network {
         if (session.db != plan_.wiring.db) {
             report(Property::only_ours, "a request ran in database " + std::to_string(session.db));
         }
+        if (connection.server != connection.node) astray_tokens_.emplace_back(token);
         if (!is_late) return;
         late_tokens_.emplace_back(token);
-        if (connection.server != connection.node) astray_tokens_.emplace_back(token);
         has_shortened_late_ |= plan_.hides_run_ids && words_.back() == "exactly";
         if (!plan_.hides_run_ids && is_replaced(connection)) {
             report(Property::no_orphans, "a request ran on a connection that another has replaced");
