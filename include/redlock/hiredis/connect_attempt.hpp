@@ -42,7 +42,7 @@ struct Route {
     const Options& options;
     const std::string channel;  ///< empty: for requests
     Addresses<System> addresses;
-    Identity previous{};                ///< the last connection that was ready
+    FormerConnections former{};
     SteadyTime ask_about_scripts_at{};  ///< not before
 };
 
@@ -155,7 +155,7 @@ class ConnectAttempt {
 
     void finish_connect() {
         const bool is_connected = stream_->finish_connect();
-        login_.emplace(route_.endpoint, route_.options, route_.channel, route_.previous);
+        login_.emplace(route_.endpoint, route_.options, route_.channel, route_.former);
         stage_ = Stage::logging_in;
         if (is_connected) {
             login_->begin(stream_->out(), asks_about_scripts_ && route_.channel.empty());

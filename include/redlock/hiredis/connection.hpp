@@ -188,7 +188,7 @@ class Connection {
     void come_up(std::size_t node, detail::TransportEvents& events) {
         if (stream_ && !replace_stream(node, events)) return;
         const detail::NodeInfo info = attempt_->login().info();
-        route_.previous = attempt_->login().identity();
+        route_.former.add(attempt_->login().identity());
         route_.addresses.on_success();
         stream_ = attempt_->take_stream();
         attempt_.reset();

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,21 +30,51 @@ struct Identity {
     std::string run_id;
 };
 
+/// The last connection of a node that was ready, for each of the server processes that the node led to: its
+/// name may lead to one server, to another, and back.
+class FormerConnections {
+   public:
+    void add(Identity identity) {
+        constexpr std::size_t most = 4;
+        if (identity.id == 0) return;  // it may not be asked for
+        std::erase_if(list_, [&](const Identity& other) { return other.run_id == identity.run_id; });
+        if (list_.size() == most) list_.erase(list_.begin());
+        list_.push_back(std::move(identity));
+    }
+
+    [[nodiscard]] bool empty() const noexcept { return list_.empty(); }
+    /// Nothing where there was none, or it is not known which process this is.
+    [[nodiscard]] std::optional<std::int64_t> id_at(std::string_view run_id) const {
+        for (const Identity& identity : list_) {
+            if (!run_id.empty() && identity.run_id == run_id) return identity.id;
+        }
+        return std::nullopt;
+    }
+
+    [[nodiscard]] bool was_last_at(std::string_view run_id) const {
+        return !list_.empty() && list_.back().run_id == run_id;
+    }
+
+   private:
+    std::vector<Identity> list_;
+};
+
 /// The error text of a server, which may repeat our arguments (R31).
 [[nodiscard]] inline std::string without_secrets(std::string_view text, const Endpoint& endpoint) {
     const std::array<std::string_view, 2> secrets{endpoint.password(), endpoint.user()};
     return detail::scrubbed(text, secrets);
 }
 
-/// Everything is sent in one write. Where there was a connection before, it takes two: that connection is
-/// ended first, and only if the first replies say that this is the same server.
+/// Everything is sent in one write. Where there was a connection before, it takes two: the one to this server
+/// process is ended first, as soon as the first replies say which that is.
 class Login {
    public:
     enum class Outcome : std::uint8_t { going_on, done, failed };
 
-    /// Of a subscription, where there is a channel. `previous` is the connection to end first (R20).
-    Login(const Endpoint& endpoint, const Options& options, std::string_view channel, Identity previous)
-        : endpoint_{endpoint}, options_{options}, channel_{channel}, previous_{std::move(previous)} {}
+    /// Of a subscription, where there is a channel. One of the former connections is ended first (R20).
+    Login(const Endpoint& endpoint, const Options& options, std::string_view channel,
+          const FormerConnections& former)
+        : endpoint_{endpoint}, options_{options}, channel_{channel}, former_{former} {}
 
     void begin(OutBuffer& out, bool asks_about_scripts) {
         if (!endpoint_.user().empty()) {
@@ -56,7 +87,7 @@ class Login {
         say(out, Step::id, {"CLIENT", "ID"});
         if (channel_.empty()) prepare_for_requests(out);
         asks_about_scripts_ = asks_about_scripts;
-        if (previous_.id == 0) say_rest(out);
+        if (former_.empty()) say_rest(out);
     }
 
     /// Takes the reply to the first question that has none. Where it failed, text() says why.
@@ -69,7 +100,7 @@ class Login {
         }
         note(step, reply);
         if (is_over() && !has_said_rest_) {
-            if (must_end_previous()) end_previous(out);
+            end_previous(out);
             say_rest(out);
         }
         return is_over() ? Outcome::done : Outcome::going_on;
@@ -82,7 +113,7 @@ class Login {
     [[nodiscard]] bool is_at_scripts() const noexcept {
         return !is_over() && is_about_scripts(steps_[answered_]);
     }
-    /// Whether it has begun to end the former connection.
+    /// Whether it has begun to end the last connection that was ready.
     [[nodiscard]] bool has_ended_previous() const noexcept { return has_ended_previous_; }
     [[nodiscard]] const detail::NodeInfo& info() const noexcept { return info_; }
     [[nodiscard]] Identity identity() const { return {id_, info_.run_id}; }
@@ -132,14 +163,12 @@ class Login {
         say(out, Step::by_text, {"EVAL", "return 1", "0", "-"});
     }
 
-    [[nodiscard]] bool must_end_previous() const noexcept {
-        return previous_.id != 0 && !info_.run_id.empty() && info_.run_id == previous_.run_id;
-    }
-
     /// Ends the connection before this one: requests that are still queued there must not run later.
     void end_previous(OutBuffer& out) {
-        say(out, Step::kill, {"CLIENT", "KILL", "ID", detail::joined({previous_.id})});
-        has_ended_previous_ = true;
+        const std::optional<std::int64_t> id = former_.id_at(info_.run_id);
+        if (!id) return;
+        say(out, Step::kill, {"CLIENT", "KILL", "ID", detail::joined({*id})});
+        has_ended_previous_ = former_.was_last_at(info_.run_id);
     }
 
     /// Whether the connection can be used though the node has answered this step with that error.
@@ -195,7 +224,7 @@ class Login {
     const Endpoint& endpoint_;
     const Options& options_;
     std::string_view channel_;
-    Identity previous_;
+    const FormerConnections& former_;
     std::vector<Step> steps_;   ///< all that was said
     std::size_t answered_ = 0;  ///< of them
     detail::NodeInfo info_;
