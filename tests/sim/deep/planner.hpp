@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
@@ -29,6 +30,7 @@ class Planner {
         leave_time_for_logins();
         draw_streams();
         if (!plan_.faults.empty()) draw_faults();
+        if (plan_.options.restart_quarantine.count() > 0 && random_.chance(30)) draw_negative_uptime();
         return std::move(plan_);
     }
 
@@ -116,6 +118,21 @@ class Planner {
         }
         const bool may_forget = plan_.options.restart_quarantine >= plan_.ttl_max && !plan_.hides_run_ids;
         if (random_.one_in(6) && may_forget) add(Kind::failover, random_.between(1, 2));
+    }
+
+    /// A node restarts, and its clock is set back by more than it is up since; some clients see only this
+    /// process.
+    void draw_negative_uptime() {
+        Fault restart{.kind = Kind::crash_lose, .at = Instant{plan_.ttl} / 8, .lasts = milliseconds{1}};
+        restart.node = static_cast<std::uint32_t>(random_.below(plan_.node_count));
+        Fault set_back{.kind = Kind::clock_back, .at = Instant{plan_.ttl} / 4, .lasts = milliseconds{1}};
+        set_back.node = restart.node;
+        set_back.amount = std::chrono::microseconds{std::chrono::minutes{20}}.count();
+        plan_.faults.push_back(restart);
+        plan_.faults.push_back(set_back);
+        for (std::uint32_t c = 1; c < plan_.client_count; ++c) {
+            plan_.starts_at[c] = std::max(plan_.starts_at[c], Instant{plan_.ttl} / 2);
+        }
     }
 
     void add(Kind kind, std::int64_t count) {
