@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "integration/connection_parts.hpp"
+#include "redlock/hiredis/reply_reader.hpp"
 
 namespace redlock::test {
 namespace {
@@ -202,6 +203,20 @@ TEST(ConnectionLogin, who_hangs_up_on_scripts_is_asked_no_more_of_them_and_is_in
 // ---- bounds --------------------------------------------------------------------------------------------
 
 // hiredis 0.14 would allocate memory for them, which takes a second.
+// The bounds are those of one reply, however long the connection lasts.
+TEST(ConnectionLogin, any_number_of_replies_is_read) {
+    hiredis::ReplyReader reader;
+    hiredis::ReplyPtr reply;
+    std::string error;
+    const std::string bytes = "$1000\r\n" + std::string(1000, 'x') + "\r\n*2\r\n:1\r\n:2\r\n";
+    for (int i = 0; i < 5000; ++i) {
+        reader.feed(bytes);
+        ASSERT_EQ(reader.next(reply, error), hiredis::ReplyReader::Next::reply) << i << ": " << error;
+        ASSERT_EQ(reader.next(reply, error), hiredis::ReplyReader::Next::reply) << i << ": " << error;
+        ASSERT_EQ(reader.next(reply, error), hiredis::ReplyReader::Next::none) << i;
+    }
+}
+
 TEST(ConnectionLogin, a_reply_with_more_elements_than_any_of_ours_is_refused) {
     for (const std::string reply :
          {"*100000000\r\n", "*2\r\n:1\r\n*100000000\r\n", "*2\r\n*4096\r\n*4096\r\n*4096\r\n"}) {
