@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "integration/connection_parts.hpp"
+#include "redlock/hiredis/login.hpp"
 #include "redlock/hiredis/reply_reader.hpp"
 
 namespace redlock::test {
@@ -203,6 +204,24 @@ TEST(ConnectionLogin, who_hangs_up_on_scripts_is_asked_no_more_of_them_and_is_in
 // ---- bounds --------------------------------------------------------------------------------------------
 
 // hiredis 0.14 would allocate memory for them, which takes a second.
+// A name may lead to one server, to another and back: what waits on the first connection must not run later.
+TEST(ConnectionLogin, R20_the_connection_to_each_server_process_is_remembered) {
+    hiredis::FormerConnections former;
+    EXPECT_TRUE(former.empty());
+    former.add({7, "one"});
+    former.add({8, "two"});
+    EXPECT_EQ(former.id_at("one"), 7);
+    EXPECT_EQ(former.id_at("two"), 8);
+    EXPECT_TRUE(former.was_last_at("two"));
+    former.add({9, "one"});
+    EXPECT_EQ(former.id_at("one"), 9);
+    EXPECT_TRUE(former.was_last_at("one"));
+    for (int i = 0; i < 100; ++i) former.add({100 + i, std::to_string(i)});
+    EXPECT_EQ(former.id_at("one"), std::nullopt) << "not all for ever";
+    former.add({1, ""});
+    EXPECT_EQ(former.id_at(""), std::nullopt) << "it is not known which process that is";
+}
+
 // The bounds are those of one reply, however long the connection lasts.
 TEST(ConnectionLogin, any_number_of_replies_is_read) {
     hiredis::ReplyReader reader;

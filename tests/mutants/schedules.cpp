@@ -8,8 +8,8 @@
 #include "sim/deep/run.cpp"
 #include "sim/run.cpp"
 
-// With two arguments: the depth, and how many. Prints "<schedules> <property>" when it finds a violation, and nothing
-// when it does not.
+// With two arguments: the depth, and how many. Prints "<schedules> <property>" when it finds a violation, and
+// nothing when it does not.
 int main(int argc, char** argv) {
     using namespace redlock::sim;
     if (argc != 3) return 2;
