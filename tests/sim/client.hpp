@@ -257,10 +257,11 @@ class SimClient final : private detail::Upcalls<SimClock::time_point>,
     Task<bool> prove_service(milliseconds bound) {
         const TimePoint end = engine_.now() + bound;
         const std::string name = "of client " + std::to_string(index_);
-        const milliseconds ttl = plan_.ttl_max + 4 * plan_.options.node_timeout;
+        const LockOptions how{.ttl = plan_.ttl_max + 4 * plan_.options.node_timeout};
         unserved_by_ = 0;
         while (!is_over_ && unserved_by_ >= 0 && (engine_.now() - end).count() < 0) {
-            const SimLeasePtr lease = co_await acquire(claim_of({name}), {.ttl = ttl}, std::nullopt);
+            auto claim = claim_of(std::vector<std::string>(1, name));
+            const SimLeasePtr lease = co_await acquire(std::move(claim), how, std::nullopt);
             co_await engine_.sleep_until(engine_.now() + plan_.options.node_timeout, nullptr);
             if (!lease || is_over_) continue;
             unserved_by_ = first_without(network_.nodes(), plan_.wiring, name, lease->token.str());

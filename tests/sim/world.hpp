@@ -158,11 +158,18 @@ class World {
         });
     }
 
+    /// How long a node may sit out. One that was replaced is noticed by the first write, which may be after a
+    /// quarantine.
+    [[nodiscard]] milliseconds longest_quarantine() const {
+        const int times = plan_.has(Fault::Kind::failover) ? 2 : 1;
+        return times * plan_.options.restart_quarantine * 10 / 9;
+    }
+
     /// When all leftover keys have expired and all quarantines are over, some client gets the lock.
     void check_progress() {
         for (SimNode& node : network_.nodes()) now_ = std::max(now_, node.last_expiry());
         // The slower of a client's two readings measures a quarantine, the faster one a wait.
-        const milliseconds bound = plan_.options.restart_quarantine * 10 / 9 + 3 * plan_.options.retry.cap +
+        const milliseconds bound = longest_quarantine() + 3 * plan_.options.retry.cap +
                                    plan_.options.connect_timeout + 2 * plan_.options.reconnect_max +
                                    milliseconds{plan_.has(Fault::Kind::moved) ? 15'000 : 5000};
         bool is_anyone_alive = false;
@@ -185,9 +192,8 @@ class World {
         // A connection that is silent is taken for dead after the longer of two seconds and ten
         // node_timeouts.
         const milliseconds silence = std::max(milliseconds{2000}, 10 * plan_.options.node_timeout);
-        const milliseconds bound = plan_.options.restart_quarantine * 10 / 9 + 2 * silence +
-                                   2 * plan_.options.connect_timeout + 3 * plan_.options.reconnect_max +
-                                   plan_.ttl_max + milliseconds{10'000};
+        const milliseconds bound = longest_quarantine() + 2 * silence + 2 * plan_.options.connect_timeout +
+                                   3 * plan_.options.reconnect_max + plan_.ttl_max + milliseconds{10'000};
         for (Client& client : clients_) {
             if (!client.is_crashed()) client.start_proving_service(bound);
         }
