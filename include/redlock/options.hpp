@@ -35,7 +35,11 @@ struct EndsOutOfLine : T {
     EndsOutOfLine(T& other) : T(std::as_const(other)) {}        // NOLINT(google-explicit-*)
     EndsOutOfLine(T&& other) noexcept : T(std::move(other)) {}  // NOLINT(google-explicit-*)
     EndsOutOfLine(EndsOutOfLine& other) : T(static_cast<const T&>(other)) {}
-    EndsOutOfLine& operator=(EndsOutOfLine& other) { return *this = std::as_const(other); }
+    // NOLINTNEXTLINE(misc-unconventional-assign-operator)
+    EndsOutOfLine& operator=(EndsOutOfLine& other) {
+        *this = std::as_const(other);
+        return *this;
+    }
     [[gnu::noinline]] ~EndsOutOfLine() {}  // NOLINT(*-use-equals-default): a defaulted one is inlined
 };
 
