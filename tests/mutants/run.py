@@ -387,8 +387,8 @@ must pass. The headers themselves know nothing of it.
 - **Simulator**: after how many random schedules (of {schedules:,} at most) it found the first violation, and of
   what:
 {properties}.
-- **Deep simulator**: likewise the one that simulates connections byte by byte. It is asked about mutants in
-  `hiredis/` and `engine/`.
+- **Deep simulator**: likewise the one that simulates connections byte by byte, for mutants in `hiredis/` and
+  `engine/`. An empty cell: it was not asked.
 - **Tests**: how many unit tests fail, and the first of them. What is wrong in a Lua script is noticed by
   `ModelAgainstRedis`, which compares the simulator's model of the scripts with a real server; for the
   simulator such a mutant is made in the model as well, which shows what the defect would cost.
